@@ -1,1 +1,4 @@
 //! To be written.
+
+pub mod crypto;
+pub mod text;
