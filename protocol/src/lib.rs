@@ -1,5 +1,6 @@
 //! To be written.
 
 pub mod crypto;
+pub mod document;
 pub mod text;
 pub mod tree;
