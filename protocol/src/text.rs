@@ -90,6 +90,19 @@ const fn reversed(alphabet: &[u8]) -> [u8; 256] {
     values
 }
 
+/// Whether `text` is a media type of RFC 6838 §4.2: a type and a subtype, without parameters.
+pub fn check_media_type(text: &str) -> bool {
+    let restricted = |name: &str| {
+        (1..=127).contains(&name.len())
+            && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
+    };
+    text.split_once('/')
+        .is_some_and(|(kind, subtype)| restricted(kind) && restricted(subtype))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

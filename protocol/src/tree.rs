@@ -99,6 +99,15 @@ impl Tree {
         (size <= self.size()).then(|| self.range(0, size))
     }
 
+    /// The same tree without its leaves, to be grown tentatively.
+    #[must_use]
+    pub fn frontier(&self) -> Frontier {
+        let size = self.size();
+        let heights = (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1);
+        let peaks = heights.map(|height| self.levels[height as usize][((size >> height) - 1) as usize]);
+        Frontier::of_peaks(size, peaks.collect())
+    }
+
     /// Proof that leaf `index` is in the tree of the first `size` leaves, RFC 9162 §2.1.3.1. `None` where
     /// there is no such leaf or no such tree.
     #[must_use]
@@ -222,6 +231,16 @@ mod tests {
         assert_eq!(tree.leaves(), leaves);
         assert_eq!(tree.leaf(130), Some(leaves[130]));
         assert_eq!(tree.leaf(131), None);
+    }
+
+    #[test]
+    fn a_tree_gives_its_frontier_at_every_size() {
+        let mut tree = Tree::new();
+        for index in 0_u64..70 {
+            assert_eq!(tree.frontier().root(), tree.root());
+            assert_eq!(tree.frontier().size(), index);
+            tree.push(leaf_hash(&index.to_be_bytes()));
+        }
     }
 
     #[test]

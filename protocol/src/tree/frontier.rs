@@ -29,6 +29,10 @@ impl Frontier {
         fits.then_some(Self { size, peaks })
     }
 
+    pub(super) fn of_peaks(size: u64, peaks: Vec<Hash>) -> Self {
+        Self { size, peaks }
+    }
+
     /// Appends a leaf, given by its [`leaf_hash`](super::leaf_hash).
     pub fn push(&mut self, leaf_hash: Hash) {
         let complete = self.size.trailing_ones() as usize;

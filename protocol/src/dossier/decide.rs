@@ -1,0 +1,248 @@
+//! Whether an authentic message is lawful. SPEC §7.3.
+
+use std::collections::BTreeSet;
+
+use super::{Fact, Phase, State};
+use crate::error::{Error, Incompatible, Refused};
+use crate::id::{DossierId, MessageId, SubjectId};
+use crate::message::{Body, Message, MessageType, Report, RosterChange};
+use crate::role::Role;
+use crate::time::Instant;
+
+/// The version of the procedure's rules that this crate knows. DOS-1.
+pub const RULES: u64 = 1;
+
+impl State {
+    /// What `message`, recorded at `at`, would change; or why it may not.
+    ///
+    /// Its signature, author and role have been checked. `self` is its causal past.
+    pub fn decide(&self, id: MessageId, message: &Message, at: Instant) -> Result<Fact, Error> {
+        let act = message.message_type();
+        // DOS-2: the table says which roles send what.
+        if !act.senders().contains(&message.role) {
+            return Err(Refused::SenderRole {
+                role: message.role,
+                act,
+            }
+            .into());
+        }
+        if let Body::Designation(designation) = &message.body {
+            if designation.rules != RULES {
+                return Err(Incompatible::Rules(designation.rules).into());
+            }
+            // The order names its judge and its clerk; one of them signs it.
+            self.require_author(message.author, &[designation.judge, designation.clerk])?;
+        } else {
+            let dossier = message.dossier.unwrap_or(DossierId::new([0; 32]));
+            if self.designation().is_none() {
+                return Err(Refused::UnknownDossier { dossier }.into());
+            }
+            self.check_participant(message)?;
+            self.check_references(message)?;
+            self.check_phase(act)?;
+            self.check_guards(message, at)?;
+        }
+        Ok(Fact::new(id, at, message))
+    }
+
+    /// DOS-3: only participants act, in the role that the roster gives them; nodes act for themselves.
+    fn check_participant(&self, message: &Message) -> Result<(), Refused> {
+        let author = message.author;
+        let held = match message.role {
+            Role::Node => self.nodes().contains(&author),
+            role => self
+                .roster()
+                .get(&author)
+                .is_some_and(|member| member.role == role),
+        };
+        if held {
+            return Ok(());
+        }
+        // Somebody of another role in the same dossier is not competent; a stranger is no participant.
+        let known = self.roster().contains_key(&author);
+        Err(if known {
+            Refused::NotCompetent { author }
+        } else {
+            Refused::NotParticipant { author }
+        })
+    }
+
+    /// DOS-4: what a message refers to is on file, and of the right kind.
+    fn check_references(&self, message: &Message) -> Result<(), Refused> {
+        let missing = message.refs.iter().find(|id| self.message_type(id).is_none());
+        let document = match &message.body {
+            Body::Held(held) => Some((held.deposit, held.root)),
+            Body::MadeAvailable(made) => Some((made.deposit, made.root)),
+            Body::Opening(opening) => Some((opening.deposit, opening.root)),
+            Body::Designation(_)
+            | Body::Acceptance(_)
+            | Body::Decline(_)
+            | Body::RosterChange(_)
+            | Body::ProvisionPaid(_)
+            | Body::ExhibitDeposit(_)
+            | Body::Dire(_)
+            | Body::PreReport(_)
+            | Body::Report(_)
+            | Body::FeeClaim(_)
+            | Body::FeeOrder(_)
+            | Body::CloseDossier(_) => None,
+        };
+        let missing = missing.copied().or_else(|| {
+            document
+                .filter(|(deposit, root)| self.document(deposit, root).is_none())
+                .map(|(deposit, _)| deposit)
+        });
+        missing.map_or(Ok(()), |reference| Err(Refused::UnknownReference { reference }))
+    }
+
+    /// DOS-5: each act has its phases; a once-only act is done once.
+    fn check_phase(&self, act: MessageType) -> Result<(), Refused> {
+        let phase = self.phase();
+        if let Some(by) = self.done(act) {
+            return Err(Refused::AlreadyDone { act, by });
+        }
+        let open: &[Phase] = match act {
+            MessageType::Designation => &[],
+            MessageType::Acceptance | MessageType::Decline => &[Phase::Designated],
+            MessageType::RosterChange => &[Phase::Setup, Phase::InProgress, Phase::PreReport],
+            MessageType::ProvisionPaid => &[
+                Phase::Designated,
+                Phase::Setup,
+                Phase::InProgress,
+                Phase::PreReport,
+            ],
+            MessageType::ExhibitDeposit => {
+                // DOS-6, CPC art. 267: the operations begin once the provision is paid in.
+                if matches!(phase, Phase::Designated | Phase::Setup) {
+                    return Err(Refused::ProvisionUnpaid);
+                }
+                &[Phase::InProgress, Phase::PreReport]
+            }
+            MessageType::Dire => &[Phase::InProgress, Phase::PreReport],
+            MessageType::PreReport => &[Phase::InProgress],
+            MessageType::Report => &[Phase::PreReport],
+            MessageType::FeeClaim => &[Phase::ReportFiled],
+            MessageType::FeeOrder => &[Phase::FeeAssessment],
+            MessageType::CloseDossier => &[Phase::FeesFixed, Phase::Declined],
+            MessageType::Held | MessageType::MadeAvailable | MessageType::Opening => Phase::ALL,
+        };
+        if open.contains(&phase) {
+            Ok(())
+        } else {
+            Err(Refused::WrongPhase { act, phase })
+        }
+    }
+
+    /// What the body itself must satisfy against the file.
+    fn check_guards(&self, message: &Message, at: Instant) -> Result<(), Refused> {
+        match &message.body {
+            Body::RosterChange(change) => self.check_roster_change(change),
+            Body::Report(report) => self.check_report(report, at),
+            Body::Opening(opening) => self.check_reader(message, opening.reader),
+            Body::MadeAvailable(made) => {
+                // A node speaks for those whom it serves, and for nobody else.
+                let roster = self.roster();
+                let stranger = made
+                    .addressees
+                    .iter()
+                    .find(|one| roster.get(one).is_none_or(|member| member.node != message.author));
+                stranger.map_or(Ok(()), |author| Err(Refused::NotParticipant { author: *author }))
+            }
+            // DOS-9, CPC art. 276: the expert need not take a late dire into account, unless a serious cause is
+            // shown. Lateness is the expert's to weigh, so it is recorded, never refused.
+            Body::Dire(_)
+            | Body::Designation(_)
+            | Body::Acceptance(_)
+            | Body::Decline(_)
+            | Body::ProvisionPaid(_)
+            | Body::ExhibitDeposit(_)
+            | Body::PreReport(_)
+            | Body::FeeClaim(_)
+            | Body::FeeOrder(_)
+            | Body::CloseDossier(_)
+            | Body::Held(_) => Ok(()),
+        }
+    }
+
+    /// DOS-10: nobody joins twice or returns after leaving; the persons whom the order names stay.
+    fn check_roster_change(&self, change: &RosterChange) -> Result<(), Refused> {
+        let roster = self.roster();
+        let added = change.add.iter().map(|one| one.subject);
+        let twice = added
+            .clone()
+            .find(|subject| roster.contains_key(subject) || self.removed.contains(subject));
+        let absent = change
+            .remove
+            .iter()
+            .copied()
+            .find(|subject| !self.added.contains_key(subject) || self.removed.contains(subject));
+        let joining: BTreeSet<SubjectId> = added.collect();
+        let unrepresented = change.add.iter().filter_map(|one| one.represents).find(|party| {
+            let party_on_file = roster.get(party).is_some_and(|member| member.role == Role::Party);
+            let party_joins = joining.contains(party)
+                && change
+                    .add
+                    .iter()
+                    .any(|one| one.subject == *party && one.role == Role::Party);
+            !party_on_file && !party_joins
+        });
+        let crowded = roster.len() + change.add.len() > crate::wire::limits::DOSSIER_PERSONS;
+        let crowd = crowded
+            .then(|| change.add.first().map(|one| one.subject))
+            .flatten();
+        match twice.or(absent).or(unrepresented).or(crowd) {
+            Some(subject) => Err(Refused::RosterConflict { subject }),
+            None => Ok(()),
+        }
+    }
+
+    /// DOS-11, CPC art. 276: the report comes after the time for dires, and answers each one on file.
+    fn check_report(&self, report: &Report, at: Instant) -> Result<(), Refused> {
+        if let Some(until) = self.dires_due().filter(|until| at < *until) {
+            return Err(Refused::DiresStillDue { until });
+        }
+        let answered: BTreeSet<_> = report.answers.iter().map(|answer| answer.dire).collect();
+        if let Some(reference) = answered.iter().find(|dire| !self.dires.contains_key(dire)) {
+            return Err(Refused::UnknownReference {
+                reference: *reference,
+            });
+        }
+        match self.dires.keys().find(|dire| !answered.contains(dire)) {
+            Some(first) => Err(Refused::DireUnanswered {
+                answered: answered.len(),
+                due: self.dires.len(),
+                first: *first,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// An opening is signed by the reader, or by the node that serves a reader without a key.
+    fn check_reader(&self, message: &Message, reader: SubjectId) -> Result<(), Refused> {
+        let served = || {
+            self.roster()
+                .get(&reader)
+                .is_some_and(|member| member.node == message.author)
+        };
+        let allowed = if message.role == Role::Node {
+            served()
+        } else {
+            reader == message.author
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(Refused::NotCompetent {
+                author: message.author,
+            })
+        }
+    }
+
+    fn require_author(&self, author: SubjectId, allowed: &[SubjectId]) -> Result<(), Refused> {
+        if allowed.contains(&author) {
+            Ok(())
+        } else {
+            Err(Refused::NotCompetent { author })
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The procedure: what a message may do to a dossier, and what it then changes. SPEC §7.
+//!
+//! [`State::decide`] has no effect and [`State::apply`] cannot fail. A state is a set of facts: applying the same facts
+//! in any order, any number of times, gives the same state, so that it never depends on the order of arrival.
+
+mod decide;
+mod replica;
+mod state;
+
+pub use decide::RULES;
+pub use replica::{Received, Replica, RunItem};
+pub use state::{DireFact, DocumentFact, Fact, Member, Phase, State, Statement};

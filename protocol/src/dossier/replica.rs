@@ -1,0 +1,465 @@
+//! A dossier as one node holds it: every chain, the verdict on every entry, and the state they add up to. SPEC §8.4.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Fact, State};
+use crate::directory::Directory;
+use crate::envelope::{self, EpochKey, Sealed, Verified};
+use crate::error::{Error, Refused, Untrusted};
+use crate::id::{Digest, DossierId, MessageId, SubjectId};
+use crate::journal::{
+    Chain, ChainId, Citation, Clock, Content, Entry, EpochWrap, HeadRow, Need, Record, SignedHead, Verdict,
+};
+use crate::message::Body;
+use crate::time::Instant;
+
+/// An entry with its sealed message, as they travel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunItem {
+    /// The entry.
+    pub entry: Entry,
+    /// The message that it records.
+    pub sealed: Sealed,
+}
+
+/// What became of a run of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// The entries from this position on were new, and are now held.
+    Applied {
+        /// The first new position.
+        from: u64,
+    },
+    /// Every entry was held already.
+    Known,
+    /// An earlier entry of this chain, or one that it cites, has not come yet.
+    Early,
+    /// The head contradicts what we hold of the same chain: a fork. JRN-10.
+    Forked,
+}
+
+/// A dossier as one node holds it.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    dossier: DossierId,
+    chains: BTreeMap<ChainId, Chain>,
+    held: Clock,
+    state: State,
+    positions: HashMap<MessageId, (ChainId, u64)>,
+    /// Positions in the order in which they were applied here: a causal order.
+    order: Vec<(ChainId, u64)>,
+    keys: BTreeMap<u64, EpochKey>,
+    heads: BTreeMap<SubjectId, SignedHead>,
+    wraps: Vec<EpochWrap>,
+    pending: usize,
+}
+
+impl Replica {
+    /// An empty replica of `dossier`.
+    pub fn new(dossier: DossierId) -> Self {
+        Self {
+            dossier,
+            chains: BTreeMap::new(),
+            held: Clock::default(),
+            state: State::default(),
+            positions: HashMap::new(),
+            order: Vec::new(),
+            keys: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            wraps: Vec::new(),
+            pending: 0,
+        }
+    }
+
+    /// The dossier.
+    pub fn dossier(&self) -> DossierId {
+        self.dossier
+    }
+
+    /// The state that the effective messages add up to.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// A chain that we hold something of.
+    pub fn chain(&self, chain: &ChainId) -> Option<&Chain> {
+        self.chains.get(chain)
+    }
+
+    /// Every chain.
+    pub fn chains(&self) -> &BTreeMap<ChainId, Chain> {
+        &self.chains
+    }
+
+    /// Entries held, of all chains.
+    pub fn entries(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Entries that wait for a key or a signer.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Records in a causal order.
+    pub fn records(&self) -> impl Iterator<Item = (ChainId, u64, &Record)> {
+        self.order
+            .iter()
+            .filter_map(|(chain, seq)| Some((*chain, *seq, self.chains.get(chain)?.record(*seq)?)))
+    }
+
+    /// Where a message is on file.
+    pub fn position(&self, message: &MessageId) -> Option<(ChainId, u64)> {
+        self.positions.get(message).copied()
+    }
+
+    /// How far each chain is held: what a head says. JRN-4.
+    pub fn frontier(&self) -> Vec<HeadRow> {
+        self.chains
+            .iter()
+            .filter_map(|(id, chain)| chain.row(*id))
+            .collect()
+    }
+
+    /// The latest head of each node.
+    pub fn heads(&self) -> &BTreeMap<SubjectId, SignedHead> {
+        &self.heads
+    }
+
+    /// The key of an epoch.
+    pub fn key(&self, epoch: u64) -> Option<&EpochKey> {
+        self.keys.get(&epoch)
+    }
+
+    /// The newest key, under which new messages are sealed.
+    pub fn newest_key(&self) -> Option<(u64, &EpochKey)> {
+        self.keys.last_key_value().map(|(epoch, key)| (*epoch, key))
+    }
+
+    /// The key wraps that the journal hands to `recipient`.
+    pub fn wraps_for(&self, recipient: SubjectId) -> impl Iterator<Item = &EpochWrap> {
+        self.wraps.iter().filter(move |wrap| wrap.recipient == recipient)
+    }
+
+    /// The nodes other than `node` that hold a message, by their own latest heads. The level *transmitted* is one
+    /// of them, *received* all that the roster names. SPEC §8.5.
+    pub fn holders(&self, message: &MessageId, node: SubjectId) -> Vec<SubjectId> {
+        let Some((chain, seq)) = self.position(message) else {
+            return Vec::new();
+        };
+        let covers = |head: &SignedHead| head.head().row(&chain).is_some_and(|row| row.size > seq);
+        self.heads
+            .iter()
+            .filter(|(holder, head)| **holder != node && covers(head))
+            .map(|(holder, _)| *holder)
+            .collect()
+    }
+
+    /// Whether a submission is authentic and lawful on top of all that we hold. ADM-3.
+    pub fn admit(&self, verified: &Verified, now: Instant) -> Result<Fact, Error> {
+        let message = verified.message();
+        if message.dossier.is_some_and(|dossier| dossier != self.dossier) {
+            return Err(Refused::UnknownDossier {
+                dossier: self.dossier,
+            }
+            .into());
+        }
+        self.state.decide(verified.id(), message, now)
+    }
+
+    /// The entry with which `chain` would record a message now. `adopts` only for a chain's first entry.
+    pub fn draft(
+        &self,
+        chain: ChainId,
+        envelope: &envelope::Envelope,
+        sealed: &Sealed,
+        now: Instant,
+        wraps: Vec<EpochWrap>,
+        adopts: Option<Citation>,
+    ) -> Entry {
+        let own = self.chains.get(&chain);
+        let last = own.and_then(Chain::last);
+        let cited = self.past_of_next(&chain);
+        let fresh = |(id, other): (&ChainId, &Chain)| {
+            let leaf = other.last()?.0;
+            let news = *id != chain && other.size() > cited.size(id);
+            news.then_some(Citation {
+                chain: *id,
+                seq: other.size() - 1,
+                leaf,
+            })
+        };
+        Entry {
+            dossier: self.dossier,
+            chain,
+            seq: own.map_or(0, Chain::size),
+            prev: last.map(|(leaf, _)| leaf),
+            deps: self.chains.iter().filter_map(fresh).collect(),
+            recorded_at: last.map_or(now, |(_, at)| at.max(now)),
+            message: envelope.id(),
+            envelope_digest: envelope.digest(),
+            sealed_digest: sealed.digest(),
+            wraps,
+            adopts,
+        }
+    }
+
+    /// The past that the next entry of `chain` has before it cites anything new.
+    fn past_of_next(&self, chain: &ChainId) -> Clock {
+        let mut past = Clock::default();
+        if let Some(own) = self.chains.get(chain)
+            && let Some(last) = own.records().last()
+        {
+            past.join(&last.past);
+            past.raise(*chain, own.size());
+        }
+        past
+    }
+
+    /// The causal past of `entry`; `None` while we lack some of what it cites.
+    fn past(&self, entry: &Entry) -> Option<Clock> {
+        let mut past = self.past_of_next(&entry.chain);
+        for cited in entry.deps.iter().chain(&entry.adopts) {
+            let chain = self.chains.get(&cited.chain)?;
+            if chain.leaf(cited.seq) != Some(cited.leaf) {
+                return None;
+            }
+            past.join(&chain.record(cited.seq)?.past);
+            past.raise(cited.chain, cited.seq + 1);
+        }
+        Some(past)
+    }
+
+    /// Takes a run of one chain that a verified head closes: whatever brought it, peer, import or restore. ADM-1.
+    pub fn receive(
+        &mut self,
+        items: &[RunItem],
+        head: &SignedHead,
+        directory: &dyn Directory,
+    ) -> Result<Received, Error> {
+        let Some(first) = items.first() else {
+            return Ok(Received::Known);
+        };
+        let id = first.entry.chain;
+        let mismatch = |what| Err(Untrusted::HeadMismatch { what }.into());
+        if head.head().dossier != self.dossier || items.iter().any(|item| item.entry.dossier != self.dossier)
+        {
+            return mismatch("another dossier");
+        }
+        if head.head().chain() != id {
+            return mismatch("another chain");
+        }
+        let Some(row) = head.head().row(&id) else {
+            return mismatch("the head has no entries");
+        };
+        if items
+            .iter()
+            .any(|item| item.sealed.digest() != item.entry.sealed_digest)
+        {
+            return mismatch("a sealed message is not the one recorded");
+        }
+        let chain = self.chains.entry(id).or_default();
+        if row.size <= chain.size() {
+            let same =
+                chain.contains(row) && chain.tree().root_at(row.size).map(Digest::new) == Some(row.root);
+            return Ok(if same { Received::Known } else { Received::Forked });
+        }
+        let from = chain.size();
+        let known = items.iter().take_while(|item| item.entry.seq < from).count();
+        if items[known..].first().is_none_or(|item| item.entry.seq > from) {
+            return Ok(Received::Early);
+        }
+        let entries: Vec<_> = items[known..].iter().map(|item| item.entry.clone()).collect();
+        if let Err(error) = chain.check_run(&entries, row) {
+            // A well-signed head that does not follow what we hold of its chain contradicts an earlier head.
+            let follows = entries.first().map(|entry| entry.prev) == Some(chain.last().map(|(leaf, _)| leaf));
+            return if follows {
+                Err(error.into())
+            } else {
+                Ok(Received::Forked)
+            };
+        }
+        // Citations must be held before any effect: all entries, or none.
+        if !self.citations_held(&entries) {
+            return Ok(Received::Early);
+        }
+        for item in &items[known..] {
+            self.apply(item, directory);
+        }
+        self.note_head(head);
+        Ok(Received::Applied { from })
+    }
+
+    fn citations_held(&self, entries: &[Entry]) -> bool {
+        entries
+            .iter()
+            .flat_map(|entry| entry.deps.iter().chain(&entry.adopts))
+            .all(|cited| {
+                self.chains
+                    .get(&cited.chain)
+                    .and_then(|chain| chain.leaf(cited.seq))
+                    == Some(cited.leaf)
+            })
+    }
+
+    /// Appends an entry whose place has been checked, with its verdict. Cannot fail.
+    pub(crate) fn apply(&mut self, item: &RunItem, directory: &dyn Directory) {
+        let entry = &item.entry;
+        let past = Arc::new(self.past(entry).unwrap_or_default());
+        self.wraps.extend(entry.wraps.iter().cloned());
+        let sealed = Content::Sealed(Arc::new(item.sealed.clone()));
+        let (verdict, content) = self.judge(entry.message, entry.recorded_at, &past, sealed, directory);
+        let record = Record {
+            message: entry.message,
+            recorded_at: entry.recorded_at,
+            verdict,
+            content,
+            past,
+        };
+        self.settle(&record);
+        self.held.raise(entry.chain, entry.seq + 1);
+        self.positions
+            .entry(entry.message)
+            .or_insert((entry.chain, entry.seq));
+        self.order.push((entry.chain, entry.seq));
+        self.chains.entry(entry.chain).or_default().push(entry, record);
+    }
+
+    /// Adds a judged record's effect to the state.
+    fn settle(&mut self, record: &Record) {
+        match (&record.verdict, &record.content) {
+            (Verdict::Effective, Content::Authentic(message)) => {
+                self.state
+                    .apply(&Fact::new(record.message, record.recorded_at, message));
+            }
+            (Verdict::Pending(_), _) => self.pending += 1,
+            _ => {}
+        }
+    }
+
+    /// The verdict on a message with this past. JRN-12.
+    fn judge(
+        &self,
+        id: MessageId,
+        at: Instant,
+        past: &Clock,
+        content: Content,
+        directory: &dyn Directory,
+    ) -> (Verdict, Content) {
+        let message = match content {
+            Content::Rejected => {
+                return (
+                    Verdict::WithoutEffect(crate::refusal::Code::BadSignature),
+                    content,
+                );
+            }
+            Content::Authentic(message) => message,
+            Content::Sealed(sealed) => {
+                let Some(key) = self.keys.get(&sealed.key_epoch()) else {
+                    return (
+                        Verdict::Pending(Need::Key(sealed.key_epoch())),
+                        Content::Sealed(sealed),
+                    );
+                };
+                let opened = sealed.open(&self.dossier, id, key);
+                match opened.and_then(|envelope| envelope::verify(envelope, directory, at)) {
+                    Ok(verified) => Arc::new(verified.message().clone()),
+                    Err(Error::Untrusted(Untrusted::UnknownSigner { .. })) => {
+                        return (Verdict::Pending(Need::Signer(id)), Content::Sealed(sealed));
+                    }
+                    Err(error) => return (Verdict::WithoutEffect(error.code()), Content::Rejected),
+                }
+            }
+        };
+        let lawful = match &message.body {
+            // The founding act names the dossier by its own id.
+            Body::Designation(_) if DossierId::from(id) != self.dossier => Err(Refused::UnknownDossier {
+                dossier: self.dossier,
+            }
+            .into()),
+            Body::Designation(_) => self.state.decide(id, &message, at),
+            _ if message.dossier != Some(self.dossier) => Err(Refused::UnknownDossier {
+                dossier: self.dossier,
+            }
+            .into()),
+            _ if self.covers_all(past) => self.state.decide(id, &message, at),
+            _ => self.state_at(past).decide(id, &message, at),
+        };
+        match lawful {
+            Ok(_) => (Verdict::Effective, Content::Authentic(message)),
+            Err(error) => (Verdict::WithoutEffect(error.code()), Content::Authentic(message)),
+        }
+    }
+
+    /// Whether everything held lies in this past: then the state is the past's own.
+    fn covers_all(&self, past: &Clock) -> bool {
+        self.held.iter().all(|(chain, size)| past.size(chain) >= size)
+    }
+
+    /// The state that the effective messages of a past add up to.
+    fn state_at(&self, past: &Clock) -> State {
+        let mut state = State::default();
+        for (chain, seq, record) in self.records() {
+            if let (Verdict::Effective, Content::Authentic(message)) = (&record.verdict, &record.content)
+                && seq < past.size(&chain)
+            {
+                state.apply(&Fact::new(record.message, record.recorded_at, message));
+            }
+        }
+        state
+    }
+
+    /// Learns an epoch's key, and judges again what waited for it.
+    pub fn add_key(&mut self, epoch: u64, key: EpochKey, directory: &dyn Directory) {
+        self.keys.insert(epoch, key);
+        self.judge_again(directory);
+    }
+
+    /// Judges everything again in causal order if anything is pending: a key or a registry entry has come.
+    pub fn judge_again(&mut self, directory: &dyn Directory) {
+        if self.pending == 0 {
+            return;
+        }
+        let order = std::mem::take(&mut self.order);
+        self.state = State::default();
+        self.held = Clock::default();
+        self.pending = 0;
+        for (chain, seq) in order {
+            let Some(mut record) = self.chains.get(&chain).and_then(|held| held.record(seq)).cloned() else {
+                continue;
+            };
+            let (verdict, content) = self.judge(
+                record.message,
+                record.recorded_at,
+                &record.past,
+                record.content.clone(),
+                directory,
+            );
+            (record.verdict, record.content) = (verdict, content);
+            self.settle(&record);
+            self.held.raise(chain, seq + 1);
+            self.order.push((chain, seq));
+            if let Some(slot) = self.chains.get_mut(&chain).and_then(|held| held.record_mut(seq)) {
+                *slot = record;
+            }
+        }
+    }
+
+    /// Keeps a node's head if it is later than the one we have. True if it was news.
+    pub fn note_head(&mut self, head: &SignedHead) -> bool {
+        let (node, incarnation) = (head.head().node, head.head().incarnation);
+        let later = self.heads.get(&node).is_none_or(|known| {
+            let known = known.head();
+            if known.incarnation == incarnation {
+                known.head_no < head.head().head_no
+            } else {
+                known.time <= head.head().time
+            }
+        });
+        if later {
+            self.heads.insert(node, head.clone());
+        }
+        later
+    }
+}

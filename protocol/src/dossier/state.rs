@@ -1,0 +1,351 @@
+//! What is known of a dossier. SPEC §7.2.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Serialize, Serializer};
+
+use crate::amount::EuroCents;
+use crate::id::{Digest, MessageId, SubjectId};
+use crate::message::{Body, Designation, DocumentRef, Message, MessageType, Participant};
+use crate::role::Role;
+use crate::time::Instant;
+use crate::wire::codec;
+use crate::wire::number::numbers;
+
+numbers! {
+    /// Where an assessment stands. Derived from the facts, never stored. SPEC §7.2.
+    Phase {
+        /// The expert is designated and has not answered (*désignée*).
+        Designated = 1 "designated",
+        /// Accepted; the provision is awaited (*en création*).
+        Setup = 2 "setup",
+        /// The operations are under way (*en cours*).
+        InProgress = 3 "in-progress",
+        /// The pre-report is out and dires are awaited (*pré-rapport diffusé*).
+        PreReport = 4 "pre-report",
+        /// The report is filed (*conclusions*).
+        ReportFiled = 5 "report-filed",
+        /// The expert has claimed fees (*taxation*).
+        FeeAssessment = 6 "fee-assessment",
+        /// The judge has fixed the fees (*taxe rendue*).
+        FeesFixed = 7 "fees-fixed",
+        /// The dossier is closed (*clos*).
+        Closed = 8 "closed",
+        /// The expert has declined (*refusée*).
+        Declined = 9 "declined",
+    }
+}
+
+/// One thing that an effective message established.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The message.
+    pub id: MessageId,
+    /// When its node recorded it.
+    pub at: Instant,
+    /// Its author.
+    pub author: SubjectId,
+    /// What it says.
+    pub body: Body,
+}
+
+impl Fact {
+    /// What `message`, recorded at `at`, establishes.
+    pub fn new(id: MessageId, at: Instant, message: &Message) -> Self {
+        Self {
+            id,
+            at,
+            author: message.author,
+            body: message.body.clone(),
+        }
+    }
+}
+
+/// An act that is done once: the earliest recorded counts, the id breaks a tie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct Done {
+    pub(super) at: Instant,
+    pub(super) id: MessageId,
+}
+
+/// A participant, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// In which capacity.
+    pub role: Role,
+    /// The node that serves them.
+    pub node: SubjectId,
+    /// The party that a lawyer represents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub represents: Option<SubjectId>,
+}
+
+/// A dire on file. DOS-9.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DireFact {
+    /// Who observes.
+    pub author: SubjectId,
+    /// When it was recorded.
+    pub at: Instant,
+}
+
+/// A document on file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DocumentFact {
+    /// The message that brought it.
+    pub deposit: MessageId,
+    /// When that was recorded: the *date de dépôt*.
+    pub deposited_at: Instant,
+    /// Who brought it.
+    pub author: SubjectId,
+    /// What it is.
+    pub reference: DocumentRef,
+}
+
+numbers! {
+    /// A dated fact about a document and somebody: the three are never merged. SPEC §8.3.
+    Statement {
+        /// A node holds it.
+        Held = 1 "held",
+        /// It is at the disposal of somebody (*mise à disposition*).
+        MadeAvailable = 2 "made-available",
+        /// Somebody opened it (*ouverture*).
+        Opened = 3 "opened",
+    }
+}
+
+/// The facts of a dossier, joined.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct State {
+    #[serde(serialize_with = "pairs")]
+    pub(super) designations: BTreeMap<Done, Designation>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) done: BTreeMap<MessageType, Done>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) added: BTreeMap<SubjectId, Member>,
+    pub(super) removed: BTreeSet<SubjectId>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) paid: BTreeMap<MessageId, EuroCents>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) dires: BTreeMap<MessageId, DireFact>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) dires_due: BTreeMap<MessageId, Instant>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) documents: BTreeMap<(MessageId, Digest), DocumentFact>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) statements: BTreeMap<(Statement, MessageId, Digest, SubjectId), Instant>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) messages: BTreeMap<MessageId, MessageType>,
+}
+
+/// A map as an array of `[key, value]`: our encoding has unsigned keys only.
+fn pairs<K: Serialize, V: Serialize, S: Serializer>(
+    map: &BTreeMap<K, V>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(map.iter())
+}
+
+impl State {
+    /// Where the assessment stands.
+    pub fn phase(&self) -> Phase {
+        let reached = [
+            (MessageType::Decline, Phase::Declined),
+            (MessageType::CloseDossier, Phase::Closed),
+            (MessageType::FeeOrder, Phase::FeesFixed),
+            (MessageType::FeeClaim, Phase::FeeAssessment),
+            (MessageType::Report, Phase::ReportFiled),
+            (MessageType::PreReport, Phase::PreReport),
+        ];
+        match reached.iter().find(|(act, _)| self.done.contains_key(act)) {
+            Some((_, phase)) => *phase,
+            None if !self.done.contains_key(&MessageType::Acceptance) => Phase::Designated,
+            None if self.is_provision_paid() => Phase::InProgress,
+            None => Phase::Setup,
+        }
+    }
+
+    /// The founding act; `None` only before it has been applied.
+    pub fn designation(&self) -> Option<&Designation> {
+        self.designations
+            .first_key_value()
+            .map(|(_, designation)| designation)
+    }
+
+    /// Whether instalments reach the provision. DOS-6.
+    pub fn is_provision_paid(&self) -> bool {
+        let paid = self
+            .paid
+            .values()
+            .fold(EuroCents::default(), |sum, amount| sum.plus(*amount));
+        self.designation()
+            .is_some_and(|designation| paid >= designation.provision)
+    }
+
+    /// The message that did a once-only act.
+    pub fn done(&self, act: MessageType) -> Option<MessageId> {
+        self.done.get(&act).map(|done| done.id)
+    }
+
+    /// Until when dires are due, once the pre-report has said so.
+    pub fn dires_due(&self) -> Option<Instant> {
+        self.done(MessageType::PreReport)
+            .and_then(|id| self.dires_due.get(&id).copied())
+    }
+
+    /// Everybody in the roster, whom the order names included.
+    pub fn roster(&self) -> BTreeMap<SubjectId, Member> {
+        let mut roster = BTreeMap::new();
+        if let Some(order) = self.designation() {
+            let member = |role, node| Member {
+                role,
+                node,
+                represents: None,
+            };
+            roster.insert(order.judge, member(Role::Judge, order.court_node));
+            roster.insert(order.clerk, member(Role::Clerk, order.court_node));
+            roster.insert(order.expert, member(Role::Expert, order.expert_node));
+        }
+        let added = self
+            .added
+            .iter()
+            .filter(|(subject, _)| !self.removed.contains(subject));
+        roster.extend(added.map(|(subject, member)| (*subject, member.clone())));
+        roster
+    }
+
+    /// The nodes that replicate the dossier: those that serve somebody of the roster.
+    pub fn nodes(&self) -> BTreeSet<SubjectId> {
+        self.roster().into_values().map(|member| member.node).collect()
+    }
+
+    /// The dires on file, by message.
+    pub fn dires(&self) -> &BTreeMap<MessageId, DireFact> {
+        &self.dires
+    }
+
+    /// The documents on file, by message and root.
+    pub fn documents(&self) -> impl Iterator<Item = &DocumentFact> {
+        self.documents.values()
+    }
+
+    /// The document `root` that `deposit` brought.
+    pub fn document(&self, deposit: &MessageId, root: &Digest) -> Option<&DocumentFact> {
+        self.documents.get(&(*deposit, *root))
+    }
+
+    /// When `who` first held, was given or opened the document; for [`Statement::Held`], `who` is a node.
+    pub fn stated(&self, statement: Statement, document: &DocumentFact, who: &SubjectId) -> Option<Instant> {
+        self.statements
+            .get(&(statement, document.deposit, document.reference.root, *who))
+            .copied()
+    }
+
+    /// The type of a message on file.
+    pub fn message_type(&self, id: &MessageId) -> Option<MessageType> {
+        self.messages.get(id).copied()
+    }
+
+    /// Establishes `fact`. Commutative, associative and idempotent; cannot fail.
+    pub fn apply(&mut self, fact: &Fact) {
+        let message_type = fact.body.message_type();
+        self.messages.insert(fact.id, message_type);
+        for reference in fact.body.documents() {
+            let document = DocumentFact {
+                deposit: fact.id,
+                deposited_at: fact.at,
+                author: fact.author,
+                reference: reference.clone(),
+            };
+            self.documents.insert((fact.id, reference.root), document);
+        }
+        let done = Done {
+            at: fact.at,
+            id: fact.id,
+        };
+        match &fact.body {
+            Body::Designation(designation) => {
+                self.designations.insert(done, designation.clone());
+            }
+            Body::RosterChange(change) => {
+                for Participant {
+                    subject,
+                    role,
+                    node,
+                    represents,
+                } in &change.add
+                {
+                    let member = Member {
+                        role: *role,
+                        node: *node,
+                        represents: *represents,
+                    };
+                    self.added.insert(*subject, member);
+                }
+                self.removed.extend(&change.remove);
+            }
+            Body::ProvisionPaid(paid) => {
+                self.paid.insert(fact.id, paid.amount);
+            }
+            Body::Dire(_) => {
+                self.dires.insert(
+                    fact.id,
+                    DireFact {
+                        author: fact.author,
+                        at: fact.at,
+                    },
+                );
+            }
+            Body::PreReport(pre_report) => {
+                self.dires_due.insert(fact.id, pre_report.dires_due);
+                self.do_once(message_type, done);
+            }
+            Body::Acceptance(_)
+            | Body::Decline(_)
+            | Body::Report(_)
+            | Body::FeeClaim(_)
+            | Body::FeeOrder(_)
+            | Body::CloseDossier(_) => self.do_once(message_type, done),
+            Body::Held(held) => self.state(Statement::Held, held.deposit, held.root, fact.author, fact.at),
+            Body::MadeAvailable(made) => {
+                for addressee in &made.addressees {
+                    self.state(
+                        Statement::MadeAvailable,
+                        made.deposit,
+                        made.root,
+                        *addressee,
+                        fact.at,
+                    );
+                }
+            }
+            Body::Opening(opening) => {
+                self.state(
+                    Statement::Opened,
+                    opening.deposit,
+                    opening.root,
+                    opening.reader,
+                    fact.at,
+                );
+            }
+            Body::ExhibitDeposit(_) => {}
+        }
+    }
+
+    fn do_once(&mut self, act: MessageType, done: Done) {
+        let earliest = self.done.entry(act).or_insert(done);
+        *earliest = (*earliest).min(done);
+    }
+
+    fn state(&mut self, statement: Statement, deposit: MessageId, root: Digest, who: SubjectId, at: Instant) {
+        let earliest = self
+            .statements
+            .entry((statement, deposit, root, who))
+            .or_insert(at);
+        *earliest = (*earliest).min(at);
+    }
+
+    /// SHA-256 of the canonical encoding: equal on every node that holds the same entries. SYN-9.
+    pub fn hash(&self) -> Digest {
+        Digest::of(&[&codec::encode(self)])
+    }
+}

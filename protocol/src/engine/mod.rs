@@ -1,0 +1,441 @@
+//! A node without its shell: dossiers, peers and registry, driven from outside. SPEC §8 to §10.
+//!
+//! The caller feeds it and carries out what it asks for, in this order, as often as it likes:
+//!
+//! 1. *handle*: [`Engine::handle_connected`], [`Engine::handle_frame`], [`Engine::handle_closed`],
+//!    [`Engine::handle_timeout`];
+//! 2. *commands*: [`Engine::submit`], [`Engine::import_leaf`], [`Engine::learn_key`];
+//! 3. [`Engine::poll_unwrap`], answered with [`Engine::learn_key`];
+//! 4. [`Engine::poll_commit`]: make the rows durable, then [`Engine::handle_durable`];
+//! 5. [`Engine::poll_sign`]: sign each, then [`Engine::handle_signed`];
+//! 6. [`Engine::poll_frame`] and [`Engine::poll_event`]: only what the last durable commit covers comes out.
+//!
+//! An entry is durable before the head that covers it is signed, and that head is durable before anybody hears of
+//! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
+
+mod peer;
+mod receive;
+mod seal;
+mod submit;
+
+pub use receive::Backlog;
+pub use submit::{Fresh, Needs, Ticket, WrapNeed};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::directory::Directory;
+use crate::dossier::{Replica, RunItem};
+use crate::envelope::EpochKey;
+use crate::error::Error;
+use crate::id::{DossierId, Incarnation, MessageId, SubjectId};
+use crate::jose::WrapContext;
+use crate::journal::{ChainId, Head, RegistryHead, SignedHead};
+use crate::refusal::Code;
+use crate::time::{Instant, Span};
+use crate::wire::frame::RegistryLeaf;
+use peer::Peer;
+
+/// A replica of every authority's log: the registry crate implements it. SPEC §9.
+pub trait Registry: Directory {
+    /// How far each log is held, ascending by origin.
+    fn heads(&self) -> Vec<RegistryHead>;
+
+    /// Leaves of a log from `from` on, as many as fit in `max_bytes`.
+    fn leaves(&self, origin: &str, from: u64, max_bytes: usize) -> Vec<RegistryLeaf>;
+
+    /// Checks and admits the leaf at `index`; `false` if it was known. Leaves come in order.
+    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Error>;
+
+    /// DER SubjectPublicKeyInfo of the encryption key of `node`, as of `at`.
+    fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>>;
+}
+
+/// Something to keep: the caller gives each kind its place in its store.
+#[derive(Clone, Debug)]
+pub enum Row {
+    /// An entry and its sealed message. Stored once, never changed.
+    Entry {
+        /// The entry and the message.
+        item: Box<RunItem>,
+    },
+    /// Run `index` of a dossier, in the order applied here: a chain's entries up to `to`, closed by `head`.
+    Run {
+        /// The dossier.
+        dossier: DossierId,
+        /// Its place in the order, from 0.
+        index: u64,
+        /// The chain.
+        chain: ChainId,
+        /// The first entry.
+        from: u64,
+        /// The entry after the last.
+        to: u64,
+        /// The head, as signed.
+        head: Vec<u8>,
+    },
+    /// A node's latest head in a dossier.
+    Head {
+        /// The dossier.
+        dossier: DossierId,
+        /// Whose.
+        node: SubjectId,
+        /// The head, as signed.
+        head: Vec<u8>,
+    },
+    /// A key of a dossier. Secret.
+    Key {
+        /// The dossier.
+        dossier: DossierId,
+        /// The key epoch.
+        epoch: u64,
+        /// The key.
+        key: EpochKey,
+    },
+    /// The incarnation under which this node writes in a dossier.
+    Writer {
+        /// The dossier.
+        dossier: DossierId,
+        /// The incarnation.
+        incarnation: Incarnation,
+    },
+    /// A leaf of an authority's log.
+    Leaf {
+        /// The log.
+        origin: String,
+        /// Its index.
+        index: u64,
+        /// The leaf and its certificate.
+        leaf: RegistryLeaf,
+    },
+}
+
+/// Something that happened. What concerns entries comes out only once it is durable and covered by a head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A submission is deposited: durable here, under a head.
+    Accepted {
+        /// Which submission.
+        ticket: Ticket,
+        /// The dossier.
+        dossier: DossierId,
+        /// The message.
+        message: MessageId,
+    },
+    /// A submission was turned away; nothing of it is stored.
+    Rejected {
+        /// Which submission.
+        ticket: Ticket,
+        /// Why.
+        error: Error,
+    },
+    /// A dossier changed: entries came, or a peer's head did.
+    Changed {
+        /// Which.
+        dossier: DossierId,
+    },
+    /// A peer and we agree on a version.
+    Joined {
+        /// Who.
+        peer: SubjectId,
+    },
+    /// Something from a peer was turned away, and counted. The connection goes on.
+    Refused {
+        /// From whom.
+        peer: SubjectId,
+        /// Why.
+        code: Code,
+    },
+    /// A peer speaks no version that we speak: close the connection.
+    Unusable {
+        /// Who.
+        peer: SubjectId,
+    },
+    /// Entries of a registry came.
+    RegistryChanged,
+    /// Two heads of one chain contradict each other. Alarm.
+    Forked {
+        /// The dossier.
+        dossier: DossierId,
+        /// The chain.
+        chain: ChainId,
+    },
+    /// A member knows more of our chain than we do: this store is older than it was. Alarm.
+    RolledBack {
+        /// The dossier.
+        dossier: DossierId,
+    },
+}
+
+/// A key to unwrap: an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnwrapRequest {
+    /// What the wrap is bound to; names the dossier and the epoch.
+    pub context: WrapContext,
+    /// Compact JWE.
+    pub jwe: String,
+}
+
+/// A head to sign: an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignRequest {
+    /// The head; sign [`Head::encode`] as a [`crate::envelope::Typ::Head`].
+    pub head: Head,
+}
+
+/// How often a node compares frontiers with each peer that lags.
+const REPAIR_EVERY: Span = Span::from_seconds(5);
+
+/// A node without its shell.
+#[derive(Debug)]
+pub struct Engine<R> {
+    node: SubjectId,
+    /// Under which this process writes where the store's own incarnation is not confirmed. JRN-6.
+    fresh: Incarnation,
+    software: String,
+    registry: R,
+    dossiers: BTreeMap<DossierId, Held>,
+    peers: BTreeMap<SubjectId, Peer>,
+    next_ticket: u64,
+    /// What the next commit will make durable.
+    stage: Stage,
+    /// What the commit under way makes durable.
+    in_flight: Option<Stage>,
+    unwraps: VecDeque<UnwrapRequest>,
+    signs: VecDeque<SignRequest>,
+    frames: VecDeque<(SubjectId, Vec<u8>)>,
+    events: VecDeque<Event>,
+    next_repair: Instant,
+}
+
+/// A dossier and where our writing of it stands.
+#[derive(Debug)]
+struct Held {
+    replica: Replica,
+    /// The chain that we write, and whether its highest position is known to be ours. JRN-6.
+    writer: ChainId,
+    confirmed: bool,
+    /// The number of our next head in it.
+    next_head: u64,
+    /// Own entries covered by our last head.
+    sealed: u64,
+    /// Runs, in the order applied here: what a peer that lacks them is sent.
+    runs: Vec<RunIndex>,
+    /// Submissions that wait for the head that covers them.
+    waiting: Vec<(u64, Ticket, MessageId)>,
+    /// Own entries since our last head, for the run that the next head closes.
+    unsealed: Vec<RunItem>,
+}
+
+/// A run that the store holds.
+#[derive(Clone, Copy, Debug)]
+struct RunIndex {
+    chain: ChainId,
+    to: u64,
+}
+
+/// What waits for a commit: rows, and what may be said once they are durable.
+#[derive(Debug, Default)]
+struct Stage {
+    rows: Vec<Row>,
+    frames: Vec<(SubjectId, Vec<u8>)>,
+    events: Vec<Event>,
+    /// Dossiers of which something new will be durable, and so need a head.
+    to_seal: BTreeSet<DossierId>,
+    heads: Vec<Head>,
+}
+
+impl Stage {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.frames.is_empty() && self.events.is_empty() && self.to_seal.is_empty()
+    }
+}
+
+impl<R: Registry> Engine<R> {
+    /// A node that holds nothing yet; [`Self::restore`] adds what its store holds.
+    ///
+    /// `fresh` is 16 random bytes, drawn anew at every start.
+    pub fn new(node: SubjectId, fresh: Incarnation, software: &str, registry: R) -> Self {
+        Self {
+            node,
+            fresh,
+            software: software.to_owned(),
+            registry,
+            dossiers: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            next_ticket: 0,
+            stage: Stage::default(),
+            in_flight: None,
+            unwraps: VecDeque::new(),
+            signs: VecDeque::new(),
+            frames: VecDeque::new(),
+            events: VecDeque::new(),
+            next_repair: Instant::default(),
+        }
+    }
+
+    /// This node.
+    pub fn node(&self) -> SubjectId {
+        self.node
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> &R {
+        &self.registry
+    }
+
+    /// A dossier.
+    pub fn dossier(&self, dossier: &DossierId) -> Option<&Replica> {
+        self.dossiers.get(dossier).map(|held| &held.replica)
+    }
+
+    /// Every dossier.
+    pub fn dossiers(&self) -> impl Iterator<Item = &Replica> {
+        self.dossiers.values().map(|held| &held.replica)
+    }
+
+    /// The peers with whom a version is agreed.
+    pub fn peers(&self) -> impl Iterator<Item = SubjectId> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.joined)
+            .map(|(node, _)| *node)
+    }
+
+    /// Whether no commit, signature or frame is under way.
+    pub fn is_idle(&self) -> bool {
+        self.stage.is_empty()
+            && self.in_flight.is_none()
+            && self.signs.is_empty()
+            && self.frames.is_empty()
+            && self.events.is_empty()
+    }
+
+    /// A frame to send, oldest first.
+    pub fn poll_frame(&mut self) -> Option<(SubjectId, Vec<u8>)> {
+        self.frames.pop_front()
+    }
+
+    /// Something that happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// A key to unwrap. Answer with [`Self::learn_key`] before the next frame of any peer.
+    pub fn poll_unwrap(&mut self) -> Option<UnwrapRequest> {
+        self.unwraps.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Instant {
+        self.next_repair
+    }
+
+    /// Compares frontiers with the peers that lag behind us. SYN-7.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now < self.next_repair {
+            return;
+        }
+        self.next_repair = now + REPAIR_EVERY;
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.offer_frontiers(peer, true);
+        }
+    }
+
+    /// Learns an epoch's key: unwrapped from the journal, or read from the store.
+    pub fn learn_key(&mut self, dossier: DossierId, epoch: u64, key: EpochKey) {
+        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
+        if held.replica.key(epoch).is_none() {
+            held.replica.add_key(epoch, key.clone(), &self.registry);
+            self.stage.rows.push(Row::Key { dossier, epoch, key });
+            self.stage.events.push(Event::Changed { dossier });
+        }
+    }
+
+    /// Admits a leaf of an authority's log, from a file or a peer.
+    pub fn import_leaf(&mut self, origin: &str, index: u64, leaf: RegistryLeaf) -> Result<bool, Error> {
+        let news = self.registry.import(origin, index, &leaf)?;
+        if news {
+            for held in self.dossiers.values_mut() {
+                held.replica.judge_again(&self.registry);
+            }
+            self.stage.rows.push(Row::Leaf {
+                origin: origin.to_owned(),
+                index,
+                leaf,
+            });
+            self.stage.events.push(Event::RegistryChanged);
+        }
+        Ok(news)
+    }
+
+    /// Tells connected peers of registry leaves that they lack.
+    pub fn announce_registry(&mut self) {
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.offer_registry(peer);
+        }
+    }
+
+    /// Reads back one run that the store holds, in the order of its index. The same door as for a peer's run. ADM-1.
+    pub fn restore_run(&mut self, dossier: DossierId, items: &[RunItem], head: &[u8]) -> Result<(), Error> {
+        let head = SignedHead::verify(head, &self.registry)?;
+        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
+        held.replica.receive(items, &head, &self.registry)?;
+        let chain = head.head().chain();
+        if let Some(row) = head.head().row(&chain) {
+            held.runs.push(RunIndex { chain, to: row.size });
+            if chain == held.writer {
+                held.sealed = row.size;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads back a node's latest head.
+    pub fn restore_head(&mut self, dossier: DossierId, head: &[u8]) -> Result<(), Error> {
+        let head = SignedHead::verify(head, &self.registry)?;
+        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
+        held.replica.note_head(&head);
+        if head.head().chain() == held.writer {
+            held.next_head = head.head().head_no + 1;
+        }
+        Ok(())
+    }
+
+    /// Reads back a key.
+    pub fn restore_key(&mut self, dossier: DossierId, epoch: u64, key: EpochKey) {
+        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
+        held.replica.add_key(epoch, key, &self.registry);
+    }
+
+    /// Reads back under which incarnation we wrote; first of all rows of a dossier. It is unconfirmed. JRN-6.
+    pub fn restore_writer(&mut self, dossier: DossierId, incarnation: Incarnation) {
+        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
+        held.writer = ChainId {
+            node: self.node,
+            incarnation,
+        };
+        held.confirmed = false;
+    }
+}
+
+/// The dossier, empty and ours to write under `fresh` if we did not hold it.
+fn held(
+    dossiers: &mut BTreeMap<DossierId, Held>,
+    dossier: DossierId,
+    node: SubjectId,
+    fresh: Incarnation,
+) -> &mut Held {
+    dossiers.entry(dossier).or_insert_with(|| Held {
+        replica: Replica::new(dossier),
+        writer: ChainId {
+            node,
+            incarnation: fresh,
+        },
+        confirmed: true,
+        next_head: 0,
+        sealed: 0,
+        runs: Vec::new(),
+        waiting: Vec::new(),
+        unsealed: Vec::new(),
+    })
+}

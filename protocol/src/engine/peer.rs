@@ -1,0 +1,175 @@
+//! What we know of one peer, and what we offer it. SPEC §10.3.
+
+use std::collections::BTreeMap;
+
+use serde_bytes::ByteBuf;
+
+use super::{Engine, Event, Registry};
+use crate::id::{DossierId, SubjectId};
+use crate::journal::Clock;
+use crate::time::Instant;
+use crate::wire::frame::{Frame, Frontier, Hello, RegistryLeaves};
+use crate::wire::limits;
+
+/// Protocol versions that we speak, ascending.
+const VERSIONS: &[u64] = &[1];
+
+/// A connected peer.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    /// Whether a version is agreed.
+    pub(super) joined: bool,
+    /// How far it holds each dossier, as far as we know or have sent.
+    pub(super) known: BTreeMap<DossierId, Clock>,
+    /// How far it holds each authority's log.
+    pub(super) registries: BTreeMap<String, u64>,
+    /// Runs that came before what they cite; bounded by [`EARLY_RUNS`].
+    pub(super) early: Vec<Vec<u8>>,
+}
+
+/// Runs of one peer that may wait for others. SYN-10.
+pub(super) const EARLY_RUNS: usize = 64;
+
+impl<R: Registry> Engine<R> {
+    /// A control connection to `peer` is up: says hello. An earlier connection to it is forgotten.
+    pub fn handle_connected(&mut self, peer: SubjectId, now: Instant) {
+        self.peers.insert(peer, Peer::default());
+        let hello = Hello {
+            versions: VERSIONS.to_vec(),
+            features: Vec::new(),
+            node: self.node,
+            incarnation: self.fresh,
+            registries: self.registry.heads(),
+            time: now,
+            software: self.software.clone(),
+        };
+        self.frames.push_back((peer, Frame::Hello(hello).encode()));
+    }
+
+    /// The control connection to `peer` is gone.
+    pub fn handle_closed(&mut self, peer: SubjectId) {
+        self.peers.remove(&peer);
+    }
+
+    /// A peer's hello: agrees on a version, then offers what it may lack. SYN-1.
+    pub(super) fn handle_hello(&mut self, from: SubjectId, hello: &Hello) {
+        let common = hello.versions.iter().any(|version| VERSIONS.contains(version));
+        if !common || hello.node != from {
+            self.events.push_back(Event::Unusable { peer: from });
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        peer.joined = true;
+        peer.registries = hello
+            .registries
+            .iter()
+            .map(|head| (head.origin.clone(), head.size))
+            .collect();
+        self.events.push_back(Event::Joined { peer: from });
+        self.offer_registry(from);
+        self.offer_frontiers(from, false);
+    }
+
+    /// Sends the leaves that `to` lacks. SYN-4.
+    pub(super) fn offer_registry(&mut self, to: SubjectId) {
+        let Some(peer) = self.peers.get_mut(&to).filter(|peer| peer.joined) else {
+            return;
+        };
+        for head in self.registry.heads() {
+            let known = peer.registries.entry(head.origin.clone()).or_insert(0);
+            while *known < head.size {
+                let leaves = self
+                    .registry
+                    .leaves(&head.origin, *known, limits::FRAME_BYTES / 2);
+                if leaves.is_empty() {
+                    break;
+                }
+                let from = *known;
+                *known += leaves.len() as u64;
+                let frame = Frame::RegistryLeaves(RegistryLeaves {
+                    origin: head.origin.clone(),
+                    from,
+                    leaves,
+                });
+                self.stage.frames.push((to, frame.encode()));
+            }
+        }
+    }
+
+    /// Sends our frontier of every dossier of which `to` is a member: of all, or only where it lags. SYN-5, SYN-7.
+    pub(super) fn offer_frontiers(&mut self, to: SubjectId, only_lagging: bool) {
+        let shared: Vec<_> = self
+            .dossiers
+            .iter()
+            .filter(|(_, held)| held.replica.state().nodes().contains(&to))
+            .filter(|(_, held)| !only_lagging || !held.is_equal_at(&to))
+            .map(|(dossier, _)| *dossier)
+            .collect();
+        for dossier in shared {
+            self.offer_frontier(to, dossier);
+        }
+    }
+
+    /// Sends our frontier of one dossier, with the keys that the journal holds for `to`.
+    pub(super) fn offer_frontier(&mut self, to: SubjectId, dossier: DossierId) {
+        let Some(held) = self.dossiers.get(&dossier) else {
+            return;
+        };
+        if !self.peers.get(&to).is_some_and(|peer| peer.joined) {
+            return;
+        }
+        let head = held
+            .replica
+            .heads()
+            .get(&self.node)
+            .map(|head| ByteBuf::from(head.encode()));
+        let wraps = held.replica.wraps_for(to).cloned().collect();
+        let frame = Frame::Frontier(Frontier {
+            dossier,
+            rows: held.durable_frontier(),
+            wraps,
+            head,
+        });
+        self.stage.frames.push((to, frame.encode()));
+    }
+}
+
+impl super::Held {
+    /// Whether the latest head of `peer` covers all that we hold.
+    fn is_equal_at(&self, peer: &SubjectId) -> bool {
+        let head = self.replica.heads().get(peer).map(|head| head.head());
+        head.is_some_and(|head| {
+            self.replica
+                .frontier()
+                .iter()
+                .all(|row| head.row(&row.chain) == Some(row))
+        })
+    }
+
+    /// The rows of our frontier that a head covers: own entries still without one are nobody's business. JRN-5.
+    fn durable_frontier(&self) -> Vec<crate::journal::HeadRow> {
+        let mut rows = self.replica.frontier();
+        rows.retain_mut(|row| {
+            if row.chain != self.writer {
+                return true;
+            }
+            let Some(chain) = self.replica.chain(&row.chain) else {
+                return false;
+            };
+            let sealed = self
+                .sealed
+                .checked_sub(1)
+                .and_then(|last| Some((chain.leaf(last)?, chain.tree().root_at(self.sealed)?)));
+            match sealed {
+                Some((leaf, root)) => {
+                    (row.size, row.leaf, row.root) = (self.sealed, leaf, crate::id::Digest::new(root));
+                    true
+                }
+                None => false,
+            }
+        });
+        rows
+    }
+}

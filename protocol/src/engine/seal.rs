@@ -1,0 +1,165 @@
+//! Commits and heads: the order in which things become durable, signed and known. SPEC §8.2.
+
+use serde_bytes::ByteBuf;
+
+use super::{Engine, Event, Held, Registry, Row, RunIndex, SignRequest};
+use crate::envelope::Envelope;
+use crate::error::Error;
+use crate::id::DossierId;
+use crate::journal::{Head, RegistryHead, SignedHead};
+use crate::time::Instant;
+use crate::wire::frame::{Frame, Item, Run};
+
+impl<R: Registry> Engine<R> {
+    /// The rows of the next commit, if there is one and none is under way. They are atomic: all or none.
+    ///
+    /// The heads that the commit will allow are fixed here, so that they cover nothing that comes in meanwhile.
+    pub fn poll_commit(&mut self, now: Instant) -> Option<Vec<Row>> {
+        if self.in_flight.is_some() || self.stage.is_empty() {
+            return None;
+        }
+        let mut stage = std::mem::take(&mut self.stage);
+        let registries = self.registry.heads();
+        for dossier in std::mem::take(&mut stage.to_seal) {
+            if let Some(held) = self.dossiers.get_mut(&dossier) {
+                held.begin_head(self.fresh, &mut stage.rows);
+                stage.heads.push(held.next_head(dossier, &registries, now));
+            }
+        }
+        let rows = std::mem::take(&mut stage.rows);
+        self.in_flight = Some(stage);
+        Some(rows)
+    }
+
+    /// The commit is durable: what waited for it may be said, and its heads may be signed.
+    pub fn handle_durable(&mut self) {
+        let Some(stage) = self.in_flight.take() else {
+            return;
+        };
+        self.frames.extend(stage.frames);
+        self.events.extend(stage.events);
+        self.signs
+            .extend(stage.heads.into_iter().map(|head| SignRequest { head }));
+    }
+
+    /// A head to sign, oldest first.
+    pub fn poll_sign(&mut self) -> Option<SignRequest> {
+        self.signs.pop_front()
+    }
+
+    /// Takes a signed head. The next commit makes it durable; only then do peers and users hear of it.
+    pub fn handle_signed(&mut self, envelope: &Envelope) -> Result<(), Error> {
+        let signed = SignedHead::verify(&envelope.encode(), &self.registry)?;
+        let head = signed.head();
+        let dossier = head.dossier;
+        let Some(held) = self.dossiers.get_mut(&dossier) else {
+            return Ok(());
+        };
+        held.replica.note_head(&signed);
+        let bytes = signed.encode();
+        self.stage.rows.push(Row::Head {
+            dossier,
+            node: self.node,
+            head: bytes.clone(),
+        });
+        let size = head.row(&held.writer).map_or(0, |row| row.size);
+        let frame = if size > held.sealed {
+            let covered = held
+                .unsealed
+                .iter()
+                .take_while(|item| item.entry.seq < size)
+                .count();
+            let items: Vec<_> = held.unsealed.drain(..covered).collect();
+            let index = held.runs.len() as u64;
+            held.runs.push(RunIndex {
+                chain: held.writer,
+                to: size,
+            });
+            self.stage.rows.push(Row::Run {
+                dossier,
+                index,
+                chain: held.writer,
+                from: held.sealed,
+                to: size,
+                head: bytes.clone(),
+            });
+            held.sealed = size;
+            let items = items.iter().map(|item| Item {
+                entry: ByteBuf::from(item.entry.encode()),
+                sealed: ByteBuf::from(item.sealed.encode()),
+            });
+            Frame::Run(Run {
+                dossier,
+                chain: held.writer,
+                items: items.collect(),
+                head: ByteBuf::from(bytes),
+            })
+        } else {
+            Frame::Head(ByteBuf::from(bytes))
+        };
+        let (done, waiting): (Vec<_>, Vec<_>) = held.waiting.drain(..).partition(|(seq, ..)| *seq < size);
+        held.waiting = waiting;
+        let accepted = done.into_iter().map(|(_, ticket, message)| Event::Accepted {
+            ticket,
+            dossier,
+            message,
+        });
+        self.stage.events.extend(accepted);
+        self.tell_members(dossier, &frame);
+        Ok(())
+    }
+
+    /// Sends a frame to every connected member that knows the dossier up to here; the others get it with a frontier.
+    fn tell_members(&mut self, dossier: DossierId, frame: &Frame) {
+        let Some(held) = self.dossiers.get(&dossier) else {
+            return;
+        };
+        let members = held.replica.state().nodes();
+        let bytes = frame.encode();
+        let mut newcomers = Vec::new();
+        for (node, peer) in self
+            .peers
+            .iter_mut()
+            .filter(|(node, peer)| peer.joined && members.contains(node))
+        {
+            match peer.known.get_mut(&dossier) {
+                Some(known) => {
+                    if let Frame::Run(_) = frame {
+                        known.raise(held.writer, held.sealed);
+                    }
+                    self.stage.frames.push((*node, bytes.clone()));
+                }
+                None => newcomers.push(*node),
+            }
+        }
+        for node in newcomers {
+            self.offer_frontier(node, dossier);
+        }
+    }
+}
+
+impl Held {
+    /// A head is a signature too: an unconfirmed incarnation may not make one. JRN-6.
+    fn begin_head(&mut self, fresh: crate::id::Incarnation, rows: &mut Vec<Row>) {
+        if !self.confirmed {
+            self.begin_writing(fresh, rows);
+        }
+    }
+
+    /// What we stand by once the rows staged so far are durable.
+    fn next_head(&mut self, dossier: DossierId, registries: &[RegistryHead], now: Instant) -> Head {
+        let head_no = self.next_head;
+        self.next_head += 1;
+        let own = self.replica.chain(&self.writer).and_then(|chain| chain.last());
+        Head {
+            v: Head::VERSION,
+            head_no,
+            dossier,
+            node: self.writer.node,
+            incarnation: self.writer.incarnation,
+            rows: self.replica.frontier(),
+            registries: registries.to_vec(),
+            time: own.map_or(now, |(_, at)| at.max(now)),
+        }
+    }
+}

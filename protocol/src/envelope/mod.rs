@@ -1,0 +1,193 @@
+//! Envelopes: what every signed structure looks like. SPEC §5.
+//!
+//! ```text
+//! Unsigned ──sign──▶ Envelope ──verify──▶ Verified<Message>
+//!                      │  ▲
+//!                    seal open
+//!                      ▼  │
+//!                     Sealed            the only form on wire and disk
+//! ```
+//! The signing input is that of RFC 7515; the bytes received are the bytes verified, stored and forwarded.
+
+mod header;
+mod sealed;
+mod verify;
+
+pub use header::{Header, Typ};
+pub use sealed::{EpochKey, Sealed};
+pub use verify::{Verified, verify};
+
+use crate::crypto;
+use crate::error::{Malformed, MalformedKind as Kind, Untrusted};
+use crate::id::{Digest, MessageId};
+use crate::jose::{KeyError, Signer, VerifyingKey};
+use crate::text::{b64url_decode, b64url_encode};
+use crate::time::Instant;
+use crate::wire::{canon, limits};
+
+/// A header and a payload that wait for their signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    protected: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Unsigned {
+    /// What `signer` is to sign at `issued_at` as a `typ`.
+    pub fn new(typ: Typ, signer: &dyn Signer, issued_at: Instant, payload: Vec<u8>) -> Self {
+        let header = Header {
+            algorithm: signer.algorithm(),
+            issued_at: Instant::from_seconds(issued_at.seconds()),
+            typ,
+            certificate: signer.certificate(),
+        };
+        Self {
+            protected: header.encode(),
+            payload,
+        }
+    }
+
+    /// The JWS signing input: `BASE64URL(protected) "." BASE64URL(payload)`. RFC 7515 §5.1.
+    pub fn signing_input(&self) -> Vec<u8> {
+        signing_input(&self.protected, &self.payload)
+    }
+
+    /// The id that the signed message will have. ENV-4.
+    pub fn id(&self) -> MessageId {
+        MessageId::new(crypto::sha256(&[&self.signing_input()]))
+    }
+
+    /// Asks `signer` for the signature. An effect: called by the node and by tests.
+    pub fn sign(self, signer: &dyn Signer) -> Result<Envelope, KeyError> {
+        let signature = signer.sign(&self.signing_input())?;
+        Envelope::from_parts(self.protected, self.payload, signature).map_err(|_| KeyError::Unfit)
+    }
+}
+
+fn signing_input(protected: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut input = String::with_capacity((protected.len() + payload.len()) * 4 / 3 + 8);
+    input.push_str(&b64url_encode(protected));
+    input.push('.');
+    input.push_str(&b64url_encode(payload));
+    input.into_bytes()
+}
+
+/// A signed structure, well formed and not yet believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    protected: Vec<u8>,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+    header: Header,
+    id: MessageId,
+}
+
+impl Envelope {
+    /// Reads `[protected, payload, signature]`. ENV-1 to ENV-6.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        canon::check(bytes, limits::ENVELOPE_BYTES)?;
+        let [protected, payload, signature] = canon::byte_strings(bytes)?;
+        Self::from_parts(protected.to_vec(), payload.to_vec(), signature.to_vec())
+    }
+
+    fn from_parts(protected: Vec<u8>, payload: Vec<u8>, signature: Vec<u8>) -> Result<Self, Malformed> {
+        let sized = protected.len() <= limits::HEADER_BYTES
+            && payload.len() <= limits::PAYLOAD_BYTES
+            && (1..=limits::SIGNATURE_BYTES).contains(&signature.len());
+        if !sized {
+            return Err(Malformed::at(0, Kind::TooLarge));
+        }
+        let header = Header::decode(&protected)?;
+        let id = MessageId::new(crypto::sha256(&[&signing_input(&protected, &payload)]));
+        Ok(Self {
+            protected,
+            payload,
+            signature,
+            header,
+            id,
+        })
+    }
+
+    /// The canonical bytes `[protected, payload, signature]`.
+    pub fn encode(&self) -> Vec<u8> {
+        let parts = [&self.protected, &self.payload, &self.signature];
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 5).sum::<usize>() + 1);
+        bytes.push(0x83);
+        for part in parts {
+            push_bytes(&mut bytes, part);
+        }
+        bytes
+    }
+
+    /// SHA-256 of the signing input: it does not depend on the signature. ENV-4.
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
+    /// SHA-256 of [`Self::encode`], signature included.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&[&self.encode()])
+    }
+
+    /// The parsed protected header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The payload bytes, as signed.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Checks that this was signed as a `typ` by `key`. The header's algorithm must be the key's one.
+    pub fn check(&self, typ: Typ, key: &VerifyingKey) -> Result<(), Untrusted> {
+        let bad = Untrusted::BadSignature {
+            certificate: self.header.certificate,
+        };
+        if self.header.typ != typ {
+            return Err(Untrusted::WrongTyp);
+        }
+        let algorithm = self.header.algorithm;
+        if algorithm != key.algorithm() || !algorithm.is_acceptable(self.header.issued_at) {
+            return Err(bad);
+        }
+        key.verify(&signing_input(&self.protected, &self.payload), &self.signature)
+            .map_err(|_| bad)
+    }
+
+    /// The standard compact JWS of the same signature (JAdES B-B). RFC 7515 §7.1.
+    pub fn to_jws(&self) -> String {
+        let parts = [&self.protected, &self.payload, &self.signature];
+        parts.map(|part| b64url_encode(part)).join(".")
+    }
+
+    /// Reads a compact JWS back.
+    pub fn from_jws(jws: &str) -> Result<Self, Malformed> {
+        let mut parts = jws.split('.').map(b64url_decode);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Some(protected)), Some(Some(payload)), Some(Some(signature)), None) => {
+                Self::from_parts(protected, payload, signature)
+            }
+            _ => Err(Malformed::at(0, Kind::WrongShape)),
+        }
+    }
+}
+
+/// Appends a canonical CBOR byte string.
+fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    match u32::try_from(bytes.len()) {
+        Ok(length @ 0..=23) => out.push(0x40 | length as u8),
+        Ok(length @ 24..=0xff) => out.extend([0x58, length as u8]),
+        Ok(length @ 0x100..=0xffff) => {
+            out.push(0x59);
+            out.extend((length as u16).to_be_bytes());
+        }
+        Ok(length) => {
+            out.push(0x5a);
+            out.extend(length.to_be_bytes());
+        }
+        // Every caller is bounded by `limits`, far below four gigabytes.
+        Err(_) => unreachable!("byte string over 4 GiB"),
+    }
+    out.extend_from_slice(bytes);
+}

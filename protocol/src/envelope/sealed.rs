@@ -1,0 +1,164 @@
+//! Sealed envelopes: the only form of a message on wire and disk. SPEC §5.4.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::Envelope;
+use crate::crypto::{self, AeadKey};
+use crate::error::{Error, Malformed, MalformedKind, Untrusted};
+use crate::id::{Digest, DossierId, KeySalt, MessageId};
+use crate::role::Class;
+use crate::wire::{codec, limits};
+
+/// The symmetric key of one epoch of a dossier. KEY-1.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct EpochKey([u8; 32]);
+
+impl EpochKey {
+    /// Wraps 32 random bytes.
+    pub const fn new(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
+    /// The bytes, for wrapping and for storage under the node's own key.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key of one item: no two items share one, so the nonce may be constant. ENV-9.
+    fn item_key(&self, salt: &KeySalt, dossier: &DossierId, id: &MessageId) -> AeadKey {
+        let info: [&[u8]; 3] = [b"basoche/sealed/1", dossier.as_bytes(), id.as_bytes()];
+        AeadKey::new(&crypto::hkdf_sha256(&self.0, salt.as_bytes(), &info))
+    }
+
+    /// A key that wraps one document's key: bound to the dossier and to the document's salt. DOC-3.
+    pub fn document_wrap_key(&self, salt: &KeySalt, dossier: &DossierId) -> AeadKey {
+        let info: [&[u8]; 2] = [b"basoche/document-wrap/1", dossier.as_bytes()];
+        AeadKey::new(&crypto::hkdf_sha256(&self.0, salt.as_bytes(), &info))
+    }
+}
+
+impl fmt::Debug for EpochKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EpochKey(redacted)")
+    }
+}
+
+/// `[key_epoch, class, salt32, AES-256-GCM(Envelope)]`. ENV-8.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Parts", into = "Parts")]
+pub struct Sealed {
+    key_epoch: u64,
+    class: Class,
+    salt: KeySalt,
+    ciphertext: Vec<u8>,
+}
+
+/// The array on the wire.
+type Parts = (u64, Class, KeySalt, ByteBuf);
+
+impl From<Parts> for Sealed {
+    fn from((key_epoch, class, salt, ciphertext): Parts) -> Self {
+        Self {
+            key_epoch,
+            class,
+            salt,
+            ciphertext: ciphertext.into_vec(),
+        }
+    }
+}
+
+impl From<Sealed> for Parts {
+    fn from(sealed: Sealed) -> Self {
+        (
+            sealed.key_epoch,
+            sealed.class,
+            sealed.salt,
+            ByteBuf::from(sealed.ciphertext),
+        )
+    }
+}
+
+impl Sealed {
+    /// Seals `envelope` under the key of `key_epoch`; `salt` must be fresh random bytes.
+    pub fn seal(
+        envelope: &Envelope,
+        dossier: &DossierId,
+        class: Class,
+        key_epoch: u64,
+        key: &EpochKey,
+        salt: KeySalt,
+    ) -> Self {
+        let mut ciphertext = envelope.encode();
+        let aad = additional_data(key_epoch, class);
+        key.item_key(&salt, dossier, &envelope.id())
+            .seal_in_place([0; 12], &aad, &mut ciphertext);
+        Self {
+            key_epoch,
+            class,
+            salt,
+            ciphertext,
+        }
+    }
+
+    /// Opens what is announced as message `id` of `dossier`, and holds it to that id. ENV-8, ENV-9.
+    pub fn open(&self, dossier: &DossierId, id: MessageId, key: &EpochKey) -> Result<Envelope, Error> {
+        let mut plaintext = self.ciphertext.clone();
+        let aad = additional_data(self.key_epoch, self.class);
+        let opened = key
+            .item_key(&self.salt, dossier, &id)
+            .open_in_place([0; 12], &aad, &mut plaintext)
+            .map_err(|_| Untrusted::NotOpenable {
+                digest: self.digest(),
+            })?;
+        let envelope = Envelope::decode(opened)?;
+        if envelope.id() != id {
+            return Err(Untrusted::IdMismatch {
+                expected: id,
+                found: envelope.id(),
+            }
+            .into());
+        }
+        Ok(envelope)
+    }
+
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads the canonical bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let sealed: Self = codec::decode(bytes, limits::SEALED_BYTES)?;
+        if sealed.ciphertext.len() > limits::ENVELOPE_BYTES + 16 {
+            return Err(Malformed::at(0, MalformedKind::TooLarge));
+        }
+        Ok(sealed)
+    }
+
+    /// SHA-256 of [`Self::encode`].
+    pub fn digest(&self) -> Digest {
+        Digest::of(&[&self.encode()])
+    }
+
+    /// Which key opens it.
+    pub fn key_epoch(&self) -> u64 {
+        self.key_epoch
+    }
+
+    /// For which readers it is.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+}
+
+/// What the seal authenticates besides the envelope.
+fn additional_data(key_epoch: u64, class: Class) -> [u8; 10] {
+    let mut data = [0; 10];
+    data[..8].copy_from_slice(&key_epoch.to_be_bytes());
+    data[8..].copy_from_slice(&class.number().to_be_bytes());
+    data
+}

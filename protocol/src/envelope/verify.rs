@@ -1,0 +1,101 @@
+//! From a well-formed envelope to an authentic message. SPEC §5.3.
+
+use super::{Envelope, Typ};
+use crate::directory::{Directory, Signer, Status};
+use crate::error::{Error, Untrusted};
+use crate::id::MessageId;
+use crate::message::Message;
+use crate::time::{Instant, Span};
+use crate::wire::limits;
+
+/// A message whose signature, author and role have been checked. Only [`verify`] makes one.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    envelope: Envelope,
+    message: Message,
+    signer: Signer,
+    contested: Option<&'static str>,
+}
+
+impl Verified {
+    /// The message's id.
+    pub fn id(&self) -> MessageId {
+        self.envelope.id()
+    }
+
+    /// The message.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// The bytes that were signed, with their signature.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Who signed.
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// Why the act is contested, if the key was later declared compromised since before it. REG-8.
+    pub fn contested(&self) -> Option<&'static str> {
+        self.contested
+    }
+
+    /// When the signer says that it signed.
+    pub fn claimed_at(&self) -> Instant {
+        self.envelope.header().issued_at
+    }
+}
+
+/// Verifies a message against the registry as of `at`, the instant at which it was recorded (certified, once it is).
+///
+/// The checks, in the order of SPEC §5.3: body, claimed time, certificate status, signature, author, role.
+pub fn verify(envelope: Envelope, directory: &dyn Directory, at: Instant) -> Result<Verified, Error> {
+    let message = Message::decode(envelope.payload())?;
+    let header = envelope.header();
+    // ENV-13: an earlier claim is recorded as it is, only the future is impossible.
+    if header.issued_at > at + Span::from_ms(limits::CLAIM_AHEAD_MS) {
+        return Err(Untrusted::ClaimedAhead {
+            claimed: header.issued_at,
+            now: at,
+        }
+        .into());
+    }
+    let certificate = header.certificate;
+    let (signer, contested) = match directory.status(&certificate, at) {
+        Status::Valid(signer) => (signer, None),
+        Status::Contested { signer, reason } => (signer, Some(reason)),
+        Status::Invalid { reason } => {
+            return Err(Untrusted::SignerInvalid {
+                certificate,
+                at,
+                reason,
+            }
+            .into());
+        }
+        Status::Undetermined { .. } => return Err(Untrusted::UnknownSigner { certificate }.into()),
+    };
+    envelope.check(Typ::Message, &signer.key)?;
+    if message.author != signer.subject {
+        return Err(Untrusted::AuthorMismatch {
+            author: message.author,
+            subject: signer.subject,
+        }
+        .into());
+    }
+    if !signer.roles.contains(&message.role) {
+        return Err(Untrusted::RoleNotHeld {
+            subject: signer.subject,
+            role: message.role,
+        }
+        .into());
+    }
+    Ok(Verified {
+        envelope,
+        message,
+        signer,
+        contested,
+    })
+}

@@ -1,0 +1,295 @@
+//! Errors by whose fault it is. SPEC §11.
+//!
+//! [`Malformed`] (the bytes), [`Untrusted`] (signature or certificate), [`Refused`] (authentic, but against the
+//! procedure), [`Incompatible`] (version) and [`Misuse`] (our own caller). [`Error::code`] maps each to its one wire code.
+
+use thiserror::Error;
+
+use crate::dossier::Phase;
+use crate::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
+use crate::message::MessageType;
+use crate::refusal::Code;
+use crate::role::Role;
+use crate::time::Instant;
+
+/// What is wrong with bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MalformedKind {
+    /// The bytes end too early, or a length exceeds what is left.
+    Truncated,
+    /// Well-formed CBOR, but not the one encoding of its value.
+    NotCanonical,
+    /// Nested deeper than [`crate::wire::limits::DEPTH`].
+    TooDeep,
+    /// Larger than the limit of its kind.
+    TooLarge,
+    /// Something follows the value.
+    TrailingBytes,
+    /// A field is missing, unknown or of another type.
+    WrongShape,
+    /// The protected header is not the fixed serialisation of ENV-6.
+    BadHeader,
+    /// No message has this type number.
+    UnknownType,
+    /// A field is outside its range.
+    BadValue,
+}
+
+/// The bytes are not what they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("malformed at byte {offset}: {kind:?}")]
+pub struct Malformed {
+    /// Where, in bytes from the start of the structure.
+    pub offset: usize,
+    /// What.
+    pub kind: MalformedKind,
+}
+
+impl Malformed {
+    pub(crate) const fn at(offset: usize, kind: MalformedKind) -> Self {
+        Self { offset, kind }
+    }
+
+    /// A field outside its range; bodies do not know their offset.
+    pub const fn bad_value() -> Self {
+        Self::at(0, MalformedKind::BadValue)
+    }
+}
+
+/// The bytes are well formed, and cannot be believed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Untrusted {
+    /// The payload's author is not the subject of the certificate.
+    #[error("the message names author {author}, its certificate belongs to {subject}")]
+    AuthorMismatch {
+        /// Whom the payload names.
+        author: SubjectId,
+        /// Whom the registry names.
+        subject: SubjectId,
+    },
+    /// The signature does not verify.
+    #[error("the signature does not verify under certificate {certificate}")]
+    BadSignature {
+        /// The certificate named by the header.
+        certificate: CertificateId,
+    },
+    /// The claimed time lies too far after the receipt. ENV-13.
+    #[error("signed at {claimed}, which is after {now}; check both clocks")]
+    ClaimedAhead {
+        /// The header's `iat`.
+        claimed: Instant,
+        /// When it was received.
+        now: Instant,
+    },
+    /// A head or an entry contradicts what it covers.
+    #[error("the head does not cover these entries: {what}")]
+    HeadMismatch {
+        /// Which check failed.
+        what: &'static str,
+    },
+    /// After opening, the id differs from the one announced. ENV-8.
+    #[error("the opened message is {found}, announced as {expected}")]
+    IdMismatch {
+        /// The id in the journal entry.
+        expected: MessageId,
+        /// The id of what was opened.
+        found: MessageId,
+    },
+    /// The seal does not open under the dossier's key. ENV-9.
+    #[error("the sealed message {digest} does not open under its key epoch")]
+    NotOpenable {
+        /// Digest of the sealed bytes.
+        digest: Digest,
+    },
+    /// The registry does not attest the role that the message claims.
+    #[error("{subject} does not hold the role {role} in the registry")]
+    RoleNotHeld {
+        /// Who.
+        subject: SubjectId,
+        /// The claimed role.
+        role: Role,
+    },
+    /// The certificate was revoked, expired or not yet valid at that instant.
+    #[error("certificate {certificate} was not valid at {at}: {reason}")]
+    SignerInvalid {
+        /// Which certificate.
+        certificate: CertificateId,
+        /// The instant asked for.
+        at: Instant,
+        /// The registry's reason.
+        reason: &'static str,
+    },
+    /// The registry does not know the certificate (yet).
+    #[error("certificate {certificate} is not in the registry; import the authority's entries")]
+    UnknownSigner {
+        /// Which certificate.
+        certificate: CertificateId,
+    },
+    /// Signed as another kind of structure. ENV-6.
+    #[error("signed as another kind of structure")]
+    WrongTyp,
+}
+
+/// Authentic, and against the procedure. SPEC §7.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// A once-only act is there already.
+    #[error("{act:?} is already on file as {by}")]
+    AlreadyDone {
+        /// Which act.
+        act: MessageType,
+        /// The message that did it.
+        by: MessageId,
+    },
+    /// Not every dire that the expert had received has its answer. DOS-11, CPC art. 276.
+    #[error("the report answers {answered} of {due} dires; dire {first} has no answer")]
+    DireUnanswered {
+        /// Answers given.
+        answered: usize,
+        /// Dires to answer.
+        due: usize,
+        /// One that lacks its answer.
+        first: MessageId,
+    },
+    /// The time for dires is still running. DOS-11.
+    #[error("dires are due until {until}")]
+    DiresStillDue {
+        /// The end set by the pre-report.
+        until: Instant,
+    },
+    /// The document's bytes are not stored at this node. DOC-4.
+    #[error("document {root} is not stored here; deposit its bytes first")]
+    DocumentMissing {
+        /// The document's tree root.
+        root: Digest,
+    },
+    /// The act belongs to somebody else. DOS-2.
+    #[error("{author} is not the person designated for this act")]
+    NotCompetent {
+        /// Who tried.
+        author: SubjectId,
+    },
+    /// The author is not in the dossier's roster.
+    #[error("{author} is not in the roster of this dossier")]
+    NotParticipant {
+        /// Who tried.
+        author: SubjectId,
+    },
+    /// Exhibits travel only once the provision is paid in. DOS-4, CPC art. 267.
+    #[error("exhibit lodged before the provision was paid in")]
+    ProvisionUnpaid,
+    /// The roster change contradicts the roster. DOS-5.
+    #[error("the roster change contradicts the roster at {subject}")]
+    RosterConflict {
+        /// At whom.
+        subject: SubjectId,
+    },
+    /// No message of that type may come from that role.
+    #[error("a {role} may not send {act:?}")]
+    SenderRole {
+        /// The sender's role.
+        role: Role,
+        /// The message type.
+        act: MessageType,
+    },
+    /// The node has no dossier of that id, or does not say.
+    #[error("no dossier {dossier} here")]
+    UnknownDossier {
+        /// Which.
+        dossier: DossierId,
+    },
+    /// The message refers to another that is not on file.
+    #[error("message {reference} is not on file in this dossier")]
+    UnknownReference {
+        /// Which.
+        reference: MessageId,
+    },
+    /// The act has no place in this phase. SPEC §7.2.
+    #[error("{act:?} has no place while the dossier is {phase}")]
+    WrongPhase {
+        /// Which act.
+        act: MessageType,
+        /// The phase the dossier is in.
+        phase: Phase,
+    },
+}
+
+/// Another version than ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Incompatible {
+    /// The payload's `v` is not one we speak.
+    #[error("message version {0} is not supported")]
+    Version(u64),
+    /// The dossier pins rules that we do not know.
+    #[error("the dossier's rules, version {0}, are not known here")]
+    Rules(u64),
+}
+
+/// Our own caller is wrong: never caused by a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("misuse: {0}")]
+pub struct Misuse(pub &'static str);
+
+/// Why [`crate::admit`] turned something away.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Error {
+    /// Whose fault: the encoder.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Whose fault: the signer, or who forwarded it.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// Whose fault: the procedure says no.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Nobody's fault: versions differ.
+    #[error(transparent)]
+    Incompatible(#[from] Incompatible),
+}
+
+impl Error {
+    /// The wire code, total over every cause. SPEC §11.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Malformed(malformed) => match malformed.kind {
+                MalformedKind::Truncated => Code::Truncated,
+                MalformedKind::NotCanonical => Code::NotCanonical,
+                MalformedKind::TooDeep => Code::TooDeep,
+                MalformedKind::TooLarge => Code::TooLarge,
+                MalformedKind::TrailingBytes => Code::TrailingBytes,
+                MalformedKind::WrongShape => Code::WrongShape,
+                MalformedKind::BadHeader => Code::BadHeader,
+                MalformedKind::UnknownType => Code::UnknownType,
+                MalformedKind::BadValue => Code::BadValue,
+            },
+            Self::Untrusted(untrusted) => match untrusted {
+                Untrusted::AuthorMismatch { .. } => Code::AuthorMismatch,
+                Untrusted::BadSignature { .. } => Code::BadSignature,
+                Untrusted::ClaimedAhead { .. } => Code::ClaimedAhead,
+                Untrusted::HeadMismatch { .. } => Code::HeadMismatch,
+                Untrusted::IdMismatch { .. } => Code::IdMismatch,
+                Untrusted::NotOpenable { .. } => Code::NotOpenable,
+                Untrusted::RoleNotHeld { .. } => Code::RoleNotHeld,
+                Untrusted::SignerInvalid { .. } => Code::SignerInvalid,
+                Untrusted::UnknownSigner { .. } => Code::UnknownSigner,
+                Untrusted::WrongTyp => Code::WrongTyp,
+            },
+            Self::Refused(refused) => match refused {
+                Refused::AlreadyDone { .. } => Code::AlreadyDone,
+                Refused::DireUnanswered { .. } => Code::DireUnanswered,
+                Refused::DiresStillDue { .. } => Code::DiresStillDue,
+                Refused::DocumentMissing { .. } => Code::DocumentMissing,
+                Refused::NotCompetent { .. } => Code::NotCompetent,
+                Refused::NotParticipant { .. } => Code::NotParticipant,
+                Refused::ProvisionUnpaid => Code::ProvisionUnpaid,
+                Refused::RosterConflict { .. } => Code::RosterConflict,
+                Refused::SenderRole { .. } => Code::SenderRole,
+                Refused::UnknownDossier { .. } => Code::UnknownDossier,
+                Refused::UnknownReference { .. } => Code::UnknownReference,
+                Refused::WrongPhase { .. } => Code::WrongPhase,
+            },
+            Self::Incompatible(Incompatible::Version(_)) => Code::Version,
+            Self::Incompatible(Incompatible::Rules(_)) => Code::Rules,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The replica of one chain. SPEC §8.1, §8.4.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{ChainId, Entry, HeadRow, Verdict};
+use crate::envelope::Sealed;
+use crate::error::Untrusted;
+use crate::id::{Digest, MessageId};
+use crate::message::Message;
+use crate::time::Instant;
+use crate::tree::Tree;
+
+/// How much of each chain lies in the past of something: sizes by chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clock(BTreeMap<ChainId, u64>);
+
+impl Clock {
+    /// Entries of `chain` in this past.
+    pub fn size(&self, chain: &ChainId) -> u64 {
+        self.0.get(chain).copied().unwrap_or(0)
+    }
+
+    /// Adds the first `size` entries of `chain`.
+    pub fn raise(&mut self, chain: ChainId, size: u64) {
+        let known = self.0.entry(chain).or_insert(0);
+        *known = (*known).max(size);
+    }
+
+    /// Adds another past.
+    pub fn join(&mut self, other: &Self) {
+        for (chain, size) in &other.0 {
+            self.raise(*chain, *size);
+        }
+    }
+
+    /// Chains and sizes, ascending by chain.
+    pub fn iter(&self) -> impl Iterator<Item = (&ChainId, u64)> {
+        self.0.iter().map(|(chain, size)| (chain, *size))
+    }
+}
+
+/// What a replica remembers of an entry: not its bytes, which the store keeps.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The message.
+    pub message: MessageId,
+    /// When the writer recorded it.
+    pub recorded_at: Instant,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// What it says, as far as we can read it.
+    pub content: Content,
+    /// Its causal past, itself excluded.
+    pub past: Arc<Clock>,
+}
+
+/// What an entry's message says.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Opened and authentic.
+    Authentic(Arc<Message>),
+    /// Kept sealed until its key or its signer is known.
+    Sealed(Arc<Sealed>),
+    /// Opened, and not authentic: it can never take effect.
+    Rejected,
+}
+
+/// One chain: its tree, and a record of each entry.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    tree: Tree,
+    last: Option<(Digest, Instant)>,
+    records: Vec<Record>,
+}
+
+impl Chain {
+    /// Entries held.
+    pub fn size(&self) -> u64 {
+        self.records.len() as u64
+    }
+
+    /// The entry at `seq`.
+    pub fn record(&self, seq: u64) -> Option<&Record> {
+        self.records.get(usize::try_from(seq).ok()?)
+    }
+
+    /// The entry at `seq`, to correct its verdict.
+    pub(crate) fn record_mut(&mut self, seq: u64) -> Option<&mut Record> {
+        self.records.get_mut(usize::try_from(seq).ok()?)
+    }
+
+    /// Every record, in order.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Leaf hash of the entry at `seq`.
+    pub fn leaf(&self, seq: u64) -> Option<Digest> {
+        self.tree.leaf(seq).map(Digest::new)
+    }
+
+    /// Leaf hash and recorded instant of the last entry.
+    pub fn last(&self) -> Option<(Digest, Instant)> {
+        self.last
+    }
+
+    /// The Merkle tree over the entries.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The row that a head carries for this chain; `None` while it is empty.
+    pub fn row(&self, chain: ChainId) -> Option<HeadRow> {
+        let (leaf, _) = self.last?;
+        Some(HeadRow {
+            chain,
+            size: self.size(),
+            leaf,
+            root: Digest::new(self.tree.root()),
+        })
+    }
+
+    /// Whether a peer's row is a prefix of what we hold: hashes, never heights alone.
+    pub fn contains(&self, row: &HeadRow) -> bool {
+        row.size <= self.size() && row.size > 0 && self.leaf(row.size - 1) == Some(row.leaf)
+    }
+
+    /// Checks that `entries` go on from this chain, and end exactly where `row`, signed by the writer, says. JRN-5.
+    pub fn check_run(&self, entries: &[Entry], row: &HeadRow) -> Result<(), Untrusted> {
+        let mismatch = |what| Err(Untrusted::HeadMismatch { what });
+        let mut last = self.last;
+        let mut tree = self.tree.frontier();
+        for (entry, seq) in entries.iter().zip(self.size()..) {
+            if entry.chain != row.chain || entry.seq != seq {
+                return mismatch("an entry is out of sequence");
+            }
+            if entry.prev != last.map(|(leaf, _)| leaf) {
+                return mismatch("an entry does not follow the one before");
+            }
+            if last.is_some_and(|(_, at)| entry.recorded_at < at) {
+                return mismatch("recorded time runs backwards");
+            }
+            let leaf = entry.leaf();
+            tree.push(*leaf.as_bytes());
+            last = Some((leaf, entry.recorded_at));
+        }
+        if tree.size() != row.size || last.map(|(leaf, _)| leaf) != Some(row.leaf) {
+            return mismatch("the head names another last entry");
+        }
+        if tree.root() != *row.root.as_bytes() {
+            return mismatch("the head's tree root differs");
+        }
+        Ok(())
+    }
+
+    /// Appends an entry that [`Self::check_run`] has accepted, or that we have just made.
+    pub(crate) fn push(&mut self, entry: &Entry, record: Record) {
+        let leaf = entry.leaf();
+        self.tree.push(*leaf.as_bytes());
+        self.last = Some((leaf, entry.recorded_at));
+        self.records.push(record);
+    }
+}

@@ -1,0 +1,161 @@
+//! Heads: what a node stands by. SPEC §8.2.
+
+use serde::{Deserialize, Serialize};
+
+use super::ChainId;
+use crate::directory::{Directory, Status};
+use crate::envelope::{Envelope, Typ};
+use crate::error::{Error, Incompatible, Malformed, Untrusted};
+use crate::id::{Digest, DossierId, Incarnation, SubjectId};
+use crate::role::Role;
+use crate::time::Instant;
+use crate::wire::{codec, limits};
+
+/// How far one chain is held. JRN-4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadRow {
+    /// Which chain.
+    pub chain: ChainId,
+    /// Entries held, all from 0; at least 1.
+    pub size: u64,
+    /// Leaf hash of the last one.
+    pub leaf: Digest,
+    /// Root of the tree over all of them.
+    pub root: Digest,
+}
+
+/// How far an authority's log is held. REG-5.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryHead {
+    /// The log's name.
+    pub origin: String,
+    /// Leaves held.
+    pub size: u64,
+    /// Root of the tree over them.
+    pub root: Digest,
+}
+
+/// What a node signs after it has made durable all that this covers. JRN-4. Keys are positions: append only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The format's version, 1.
+    pub v: u64,
+    /// Counts the heads of this node in this dossier and incarnation, from 0.
+    pub head_no: u64,
+    /// The dossier.
+    pub dossier: DossierId,
+    /// The node.
+    pub node: SubjectId,
+    /// The life of its store.
+    pub incarnation: Incarnation,
+    /// Every chain it holds, its own included, ascending by chain.
+    pub rows: Vec<HeadRow>,
+    /// The registries it knows, ascending by origin.
+    pub registries: Vec<RegistryHead>,
+    /// When it signed, by its own clock.
+    pub time: Instant,
+}
+
+impl Head {
+    /// The format's version.
+    pub const VERSION: u64 = 1;
+
+    /// The chain that the signer writes.
+    pub const fn chain(&self) -> ChainId {
+        ChainId {
+            node: self.node,
+            incarnation: self.incarnation,
+        }
+    }
+
+    /// How far `chain` is held.
+    pub fn row(&self, chain: &ChainId) -> Option<&HeadRow> {
+        self.rows
+            .binary_search_by_key(chain, |row| row.chain)
+            .ok()
+            .map(|index| &self.rows[index])
+    }
+
+    /// The payload to be signed.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let head: Self = codec::decode(bytes, limits::PAYLOAD_BYTES)?;
+        if head.v != Self::VERSION {
+            return Err(Incompatible::Version(head.v).into());
+        }
+        let ascending = head.rows.windows(2).all(|pair| pair[0].chain < pair[1].chain)
+            && head
+                .registries
+                .windows(2)
+                .all(|pair| pair[0].origin < pair[1].origin);
+        let bounded = head.rows.len() <= limits::FRONTIER_ROWS && head.registries.len() <= limits::REGISTRIES;
+        let filled = head.rows.iter().all(|row| row.size > 0);
+        if ascending && bounded && filled {
+            Ok(head)
+        } else {
+            Err(Malformed::bad_value().into())
+        }
+    }
+}
+
+/// A head whose signature has been checked, with the bytes it came in: they are stored and replayed as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedHead {
+    envelope: Envelope,
+    head: Head,
+}
+
+impl SignedHead {
+    /// Decodes and verifies a head. The signer must be the node that the head names, valid at the head's own time.
+    pub fn verify(bytes: &[u8], directory: &dyn Directory) -> Result<Self, Error> {
+        let envelope = Envelope::decode(bytes)?;
+        let head = Head::decode(envelope.payload())?;
+        let certificate = envelope.header().certificate;
+        let signer = match directory.status(&certificate, head.time) {
+            Status::Valid(signer) | Status::Contested { signer, .. } => signer,
+            Status::Invalid { reason } => {
+                return Err(Untrusted::SignerInvalid {
+                    certificate,
+                    at: head.time,
+                    reason,
+                }
+                .into());
+            }
+            Status::Undetermined { .. } => return Err(Untrusted::UnknownSigner { certificate }.into()),
+        };
+        envelope.check(Typ::Head, &signer.key)?;
+        if signer.subject != head.node {
+            return Err(Untrusted::AuthorMismatch {
+                author: head.node,
+                subject: signer.subject,
+            }
+            .into());
+        }
+        if !signer.roles.contains(&Role::Node) {
+            return Err(Untrusted::RoleNotHeld {
+                subject: signer.subject,
+                role: Role::Node,
+            }
+            .into());
+        }
+        Ok(Self { envelope, head })
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The signed envelope.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// The bytes, as received.
+    pub fn encode(&self) -> Vec<u8> {
+        self.envelope.encode()
+    }
+}

@@ -1,0 +1,128 @@
+//! What nodes say to each other on a control stream. SPEC §10.2.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::{codec, limits};
+use crate::error::{Malformed, MalformedKind as Kind};
+use crate::id::{Digest, DossierId, Incarnation, SubjectId};
+use crate::journal::{ChainId, EpochWrap, HeadRow, RegistryHead};
+use crate::time::Instant;
+
+/// The first frame of each side. SYN-1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Protocol versions it speaks, ascending; the highest common one is used.
+    pub versions: Vec<u64>,
+    /// Features it has, by number, ascending; unknown ones are ignored.
+    pub features: Vec<u64>,
+    /// Who it is: the TLS key has already proved it.
+    pub node: SubjectId,
+    /// The life of its store.
+    pub incarnation: Incarnation,
+    /// The registries it holds, and how far.
+    pub registries: Vec<RegistryHead>,
+    /// Its clock.
+    pub time: Instant,
+    /// Name and version of the program, for the log.
+    pub software: String,
+}
+
+/// One leaf of an authority's log with its certificate. REG-4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryLeaf {
+    /// `[envelope, [* co-signature]]`.
+    pub leaf: ByteBuf,
+    /// The certificate that it enrols, DER; empty when it enrols none.
+    pub certificate: ByteBuf,
+}
+
+/// Leaves that the other side lacks. SYN-4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryLeaves {
+    /// The log.
+    pub origin: String,
+    /// The index of the first leaf.
+    pub from: u64,
+    /// The leaves, in order.
+    pub leaves: Vec<RegistryLeaf>,
+}
+
+/// How far a dossier is held, and the keys for the other side. SYN-5.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontier {
+    /// The dossier.
+    pub dossier: DossierId,
+    /// Every chain held, ascending.
+    pub rows: Vec<HeadRow>,
+    /// The key wraps that the journal holds for the receiver.
+    pub wraps: Vec<EpochWrap>,
+    /// The sender's latest head, if it has signed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<ByteBuf>,
+}
+
+/// An entry and its sealed message. SYN-6.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Canonical bytes of the entry.
+    pub entry: ByteBuf,
+    /// Canonical bytes of the sealed message.
+    pub sealed: ByteBuf,
+}
+
+/// A run of one chain's entries, closed by the head that covers them. SYN-6.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The dossier.
+    pub dossier: DossierId,
+    /// The chain.
+    pub chain: ChainId,
+    /// The entries, in order.
+    pub items: Vec<Item>,
+    /// The head, as signed.
+    pub head: ByteBuf,
+}
+
+/// Something was turned away; the connection goes on. SYN-8.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The code of SPEC §11.
+    pub code: u64,
+    /// SHA-256 of the frame that was turned away.
+    pub about: Digest,
+}
+
+macro_rules! frames {
+    ($($code:literal $name:ident($content:ty),)+) => {
+        /// A frame: `[kind, content]`. SYN-2.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum Frame { $($name($content),)+ }
+
+        impl Frame {
+            /// The canonical bytes.
+            pub fn encode(&self) -> Vec<u8> {
+                match self { $(Self::$name(content) => codec::encode(&($code, ByteBuf::from(codec::encode(content)))),)+ }
+            }
+
+            /// Reads the canonical bytes.
+            pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+                let (kind, content): (u64, ByteBuf) = codec::decode(bytes, limits::FRAME_BYTES)?;
+                match kind {
+                    $($code => Ok(Self::$name(codec::decode(&content, limits::FRAME_BYTES)?)),)+
+                    _ => Err(Malformed::at(1, Kind::UnknownType)),
+                }
+            }
+        }
+    };
+}
+
+frames! {
+    1_u64 Hello(Hello),
+    2_u64 RegistryLeaves(RegistryLeaves),
+    3_u64 Frontier(Frontier),
+    4_u64 Run(Run),
+    5_u64 Head(ByteBuf),
+    6_u64 Refusal(Refusal),
+}
