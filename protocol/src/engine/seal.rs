@@ -37,6 +37,7 @@ impl<R: Registry> Engine<R> {
             return;
         };
         self.frames.extend(stage.frames);
+        self.backlogs.extend(stage.backlogs);
         self.events.extend(stage.events);
         self.signs
             .extend(stage.heads.into_iter().map(|head| SignRequest { head }));
