@@ -1,1 +1,4 @@
 //! The node.
+
+pub mod files;
+pub mod store;
