@@ -1,5 +1,6 @@
 //! The node.
 
+pub mod blob;
 pub mod files;
 pub mod store;
 pub mod vault;

@@ -30,6 +30,7 @@ pub(super) fn check(fresh: &dyn Fn() -> Box<dyn Store>) {
 }
 
 /// What must be found again when a durable store is closed and opened anew.
+#[cfg(feature = "rocksdb")]
 pub(super) fn check_reopen(open: &dyn Fn() -> Box<dyn Store>) {
     let store = open();
     put(store.as_ref(), key(A, 1), b"kept");
