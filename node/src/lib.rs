@@ -4,3 +4,4 @@ pub mod blob;
 pub mod files;
 pub mod store;
 pub mod vault;
+pub mod zip;
