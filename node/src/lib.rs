@@ -1,1 +1,7 @@
 //! The node.
+
+pub mod blob;
+pub mod files;
+pub mod store;
+pub mod vault;
+pub mod zip;
