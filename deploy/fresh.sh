@@ -63,6 +63,7 @@ dir=${dir:-$(mktemp -d /var/tmp/basoche-fresh.XXXXXX)}
 mkdir -p "$dir"
 dir=$(realpath "$dir")
 if [[ -n $(ls -A "$dir") ]]; then die "$dir is not empty"; fi
+chmod 755 "$dir" # the root directory of everyone inside
 
 # The private namespace takes the mounts away; they are unmounted first so that removal cannot reach the host.
 finish() {

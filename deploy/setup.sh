@@ -150,12 +150,11 @@ mkdir -p target
 complete=yes fatal=''
 look
 if ((${#lacking[@]})); then
+    : >"$log"
     install_packages || complete=''
     look
 fi
 check_rust || fatal=yes
-make_venv || complete=''
-
 for row in "${lacking[@]}"; do
     IFS='|' read -r what package class use <<<"$row"
     say "missing: $what (package $package): $use"
@@ -166,6 +165,7 @@ if [[ -n $fatal ]]; then
     say "nothing can be built before that is there."
     exit 1
 fi
+make_venv || complete=''
 if [[ -z $complete ]]; then
     say "the node can be built; what is named above limits tests and benchmarks."
 elif [[ ${1:-} == --report ]]; then
