@@ -2,7 +2,6 @@
 # What a target produces for people stays in the checkout (target/demo, target/bench, ...), wherever cargo builds.
 
 SHELL := /bin/bash
-MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 

@@ -1,5 +1,6 @@
 //! The scripts behind the `Makefile`: what `make test` answers when something is wrong, and what
-//! `deploy/setup.sh` says when it cannot do its work. Each runs on a copy, with programs of ours on its `PATH`.
+//! `deploy/setup.sh` says when it cannot do its work, each run on a copy with programs of ours on its `PATH`;
+//! and the systemd unit.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -224,5 +225,25 @@ fn every_script_is_well_formed_and_stops_at_errors() {
             "{}",
             file.display()
         );
+    }
+}
+
+#[test]
+fn the_systemd_unit_starts_the_node_without_privileges_and_without_session_keys_on_disk() {
+    let unit = fs::read_to_string(checkout().join("deploy/basoche.service")).unwrap();
+    for line in [
+        "ExecStart=/usr/bin/basoche node run --config /etc/basoche/node.toml",
+        "LoadCredential=passphrase:/etc/basoche/passphrase",
+        "UnsetEnvironment=SSLKEYLOGFILE",
+        "DynamicUser=yes",
+        "StateDirectory=basoche",
+        "ProtectSystem=strict",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "MemoryDenyWriteExecute=yes",
+        "UMask=0077",
+        "LimitCORE=0",
+    ] {
+        assert!(unit.lines().any(|l| l == line), "{line} is not in the unit");
     }
 }
