@@ -27,7 +27,7 @@ const FLOORS: [(&str, Version, Presence, &str); 14] = [
         "openssl",
         (0, 10, 80),
         Needed,
-        "CVE-2026-41676 to 41681, in the key unwrapping that josekit calls",
+        "CVE-2026-41676, -41677, -41678 (key unwrapping, which josekit calls), -41681",
     ),
     (
         "rustls-webpki",
@@ -40,7 +40,7 @@ const FLOORS: [(&str, Version, Presence, &str); 14] = [
         "rustls",
         (0, 23, 18),
         Needed,
-        "RUSTSEC-2024-0399 (panic in the acceptor)",
+        "RUSTSEC-2024-0399 (panic on a fragmented hello)",
     ),
     (
         "bytes",
@@ -72,9 +72,14 @@ const FLOORS: [(&str, Version, Presence, &str); 14] = [
         "yamux",
         (0, 13, 10),
         Optional,
-        "GHSA-4w32-2493-32g7 (remote panic)",
+        "GHSA-4w32-2493-32g7, GHSA-vxx9-2994-q338",
     ),
-    ("h2", (0, 4, 16), Optional, "resets and settings floods"),
+    (
+        "h2",
+        (0, 4, 16),
+        Optional,
+        "RUSTSEC-2026-0258 (empty DATA frames without bound)",
+    ),
     (
         "serde_cbor_2",
         (0, 13, 0),
