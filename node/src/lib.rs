@@ -12,6 +12,7 @@ pub mod control;
 pub mod desk;
 pub mod documents;
 pub mod effects;
+pub mod faults;
 pub mod files;
 pub mod keys;
 pub mod network;

@@ -1,7 +1,7 @@
 //! Transport between nodes: QUIC with mutual TLS, SPEC "Transport".
 //!
 //! This module carries opaque frames and opaque bulk replies between nodes that the registry knows; what they
-//! mean is the business of the session above. It owns `quinn`, `rustls`, `socket2` and `rcgen`.
+//! mean is the business of the session above. It owns `quinn`, `rustls` and `socket2`.
 //!
 //! Two connections per peer, each called a [`Lane`]. A connection begins with one bidirectional stream opened by
 //! the dialler, on which each side writes one hello of nine bytes: the lane (0 control, 1 bulk) and the *instance*,

@@ -57,17 +57,10 @@ impl Identity {
     /// # Errors
     /// [`TransportError::Identity`] when the system has no randomness or the name cannot be encoded.
     pub fn generate(name: &str) -> Result<Self, TransportError> {
-        let refuse = |error: rcgen::Error| TransportError::Identity(error.to_string());
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(refuse)?;
-        let mut parameters = rcgen::CertificateParams::default();
-        parameters.distinguished_name = rcgen::DistinguishedName::new();
-        parameters
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        let certificate = parameters.self_signed(&key).map_err(refuse)?;
+        let made = crate::certificate::generate(name).map_err(identity)?;
         Ok(Self {
-            certificate_der: certificate.der().to_vec(),
-            private_key_pkcs8: Zeroizing::new(key.serialize_der()),
+            certificate_der: made.certificate_der,
+            private_key_pkcs8: made.private_key_pkcs8,
         })
     }
 
