@@ -8,5 +8,5 @@ mod replica;
 mod state;
 
 pub use decide::RULES;
-pub use replica::{Received, Replica, RunItem};
+pub use replica::{OpenedItem, Received, Replica, RunItem};
 pub use state::{DireFact, DocumentFact, Fact, Member, Phase, State, Statement};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::{Fact, State};
 use crate::directory::Directory;
-use crate::envelope::{self, EpochKey, Sealed, Verified};
+use crate::envelope::{self, Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused, Untrusted};
 use crate::id::{Digest, DossierId, MessageId, SubjectId};
 use crate::journal::{
     Chain, ChainId, Citation, Clock, Content, Entry, EpochWrap, HeadRow, Need, Record, SignedHead, Verdict,
 };
-use crate::message::Body;
+use crate::message::{Body, Message};
 use crate::time::Instant;
 
 /// An entry with its sealed message, as they travel.
@@ -21,6 +21,15 @@ pub struct RunItem {
     pub entry: Entry,
     /// The message that it records.
     pub sealed: Sealed,
+}
+
+/// An entry with its opened message, as an evidence bundle carries them: nothing in it is sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedItem {
+    /// The entry.
+    pub entry: Entry,
+    /// The message that it records, where it is at hand.
+    pub envelope: Option<Envelope>,
 }
 
 /// What became of a run of entries.
@@ -172,7 +181,7 @@ impl Replica {
     pub fn draft(
         &self,
         chain: ChainId,
-        envelope: &envelope::Envelope,
+        envelope: &Envelope,
         sealed: &Sealed,
         now: Instant,
         wraps: Vec<EpochWrap>,
@@ -238,13 +247,55 @@ impl Replica {
         head: &SignedHead,
         directory: &dyn Directory,
     ) -> Result<Received, Error> {
-        let Some(first) = items.first() else {
+        if items
+            .iter()
+            .any(|item| item.sealed.digest() != item.entry.sealed_digest)
+        {
+            return mismatch("a sealed message is not the one recorded");
+        }
+        let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
+        let content = |index: usize| Content::Sealed(Arc::new(items[index].sealed.clone()));
+        self.take_run(&entries, &content, head, directory)
+    }
+
+    /// Takes a run whose messages come opened, from an evidence bundle. What is sealed in none of them is checked
+    /// as in [`Self::receive`]; a message that is not at hand leaves its entry pending. ADM-1.
+    pub fn receive_opened(
+        &mut self,
+        items: &[OpenedItem],
+        head: &SignedHead,
+        directory: &dyn Directory,
+    ) -> Result<Received, Error> {
+        let recorded = |item: &OpenedItem| match &item.envelope {
+            Some(envelope) => {
+                envelope.id() == item.entry.message && envelope.digest() == item.entry.envelope_digest
+            }
+            None => true,
+        };
+        if !items.iter().all(recorded) {
+            return mismatch("a message is not the one recorded");
+        }
+        let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
+        let content = |index: usize| match &items[index].envelope {
+            Some(envelope) => Content::Opened(Arc::new(envelope.clone())),
+            None => Content::Absent,
+        };
+        self.take_run(&entries, &content, head, directory)
+    }
+
+    /// The one door: `content` gives what is at hand of each entry's message, held to the entry already.
+    fn take_run(
+        &mut self,
+        entries: &[Entry],
+        content: &dyn Fn(usize) -> Content,
+        head: &SignedHead,
+        directory: &dyn Directory,
+    ) -> Result<Received, Error> {
+        let Some(first) = entries.first() else {
             return Ok(Received::Known);
         };
-        let id = first.entry.chain;
-        let mismatch = |what| Err(Untrusted::HeadMismatch { what }.into());
-        if head.head().dossier != self.dossier || items.iter().any(|item| item.entry.dossier != self.dossier)
-        {
+        let id = first.chain;
+        if head.head().dossier != self.dossier || entries.iter().any(|entry| entry.dossier != self.dossier) {
             return mismatch("another dossier");
         }
         if head.head().chain() != id {
@@ -253,12 +304,6 @@ impl Replica {
         let Some(row) = head.head().row(&id) else {
             return mismatch("the head has no entries");
         };
-        if items
-            .iter()
-            .any(|item| item.sealed.digest() != item.entry.sealed_digest)
-        {
-            return mismatch("a sealed message is not the one recorded");
-        }
         let chain = self.chains.entry(id).or_default();
         if row.size <= chain.size() {
             let same =
@@ -266,14 +311,14 @@ impl Replica {
             return Ok(if same { Received::Known } else { Received::Forked });
         }
         let from = chain.size();
-        let known = items.iter().take_while(|item| item.entry.seq < from).count();
-        if items[known..].first().is_none_or(|item| item.entry.seq > from) {
+        let known = entries.iter().take_while(|entry| entry.seq < from).count();
+        let news = &entries[known..];
+        if news.first().is_none_or(|entry| entry.seq > from) {
             return Ok(Received::Early);
         }
-        let entries: Vec<_> = items[known..].iter().map(|item| item.entry.clone()).collect();
-        if let Err(error) = chain.check_run(&entries, row) {
+        if let Err(error) = chain.check_run(news, row) {
             // A well-signed head that does not follow what we hold of its chain contradicts an earlier head.
-            let follows = entries.first().map(|entry| entry.prev) == Some(chain.last().map(|(leaf, _)| leaf));
+            let follows = news.first().map(|entry| entry.prev) == Some(chain.last().map(|(leaf, _)| leaf));
             return if follows {
                 Err(error.into())
             } else {
@@ -281,11 +326,11 @@ impl Replica {
             };
         }
         // Citations must be held before any effect: all entries, or none.
-        if !self.citations_held(&entries) {
+        if !self.citations_held(news) {
             return Ok(Received::Early);
         }
-        for item in &items[known..] {
-            self.apply(item, directory);
+        for (entry, index) in news.iter().zip(known..) {
+            self.record(entry, content(index), directory);
         }
         self.note_head(head);
         Ok(Received::Applied { from })
@@ -305,11 +350,14 @@ impl Replica {
 
     /// Appends an entry whose place has been checked, with its verdict. Cannot fail.
     pub(crate) fn apply(&mut self, item: &RunItem, directory: &dyn Directory) {
-        let entry = &item.entry;
+        let sealed = Content::Sealed(Arc::new(item.sealed.clone()));
+        self.record(&item.entry, sealed, directory);
+    }
+
+    fn record(&mut self, entry: &Entry, content: Content, directory: &dyn Directory) {
         let past = Arc::new(self.past(entry).unwrap_or_default());
         self.wraps.extend(entry.wraps.iter().cloned());
-        let sealed = Content::Sealed(Arc::new(item.sealed.clone()));
-        let (verdict, content) = self.judge(entry.message, entry.recorded_at, &past, sealed, directory);
+        let (verdict, content) = self.judge(entry.message, entry.recorded_at, &past, content, directory);
         let record = Record {
             message: entry.message,
             recorded_at: entry.recorded_at,
@@ -355,6 +403,7 @@ impl Replica {
                 );
             }
             Content::Authentic(message) => message,
+            Content::Absent => return (Verdict::Pending(Need::Message(id)), content),
             Content::Sealed(sealed) => {
                 let Some(key) = self.keys.get(&sealed.key_epoch()) else {
                     return (
@@ -363,14 +412,17 @@ impl Replica {
                     );
                 };
                 let opened = sealed.open(&self.dossier, id, key);
-                match opened.and_then(|envelope| envelope::verify(envelope, directory, at)) {
-                    Ok(verified) => Arc::new(verified.message().clone()),
-                    Err(Error::Untrusted(Untrusted::UnknownSigner { .. })) => {
-                        return (Verdict::Pending(Need::Signer(id)), Content::Sealed(sealed));
-                    }
-                    Err(error) => return (Verdict::WithoutEffect(error.code()), Content::Rejected),
+                match authentic(opened, id, directory, at) {
+                    Ok(message) => message,
+                    Err(verdict @ Verdict::Pending(_)) => return (verdict, Content::Sealed(sealed)),
+                    Err(verdict) => return (verdict, Content::Rejected),
                 }
             }
+            Content::Opened(envelope) => match authentic(Ok((*envelope).clone()), id, directory, at) {
+                Ok(message) => message,
+                Err(verdict @ Verdict::Pending(_)) => return (verdict, Content::Opened(envelope)),
+                Err(verdict) => return (verdict, Content::Rejected),
+            },
         };
         let lawful = match &message.body {
             // The founding act names the dossier by its own id.
@@ -462,4 +514,22 @@ impl Replica {
         }
         later
     }
+}
+
+/// The message of an opened envelope, or the verdict on one that cannot be believed (yet).
+fn authentic(
+    opened: Result<Envelope, Error>,
+    id: MessageId,
+    directory: &dyn Directory,
+    at: Instant,
+) -> Result<Arc<Message>, Verdict> {
+    match opened.and_then(|envelope| envelope::verify(envelope, directory, at)) {
+        Ok(verified) => Ok(Arc::new(verified.message().clone())),
+        Err(Error::Untrusted(Untrusted::UnknownSigner { .. })) => Err(Verdict::Pending(Need::Signer(id))),
+        Err(error) => Err(Verdict::WithoutEffect(error.code())),
+    }
+}
+
+fn mismatch<T>(what: &'static str) -> Result<T, Error> {
+    Err(Untrusted::HeadMismatch { what }.into())
 }

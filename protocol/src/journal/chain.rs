@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{ChainId, Entry, HeadRow, Verdict};
-use crate::envelope::Sealed;
+use crate::envelope::{Envelope, Sealed};
 use crate::error::Untrusted;
 use crate::id::{Digest, MessageId};
 use crate::message::Message;
@@ -62,6 +62,10 @@ pub enum Content {
     Authentic(Arc<Message>),
     /// Kept sealed until its key or its signer is known.
     Sealed(Arc<Sealed>),
+    /// Opened elsewhere, kept until its signer is known.
+    Opened(Arc<Envelope>),
+    /// Not at hand: not in the evidence that brought the entry.
+    Absent,
     /// Opened, and not authentic: it can never take effect.
     Rejected,
 }

@@ -39,4 +39,6 @@ pub enum Need {
     Key(u64),
     /// The registry entry of the signer of this message.
     Signer(MessageId),
+    /// The message itself, which is not at hand.
+    Message(MessageId),
 }
