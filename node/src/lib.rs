@@ -6,13 +6,16 @@
 //! ```
 
 pub mod blob;
+pub mod bundle;
 pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod desk;
 pub mod documents;
 pub mod effects;
+pub mod evidence;
 pub mod faults;
 pub mod files;
 pub mod keys;

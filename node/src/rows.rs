@@ -217,6 +217,22 @@ impl Rows {
         Ok(runs)
     }
 
+    /// How many runs of a dossier there are.
+    pub fn run_count(&self, dossier: DossierId) -> Result<u64, RowsError> {
+        let last = self.store.last(RUNS, &self.dossier_owner(RUNS, &dossier))?;
+        Ok(last.map_or(0, |(index, _)| index + 1))
+    }
+
+    /// Each node's latest head in a dossier, as signed.
+    pub fn heads(&self, dossier: DossierId) -> Result<Vec<Vec<u8>>, RowsError> {
+        let heads: Vec<StoredHead> = self.family(HEADS, "head")?;
+        Ok(heads
+            .into_iter()
+            .filter(|(of, ..)| *of == dossier)
+            .map(|(.., head)| head.into_vec())
+            .collect())
+    }
+
     /// The sealed message of an entry.
     pub fn sealed(
         &self,

@@ -1,10 +1,15 @@
 //! The command line: nouns and verbs, one file per noun. The only owner of `clap`, and the only place that prints.
 
+mod act;
+mod bundle;
+mod demo;
+mod document;
 mod dossier;
 mod fault;
 mod node;
 mod output;
 mod person;
+mod when;
 
 pub use fault::Fault;
 pub use output::Output;
@@ -39,6 +44,15 @@ enum Command {
     /// Carry an assessment: designation, acceptance, dires, report, fees.
     #[command(subcommand)]
     Dossier(dossier::Command),
+    /// Lodge and open documents.
+    #[command(subcommand)]
+    Document(document::Command),
+    /// Write a dossier's evidence bundle: all that is needed to check it offline.
+    Export(bundle::ExportArgs),
+    /// Check an evidence bundle, offline, against trust anchors that you name.
+    Verify(bundle::VerifyArgs),
+    /// Run three nodes here and carry a whole assessment through them.
+    Demo(demo::DemoArgs),
 }
 
 /// Which node to speak to.
@@ -68,6 +82,10 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Node(command) => node::run(command, &output),
         Command::Dossier(command) => dossier::run(command, &output),
+        Command::Document(command) => document::run(command, &output),
+        Command::Export(args) => bundle::export(&args, &output),
+        Command::Verify(args) => bundle::verify(&args, &output),
+        Command::Demo(args) => demo::run(args, &output),
     };
     match done {
         Ok(code) => code,

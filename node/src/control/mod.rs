@@ -48,6 +48,10 @@ pub enum Request {
         author: SubjectId,
         /// The key.
         key: String,
+        /// Until when to wait.
+        wait: Level,
+        /// For how long, in milliseconds.
+        patience_ms: u64,
     },
     /// Take a document in: `bytes` raw bytes follow.
     Ingest {

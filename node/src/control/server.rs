@@ -112,6 +112,7 @@ impl Server {
                 root,
                 opening,
             } => self.open(reader, dossier, deposit, root, &opening).await,
+            Request::Export { dossier } => self.export(reader, dossier).await,
             other => {
                 let reply = self.reply(other).await;
                 answer(&mut reader, &reply).await
@@ -128,7 +129,14 @@ impl Server {
             }
             Request::Dossier { dossier } => self.desk.ask(move |desk| show(desk, &dossier)).await,
             Request::Registry => self.desk.ask(|desk| registry(desk)).await,
-            Request::Submitted { author, key } => return self.submitted(author, &key).await,
+            Request::Submitted {
+                author,
+                key,
+                wait,
+                patience_ms,
+            } => {
+                return self.submitted(author, &key, wait, patience_ms).await;
+            }
             Request::Submit {
                 envelope,
                 key,
@@ -150,19 +158,32 @@ impl Server {
         answered.unwrap_or_else(|error| of_submit(&error))
     }
 
-    async fn submitted(&self, author: SubjectId, key: &str) -> Answer {
+    async fn submitted(&self, author: SubjectId, key: &str, wait: Level, patience_ms: u64) -> Answer {
         let key = key.to_owned();
-        let found = self.desk.ask(move |desk| {
-            let found = desk.rows().submission(&author, &key)?;
-            Ok(found.map(|(dossier, message)| Answer::Deposited {
+        match self
+            .desk
+            .ask(move |desk| desk.rows().submission(&author, &key))
+            .await
+        {
+            Ok(Ok(Some((dossier, message)))) => {
+                self.wait(Deposited { dossier, message }, wait, patience_ms).await
+            }
+            Ok(Ok(None)) => Answer::Unknown,
+            Ok(Err(error)) => of_submit(&SubmitError::Rows(error)),
+            Err(error) => of_submit(&error),
+        }
+    }
+
+    /// Waits for a level, and says which one is reached.
+    async fn wait(&self, deposited: Deposited, wait: Level, patience_ms: u64) -> Answer {
+        let Deposited { dossier, message } = deposited;
+        let patience = Duration::from_millis(patience_ms).min(PATIENCE);
+        match self.desk.wait(deposited, wait, patience).await {
+            Ok(level) => Answer::Deposited {
                 dossier,
                 message,
-                level: desk.level(&dossier, &message).unwrap_or(Level::Deposited),
-            }))
-        });
-        match found.await {
-            Ok(Ok(found)) => found.unwrap_or(Answer::Unknown),
-            Ok(Err(error)) => of_submit(&SubmitError::Rows(error)),
+                level,
+            },
             Err(error) => of_submit(&error),
         }
     }
@@ -171,25 +192,8 @@ impl Server {
         let Some(envelope) = b64url_decode(envelope) else {
             return failure("bad-request", "the envelope is not base64url", "envelope", "");
         };
-        let deposited = match self.desk.submit(envelope, key).await {
-            Ok(deposited) => deposited,
-            Err(error) => return of_submit(&error),
-        };
-        let Deposited { dossier, message } = deposited;
-        if wait == Level::Deposited {
-            return Answer::Deposited {
-                dossier,
-                message,
-                level: Level::Deposited,
-            };
-        }
-        let patience = Duration::from_millis(patience_ms).min(PATIENCE);
-        match self.desk.wait(deposited, wait, patience).await {
-            Ok(level) => Answer::Deposited {
-                dossier,
-                message,
-                level,
-            },
+        match self.desk.submit(envelope, key).await {
+            Ok(deposited) => self.wait(deposited, wait, patience_ms).await,
             Err(error) => of_submit(&error),
         }
     }
@@ -333,6 +337,43 @@ impl Server {
                 },
             )?;
             give_out(blobs.as_ref(), &reference, &key, &mut stream).map_err(std::io::Error::other)
+        });
+        done.await.map_err(std::io::Error::other)?
+    }
+
+    async fn export(self, mut reader: BufReader<UnixStream>, dossier: DossierId) -> std::io::Result<()> {
+        let snapshot = self.desk.ask(move |desk| desk.snapshot(&dossier));
+        let snapshot = match snapshot.await {
+            Ok(Some(Ok(snapshot))) => snapshot,
+            Ok(Some(Err(error))) => {
+                return answer(
+                    &mut reader,
+                    &failure("store", error, "node", "Look at the node's log."),
+                )
+                .await;
+            }
+            Ok(None) => return answer(&mut reader, &unknown_dossier(&dossier)).await,
+            Err(error) => return answer(&mut reader, &of_submit(&error)).await,
+        };
+        let scratch = Arc::clone(&self.scratch);
+        let (_, mut stream) = into_blocking(reader)?;
+        let done = spawn_blocking(move || -> std::io::Result<()> {
+            match snapshot.export(&scratch) {
+                Ok((mut file, _)) => {
+                    let bytes = file.metadata()?.len();
+                    write_line(&mut stream, &Answer::Bytes { bytes })?;
+                    std::io::copy(&mut file, &mut stream).map(|_| ())
+                }
+                Err(error) => write_line(
+                    &mut stream,
+                    &failure(
+                        "export",
+                        error,
+                        "bundle",
+                        "Free some disk space, or look at the node's log.",
+                    ),
+                ),
+            }
         });
         done.await.map_err(std::io::Error::other)?
     }

@@ -579,6 +579,16 @@ impl Desk {
         &mut self.engine
     }
 
+    /// The documents.
+    pub fn blobs(&self) -> Arc<dyn BlobStore> {
+        Arc::clone(&self.blobs)
+    }
+
+    /// The node's seal, opened anew.
+    pub fn seal(&self) -> Result<SoftwareKey, crate::keys::KeysError> {
+        self.keys.seal()
+    }
+
     /// The store's rows, for questions.
     pub fn rows(&self) -> &Rows {
         &self.rows

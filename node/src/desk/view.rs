@@ -248,7 +248,7 @@ impl Desk {
                 Content::Authentic(message) => {
                     Some((message.message_type().name().to_owned(), message.author))
                 }
-                Content::Sealed(_) | Content::Rejected => None,
+                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
             };
             MessageView {
                 id: record.message,

@@ -141,6 +141,11 @@ impl Replica {
         self.keys.get(&epoch)
     }
 
+    /// Every key, by epoch.
+    pub fn keys(&self) -> impl Iterator<Item = (u64, &EpochKey)> {
+        self.keys.iter().map(|(epoch, key)| (*epoch, key))
+    }
+
     /// The newest key, under which new messages are sealed.
     pub fn newest_key(&self) -> Option<(u64, &EpochKey)> {
         self.keys.last_key_value().map(|(epoch, key)| (*epoch, key))
