@@ -104,7 +104,9 @@ impl Judge {
         match judged {
             Err((stage, error)) => Outcome::Refused(stage, error.code()),
             Ok(_) if again(what, bytes).as_deref() != Some(bytes) => Outcome::Differs("the first codec"),
-            Ok(_) if twin::again(what, bytes).as_deref() != Some(bytes) => Outcome::Differs("the second codec"),
+            Ok(_) if twin::again(what, bytes).as_deref() != Some(bytes) => {
+                Outcome::Differs("the second codec")
+            }
             Ok(stage) => Outcome::Accepted(stage),
         }
     }
@@ -164,7 +166,8 @@ fn again(what: What, bytes: &[u8]) -> Option<Vec<u8>> {
     match what {
         What::Envelope | What::Head => {
             let envelope = Envelope::decode(bytes).ok()?;
-            if what == What::Envelope && Message::decode(envelope.payload()).ok()?.encode() != envelope.payload()
+            if what == What::Envelope
+                && Message::decode(envelope.payload()).ok()?.encode() != envelope.payload()
             {
                 return None;
             }

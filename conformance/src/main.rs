@@ -54,11 +54,17 @@ fn run(folder: &Path, out: &Path) -> ExitCode {
     };
     let report = Report::of(&judge, &vectors);
     for case in report.cases.iter().filter(|case| !case.passed) {
-        eprintln!("FAILED {}: expected {}, found {}", case.name, case.expected, case.found);
+        eprintln!(
+            "FAILED {}: expected {}, found {}",
+            case.name, case.expected, case.found
+        );
     }
     // Unwrap safety: strings, numbers and booleans only.
     let json = serde_json::to_string_pretty(&report).unwrap_or_default();
-    let written = out.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(out, json + "\n"));
+    let written = out
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::write(out, json + "\n"));
     if let Err(error) = written {
         eprintln!("{}: {error}; name another file with --out", out.display());
         return ExitCode::from(73);

@@ -59,7 +59,11 @@ fn case(judge: &Judge, (name, vector): &Named) -> Case {
     let found = vector.to_bytes().map(|bytes| judge.judge(vector.what, &bytes));
     // The file's name says it too.
     let file = name.rsplit('/').next().unwrap_or(name);
-    let named = file.starts_with(if vector.code.is_none() { "accept_" } else { "refuse_" });
+    let named = file.starts_with(if vector.code.is_none() {
+        "accept_"
+    } else {
+        "refuse_"
+    });
     let unknown = || "not a case of this format".to_owned();
     Case {
         name: name.clone(),

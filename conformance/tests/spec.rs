@@ -28,7 +28,11 @@ fn sections(spec: &str) -> BTreeMap<&str, String> {
     for line in spec.lines() {
         let title = line.strip_prefix("## ").or_else(|| line.strip_prefix("### "));
         if let Some(title) = title {
-            let end = if title.starts_with("Annex") { 7 } else { title.find(' ').unwrap() };
+            let end = if title.starts_with("Annex") {
+                7
+            } else {
+                title.find(' ').unwrap()
+            };
             current = &title[..end];
         }
         let text = sections.entry(current).or_default();
@@ -51,7 +55,10 @@ fn every_message_type_has_its_section_and_its_row_in_annex_a() {
         let (name, senders) = (format!("{message:?}"), senders.join(", "));
         let policy = format!("{:?}", message.timestamp_policy()).to_lowercase();
         let section = &sections[message.section()];
-        assert!(section.starts_with(&format!("### {} {name}\n", message.section())), "{name}");
+        assert!(
+            section.starts_with(&format!("### {} {name}\n", message.section())),
+            "{name}"
+        );
         let line = format!(
             "Type {}, `{message}`. Senders: {senders}. Readers: {}. Timestamp: {policy}.",
             message.number(),
@@ -75,7 +82,9 @@ fn every_message_type_has_its_section_and_its_row_in_annex_a() {
 fn the_refusal_table_is_the_codes() {
     let spec = spec();
     let sections = sections(&spec);
-    let mut found = rows(&sections["11"]).into_iter().filter(|row| !row.starts_with("| code"));
+    let mut found = rows(&sections["11"])
+        .into_iter()
+        .filter(|row| !row.starts_with("| code"));
     for code in Code::ALL {
         let family = match code.number() / 100 {
             1 => "malformed",
@@ -123,13 +132,17 @@ fn the_limits_table_is_the_limits() {
 
 /// `ENC-1` and its like in a text.
 fn ids(text: &str) -> BTreeSet<String> {
-    const SERIES: [&str; 10] = ["ENC", "ENV", "KEY", "DOC", "DOS", "JRN", "ADM", "REG", "SYN", "INV"];
+    const SERIES: [&str; 10] = [
+        "ENC", "ENV", "KEY", "DOC", "DOS", "JRN", "ADM", "REG", "SYN", "INV",
+    ];
     let word = |c: char| c.is_ascii_alphanumeric() || c == '-';
     text.split(|c| !word(c))
         .filter(|word| {
             let parts = word.split_once('-');
             parts.is_some_and(|(series, number)| {
-                SERIES.contains(&series) && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+                SERIES.contains(&series)
+                    && !number.is_empty()
+                    && number.bytes().all(|byte| byte.is_ascii_digit())
             })
         })
         .map(str::to_owned)
@@ -156,20 +169,36 @@ fn every_requirement_id_is_defined_once_and_listed() {
             if let Some((id, _)) = line.strip_prefix("**").and_then(|line| line.split_once(".**"))
                 && ids(id).contains(id)
             {
-                assert_eq!(defined.insert(id.to_owned(), number), None, "{id} is defined twice");
+                assert_eq!(
+                    defined.insert(id.to_owned(), number),
+                    None,
+                    "{id} is defined twice"
+                );
             }
         }
     }
     let annex = &sections(&spec)["Annex B"];
     let listed: BTreeSet<_> = rows(annex).into_iter().map(str::to_owned).collect();
-    let mut expected: BTreeSet<_> =
-        defined.iter().map(|(id, section)| format!("| {id} | {section} |")).collect();
+    let mut expected: BTreeSet<_> = defined
+        .iter()
+        .map(|(id, section)| format!("| {id} | {section} |"))
+        .collect();
     expected.insert("| id | section |".to_owned());
     assert_eq!(listed, expected);
     for id in ids(&spec) {
-        assert!(defined.contains_key(&id), "SPEC.md names {id} and does not define it");
+        assert!(
+            defined.contains_key(&id),
+            "SPEC.md names {id} and does not define it"
+        );
     }
-    for folder in ["protocol/src", "protocol/tests", "registry", "node", "conformance", "benches"] {
+    for folder in [
+        "protocol/src",
+        "protocol/tests",
+        "registry",
+        "node",
+        "conformance",
+        "benches",
+    ] {
         sources(&checkout().join(folder), &mut |path, text| {
             for id in ids(text) {
                 assert!(defined.contains_key(&id), "{} cites {id}", path.display());
@@ -185,9 +214,15 @@ fn every_section_that_the_code_cites_exists() {
     for folder in ["protocol/src", "registry/src", "node/src"] {
         sources(&checkout().join(folder), &mut |path, text| {
             for cited in text.split("SPEC §").skip(1) {
-                let end = cited.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(cited.len());
+                let end = cited
+                    .find(|c: char| !c.is_ascii_digit() && c != '.')
+                    .unwrap_or(cited.len());
                 let number = cited[..end].trim_end_matches('.');
-                assert!(sections.contains_key(number), "{} cites SPEC §{number}", path.display());
+                assert!(
+                    sections.contains_key(number),
+                    "{} cites SPEC §{number}",
+                    path.display()
+                );
             }
         });
     }
@@ -240,9 +275,17 @@ fn structures(name: &str, what: What, bytes: Vec<u8>) -> Vec<(String, Vec<u8>)> 
     let message = MessageType::from_name(group).is_some();
     match what {
         What::Envelope => {
-            let rule = if message { format!("{group}-payload") } else { "payload".to_owned() };
+            let rule = if message {
+                format!("{group}-payload")
+            } else {
+                "payload".to_owned()
+            };
             let payload = payload_of(&bytes).unwrap();
-            vec![("envelope".to_owned(), bytes), (rule, payload.clone()), ("payload".to_owned(), payload)]
+            vec![
+                ("envelope".to_owned(), bytes),
+                (rule, payload.clone()),
+                ("payload".to_owned(), payload),
+            ]
         }
         What::Head => {
             let payload = payload_of(&bytes).unwrap();
@@ -253,7 +296,10 @@ fn structures(name: &str, what: What, bytes: Vec<u8>) -> Vec<(String, Vec<u8>)> 
         What::Frame => {
             let file = name.rsplit("accept_").next().unwrap();
             let kind = file.trim_end_matches("_without_head").replace('_', "-");
-            vec![("frame".to_owned(), bytes.clone()), (format!("{kind}-frame"), bytes)]
+            vec![
+                ("frame".to_owned(), bytes.clone()),
+                (format!("{kind}-frame"), bytes),
+            ]
         }
         What::Jws | What::Wrap | What::Cbor => vec![],
     }
@@ -275,7 +321,12 @@ fn accepted_bytes_fit_the_cddl_and_spoilt_ones_do_not() {
             continue;
         }
         // Negative control: what is of another shape by construction fits no rule.
-        let spoilt = ["refuse_missing_field", "refuse_unknown_key", "refuse_wrong_type", "refuse_ext_no_map"];
+        let spoilt = [
+            "refuse_missing_field",
+            "refuse_unknown_key",
+            "refuse_wrong_type",
+            "refuse_ext_no_map",
+        ];
         if let Some((group, file)) = name.split_once('/')
             && spoilt.contains(&file)
         {
@@ -284,7 +335,10 @@ fn accepted_bytes_fit_the_cddl_and_spoilt_ones_do_not() {
                 What::Head => ("head".to_owned(), payload_of(&bytes).unwrap()),
                 _ => (group.to_owned(), bytes),
             };
-            assert!(validate_cbor_bytes(&rule, &cddl, &bytes).is_err(), "{name} fits {rule}");
+            assert!(
+                validate_cbor_bytes(&rule, &cddl, &bytes).is_err(),
+                "{name} fits {rule}"
+            );
             refused += 1;
         }
     }

@@ -12,9 +12,9 @@ pub(crate) enum Value {
     /// Text string.
     T(String),
     /// Array.
-    A(Vec<Value>),
+    A(Vec<Self>),
     /// Map: key, name of the field, value.
-    M(Vec<(u64, &'static str, Value)>),
+    M(Vec<(u64, &'static str, Self)>),
     /// `false` or `true`.
     Bool(bool),
     /// These bytes as they are.
@@ -107,18 +107,28 @@ impl Value {
         let start = format!("{}{key}", "  ".repeat(depth));
         match self {
             Self::M(fields) => {
-                lines.push((format!("{start}{}", hex_encode(&head(5, self.len()))), name.to_owned()));
+                lines.push((
+                    format!("{start}{}", hex_encode(&head(5, self.len()))),
+                    name.to_owned(),
+                ));
                 for (key, name, value) in fields {
                     let key = format!("{} ", hex_encode(&head(0, *key)));
                     value.lines(depth + 1, &key, name, lines);
                 }
             }
             Self::A(items) => {
-                lines.push((format!("{start}{}", hex_encode(&head(4, self.len()))), name.to_owned()));
+                lines.push((
+                    format!("{start}{}", hex_encode(&head(4, self.len()))),
+                    name.to_owned(),
+                ));
                 items.iter().for_each(|item| item.lines(depth + 1, "", "", lines));
             }
             Self::T(text) => {
-                let comment = if name.is_empty() { format!("{text:?}") } else { format!("{name}: {text:?}") };
+                let comment = if name.is_empty() {
+                    format!("{text:?}")
+                } else {
+                    format!("{name}: {text:?}")
+                };
                 lines.push((format!("{start}{}", hex_encode(&self.encode())), comment));
             }
             Self::U(_) | Self::B(_) | Self::Bool(_) | Self::Raw(_) => {

@@ -28,7 +28,11 @@ fn folder() -> PathBuf {
 fn all() -> (Fixture, Vec<Named>) {
     let context = messages::context();
     let mut vectors = structures::cases(&context);
-    vectors.extend(messages::kinds(&context).iter().flat_map(|kind| kind.cases(&context)));
+    vectors.extend(
+        messages::kinds(&context)
+            .iter()
+            .flat_map(|kind| kind.cases(&context)),
+    );
     vectors.sort_by(|(one, _), (other, _)| one.cmp(other));
     let fixture = world::fixture(context.dossier, structures::acceptance_id(&context));
     (fixture, vectors)
@@ -47,7 +51,10 @@ fn with_examples(spec: &str) -> String {
     let mut text = spec.to_owned();
     for (name, hex) in examples {
         let mark = format!("<!-- example {name} -->\n```hex\n");
-        let start = text.find(&mark).unwrap_or_else(|| panic!("SPEC.md has no place for {name}")) + mark.len();
+        let start = text
+            .find(&mark)
+            .unwrap_or_else(|| panic!("SPEC.md has no place for {name}"))
+            + mark.len();
         let end = start + text[start..].find("```").unwrap();
         text.replace_range(start..end, &hex);
     }
@@ -73,14 +80,24 @@ fn files_and_examples_are_those_of_the_generator() {
         fs::write(spec_path, with_examples(&spec)).unwrap();
         return;
     }
-    assert_eq!(fs::read_to_string(folder().join("fixture.json")).unwrap(), fixture);
+    assert_eq!(
+        fs::read_to_string(folder().join("fixture.json")).unwrap(),
+        fixture
+    );
     let written = read_all(&folder()).unwrap();
     let on_disk: BTreeSet<_> = written.iter().map(|(name, _)| name).collect();
     assert_eq!(on_disk, names);
     for (written, made) in written.iter().zip(&vectors) {
-        assert_eq!(written, made, "{}: run with BASOCHE_BLESS=1 if this is meant", made.0);
+        assert_eq!(
+            written, made,
+            "{}: run with BASOCHE_BLESS=1 if this is meant",
+            made.0
+        );
     }
-    assert!(spec == with_examples(&spec), "an example of SPEC.md differs: run with BASOCHE_BLESS=1 if this is meant");
+    assert!(
+        spec == with_examples(&spec),
+        "an example of SPEC.md differs: run with BASOCHE_BLESS=1 if this is meant"
+    );
 }
 
 #[test]
@@ -104,9 +121,15 @@ fn false_expectations_are_found() {
         change(&mut vectors[place]);
         expected.push(vectors[place].0.clone());
     };
-    spoil("dire/accept_minimal", &|(_, vector)| vector.code = Some("bad-value".to_owned()));
-    spoil("dire/refuse_text_empty", &|(_, vector)| vector.code = Some("wrong-shape".to_owned()));
-    spoil("envelope/refuse_header_crit", &|(_, vector)| vector.stage = Stage::Payload);
+    spoil("dire/accept_minimal", &|(_, vector)| {
+        vector.code = Some("bad-value".to_owned())
+    });
+    spoil("dire/refuse_text_empty", &|(_, vector)| {
+        vector.code = Some("wrong-shape".to_owned())
+    });
+    spoil("envelope/refuse_header_crit", &|(_, vector)| {
+        vector.stage = Stage::Payload
+    });
     spoil("held/accept_full", &|(_, vector)| {
         let end = vector.bytes.len() - 2;
         vector.bytes.replace_range(end.., "00");
@@ -128,13 +151,22 @@ fn every_message_type_has_vectors_and_an_example_that_decodes_to_it() {
     let kinds = messages::kinds(&context);
     assert_eq!(kinds.len(), MessageType::ALL.len());
     for (message_type, kind) in MessageType::ALL.iter().zip(&kinds) {
-        assert_eq!((u64::from(message_type.number()), message_type.name()), (kind.code, kind.name));
+        assert_eq!(
+            (u64::from(message_type.number()), message_type.name()),
+            (kind.code, kind.name)
+        );
         let message = Message::decode(&kind.example(&context).encode()).unwrap();
         assert_eq!(message.message_type(), *message_type);
         for outcome in ["accept_", "refuse_"] {
             let prefix = format!("{}/{outcome}", kind.name);
-            let count = vectors.iter().filter(|(name, _)| name.starts_with(&prefix)).count();
-            assert!(count >= if outcome == "accept_" { 2 } else { 8 }, "{prefix} {count}");
+            let count = vectors
+                .iter()
+                .filter(|(name, _)| name.starts_with(&prefix))
+                .count();
+            assert!(
+                count >= if outcome == "accept_" { 2 } else { 8 },
+                "{prefix} {count}"
+            );
         }
     }
 }
@@ -143,9 +175,15 @@ fn every_message_type_has_vectors_and_an_example_that_decodes_to_it() {
 #[test]
 fn the_second_codec_does_not_agree_with_everything() {
     let (_, vectors) = all();
-    let unknown = vectors.iter().find(|(name, _)| name == "dire/refuse_unknown_key").unwrap();
+    let unknown = vectors
+        .iter()
+        .find(|(name, _)| name == "dire/refuse_unknown_key")
+        .unwrap();
     let bytes = unknown.1.to_bytes().unwrap();
-    assert_ne!(basoche_conformance::twin::again(unknown.1.what, &bytes), Some(bytes));
+    assert_ne!(
+        basoche_conformance::twin::again(unknown.1.what, &bytes),
+        Some(bytes)
+    );
 }
 
 #[test]

@@ -10,8 +10,8 @@ use basoche_protocol::message::DocumentRef;
 use super::cbor::Value::{self, A, B, Bool, M, T, U};
 use super::cbor::{bytes, text};
 use super::world::{
-    BAR_NODE, CLERK, COURT_NODE, EPOCH_KEY, EXPERT, EXPERT_NODE, ISSUED_AT, JUDGE, LAWYER, PARTY, Person, envelope,
-    header, id,
+    BAR_NODE, CLERK, COURT_NODE, EPOCH_KEY, EXPERT, EXPERT_NODE, ISSUED_AT, JUDGE, LAWYER, PARTY, Person,
+    envelope, header, id,
 };
 
 const DAY_MS: u64 = 86_400_000;
@@ -75,7 +75,13 @@ fn root() -> [u8; 32] {
 }
 
 /// A payload of this type and body.
-pub(crate) fn payload(code: u64, author: &Person, dossier: Option<[u8; 32]>, refs: &[[u8; 32]], body: Value) -> Value {
+pub(crate) fn payload(
+    code: u64,
+    author: &Person,
+    dossier: Option<[u8; 32]>,
+    refs: &[[u8; 32]],
+    body: Value,
+) -> Value {
     let mut fields = vec![(0, "v", U(1)), (1, "type", U(code))];
     fields.extend(dossier.map(|dossier| (2, "dossier", bytes(&dossier))));
     fields.extend([
@@ -156,7 +162,16 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             .into_iter()
             .fold(minimal.clone(), |full, (key, value)| full.with(key, value))
             .with(0, ext());
-        Kind { code, name, signer, stranger, minimal, full, required, ranges }
+        Kind {
+            code,
+            name,
+            signer,
+            stranger,
+            minimal,
+            full,
+            required,
+            ranges,
+        }
     };
     let over = U(1_000_000_000_001);
     vec![
@@ -196,16 +211,28 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             M(vec![(1, "reason", text("I know one of the parties."))]),
             vec![],
             (1, U(1)),
-            vec![("reason_empty", 1, text("")), ("reason_control", 1, text("a\u{7}"))],
+            vec![
+                ("reason_empty", 1, text("")),
+                ("reason_control", 1, text("a\u{7}")),
+            ],
         ),
         kind(
             4,
             "roster-change",
             EXPERT,
             Some(CLERK),
-            M(vec![(1, "add", A(vec![participant(&PARTY, None)])), (2, "remove", A(vec![]))]),
+            M(vec![
+                (1, "add", A(vec![participant(&PARTY, None)])),
+                (2, "remove", A(vec![])),
+            ]),
             vec![
-                (1, A(vec![participant(&LAWYER, Some(&PARTY)), participant(&PARTY, None)])),
+                (
+                    1,
+                    A(vec![
+                        participant(&LAWYER, Some(&PARTY)),
+                        participant(&PARTY, None),
+                    ]),
+                ),
                 (2, A(vec![bytes(&[0x18; 16])])),
             ],
             (1, U(1)),
@@ -235,12 +262,24 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             vec![],
             (3, U(1)),
             vec![
-                ("name_with_path", 3, spoilt_document(dossier, 3, text("../order.pdf"))),
+                (
+                    "name_with_path",
+                    3,
+                    spoilt_document(dossier, 3, text("../order.pdf")),
+                ),
                 ("name_dots", 3, spoilt_document(dossier, 3, text(".."))),
                 ("name_backslash", 3, spoilt_document(dossier, 3, text("a\\b"))),
-                ("media_type", 3, spoilt_document(dossier, 2, text("application/pdf; a=b"))),
+                (
+                    "media_type",
+                    3,
+                    spoilt_document(dossier, 2, text("application/pdf; a=b")),
+                ),
                 ("document_over", 3, spoilt_document(dossier, 1, U((1 << 40) + 1))),
-                ("wrapped_key_short", 3, spoilt_document(dossier, 8, bytes(&[0; 47]))),
+                (
+                    "wrapped_key_short",
+                    3,
+                    spoilt_document(dossier, 8, bytes(&[0; 47])),
+                ),
                 ("title_empty", 2, text("")),
             ],
         ),
@@ -254,7 +293,11 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
                 (2, "text", text("The crack is older than the works.")),
                 (3, "recapitulative", Bool(false)),
             ]),
-            vec![(2, text("First,\n\tthe crack.")), (3, Bool(true)), (4, document())],
+            vec![
+                (2, text("First,\n\tthe crack.")),
+                (3, Bool(true)),
+                (4, document()),
+            ],
             (2, U(1)),
             vec![("text_empty", 2, text(""))],
         ),
@@ -263,7 +306,10 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             "pre-report",
             EXPERT,
             Some(JUDGE),
-            M(vec![(1, "document", document()), (2, "dires_due", U(NOW_MS + 30 * DAY_MS))]),
+            M(vec![
+                (1, "document", document()),
+                (2, "dires_due", U(NOW_MS + 30 * DAY_MS)),
+            ]),
             vec![],
             (2, text("x")),
             vec![("name_with_path", 1, spoilt_document(dossier, 3, text("a/b")))],
@@ -301,8 +347,26 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             (1, text("x")),
             vec![("amount_zero", 1, U(0)), ("amount_over", 1, over)],
         ),
-        kind(12, "close-dossier", CLERK, Some(EXPERT), M(vec![]), vec![], (0, text("x")), vec![]),
-        kind(32, "held", BAR_NODE, Some(LAWYER), statement(vec![]), vec![], (2, bytes(&[0; 31])), vec![]),
+        kind(
+            12,
+            "close-dossier",
+            CLERK,
+            Some(EXPERT),
+            M(vec![]),
+            vec![],
+            (0, text("x")),
+            vec![],
+        ),
+        kind(
+            32,
+            "held",
+            BAR_NODE,
+            Some(LAWYER),
+            statement(vec![]),
+            vec![],
+            (2, bytes(&[0; 31])),
+            vec![],
+        ),
         kind(
             33,
             "made-available",
@@ -330,7 +394,10 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
 }
 
 fn answer(dire: u8) -> Value {
-    M(vec![(0, "dire", bytes(&[dire; 32])), (1, "text", text("Answered in part 4 of the report."))])
+    M(vec![
+        (0, "dire", bytes(&[dire; 32])),
+        (1, "text", text("Answered in part 4 of the report.")),
+    ])
 }
 
 impl Kind {
@@ -347,21 +414,47 @@ impl Kind {
     /// The accepted and refused cases.
     pub(crate) fn cases(&self, context: &Context) -> Vec<Named> {
         let mut cases = Vec::new();
-        let mut add = |name: &str, comment: &str, stage, code: Option<&str>, signer: &Person, payload: &[u8]| {
-            let vector = Vector::new(What::Envelope, comment, stage, code, &envelope(signer, payload));
-            cases.push((format!("{}/{name}", self.name), vector));
-        };
+        let mut add =
+            |name: &str, comment: &str, stage, code: Option<&str>, signer: &Person, payload: &[u8]| {
+                let vector = Vector::new(What::Envelope, comment, stage, code, &envelope(signer, payload));
+                cases.push((format!("{}/{name}", self.name), vector));
+            };
         let signer = &self.signer;
-        let reached = if self.code == 1 { Stage::Decide } else { Stage::Signature };
+        let reached = if self.code == 1 {
+            Stage::Decide
+        } else {
+            Stage::Signature
+        };
         let minimal = self.example(context);
         let body = |body: Value| minimal.clone().with(9, body).encode();
-        add("accept_minimal", "every option absent", reached, None, signer, &minimal.encode());
+        add(
+            "accept_minimal",
+            "every option absent",
+            reached,
+            None,
+            signer,
+            &minimal.encode(),
+        );
         let refs = [[0x01; 32], [0x02; 32]];
         let full = self.payload(context, signer, &refs, self.full.clone());
-        add("accept_full", "every option, two references and an extension", reached, None, signer, &full.encode());
+        add(
+            "accept_full",
+            "every option, two references and an extension",
+            reached,
+            None,
+            signer,
+            &full.encode(),
+        );
 
         let mut refuse = |name: &str, comment: &str, code: &str, payload: Vec<u8>| {
-            add(&format!("refuse_{name}"), comment, Stage::Payload, Some(code), signer, &payload);
+            add(
+                &format!("refuse_{name}"),
+                comment,
+                Stage::Payload,
+                Some(code),
+                signer,
+                &payload,
+            );
         };
         let (key, other_type) = &self.required;
         if self.code == 12 {
@@ -369,35 +462,89 @@ impl Kind {
             refuse("missing_field", "no body (ENC-10)", "wrong-shape", without_body);
         } else {
             let missing = body(self.minimal.clone().without(*key));
-            refuse("missing_field", "a field of the body is missing (ENC-10)", "wrong-shape", missing);
+            refuse(
+                "missing_field",
+                "a field of the body is missing (ENC-10)",
+                "wrong-shape",
+                missing,
+            );
         }
         let unknown = body(self.minimal.clone().with(99, U(0)));
-        refuse("unknown_key", "the body has a key 99 (ENC-10)", "wrong-shape", unknown);
+        refuse(
+            "unknown_key",
+            "the body has a key 99 (ENC-10)",
+            "wrong-shape",
+            unknown,
+        );
         let wrong_type = body(self.minimal.clone().with(*key, other_type.clone()));
-        refuse("wrong_type", "a field of the body is of another type", "wrong-shape", wrong_type);
+        refuse(
+            "wrong_type",
+            "a field of the body is of another type",
+            "wrong-shape",
+            wrong_type,
+        );
         let bad_ext = body(self.minimal.clone().with(0, bytes(&[0x80])));
-        refuse("ext_no_map", "the extension is an array (ENV-15)", "bad-value", bad_ext);
+        refuse(
+            "ext_no_map",
+            "the extension is an array (ENV-15)",
+            "bad-value",
+            bad_ext,
+        );
         for (name, key, value) in &self.ranges {
             let spoilt = body(self.minimal.clone().with(*key, value.clone()));
-            refuse(name, "a field of the body is outside its range", "bad-value", spoilt);
+            refuse(
+                name,
+                "a field of the body is outside its range",
+                "bad-value",
+                spoilt,
+            );
         }
         let class = minimal.clone().with(6, U(1)).encode();
-        refuse("class", "sealed for another class than the table's (ENV-16)", "bad-value", class);
+        refuse(
+            "class",
+            "sealed for another class than the table's (ENV-16)",
+            "bad-value",
+            class,
+        );
         let dossier = if self.code == 1 {
             minimal.clone().with(2, bytes(&context.dossier))
         } else {
             minimal.clone().without(2)
         };
-        refuse("dossier", "only the founding act has no dossier (ENV-5)", "bad-value", dossier.encode());
+        refuse(
+            "dossier",
+            "only the founding act has no dossier (ENV-5)",
+            "bad-value",
+            dossier.encode(),
+        );
         let long_head = minimal.clone().with(0, Value::Raw(vec![0x18, 0x01])).encode();
-        refuse("not_canonical", "v is 1 in two bytes (ENC-2)", "not-canonical", long_head);
+        refuse(
+            "not_canonical",
+            "v is 1 in two bytes (ENC-2)",
+            "not-canonical",
+            long_head,
+        );
         let null = body(self.minimal.clone().with(0, Value::Raw(vec![0xf6])));
-        refuse("null_for_absent", "null stands for the absent extension (ENC-4)", "not-canonical", null);
+        refuse(
+            "null_for_absent",
+            "null stands for the absent extension (ENC-4)",
+            "not-canonical",
+            null,
+        );
 
         if let Some(stranger) = &self.stranger {
-            let payload = self.payload(context, stranger, &[], self.minimal.clone()).encode();
+            let payload = self
+                .payload(context, stranger, &[], self.minimal.clone())
+                .encode();
             let comment = "sent in a role that the table does not give it (DOS-2)";
-            add("refuse_sender_role", comment, Stage::Decide, Some("sender-role"), stranger, &payload);
+            add(
+                "refuse_sender_role",
+                comment,
+                Stage::Decide,
+                Some("sender-role"),
+                stranger,
+                &payload,
+            );
         }
         cases
     }

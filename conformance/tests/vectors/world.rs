@@ -36,7 +36,13 @@ pub(crate) struct Person {
 }
 
 const fn person(name: &'static str, subject: u8, node: u8, role: u64, status: &'static str) -> Person {
-    Person { name, subject, node, role, status }
+    Person {
+        name,
+        subject,
+        node,
+        role,
+        status,
+    }
 }
 
 pub(crate) const JUDGE: Person = person("judge", 0x11, 0x21, 1, "valid");
@@ -50,8 +56,17 @@ pub(crate) const BAR_NODE: Person = person("bar node", 0x23, 0x23, 6, "valid");
 pub(crate) const REVOKED: Person = person("revoked lawyer", 0x16, 0x23, 4, "revoked");
 pub(crate) const UNKNOWN: Person = person("unknown lawyer", 0x17, 0x23, 4, "unknown");
 
-const SIGNERS: [Person; 9] =
-    [JUDGE, CLERK, EXPERT, LAWYER, PARTY, COURT_NODE, EXPERT_NODE, BAR_NODE, REVOKED];
+const SIGNERS: [Person; 9] = [
+    JUDGE,
+    CLERK,
+    EXPERT,
+    LAWYER,
+    PARTY,
+    COURT_NODE,
+    EXPERT_NODE,
+    BAR_NODE,
+    REVOKED,
+];
 
 impl Person {
     /// The signature key.
@@ -129,12 +144,22 @@ pub(crate) fn sealed(dossier: &[u8; 32], id: &[u8; 32], envelope: &[u8]) -> Valu
     let key = hkdf_sha256(&EPOCH_KEY, &salt, &[b"basoche/sealed/1", dossier, id]);
     let mut ciphertext = envelope.to_vec();
     AeadKey::new(&key).seal_in_place([0; 12], &[0; 10], &mut ciphertext);
-    Value::A(vec![Value::U(0), Value::U(0), Value::B(salt.to_vec()), Value::B(ciphertext)])
+    Value::A(vec![
+        Value::U(0),
+        Value::U(0),
+        Value::B(salt.to_vec()),
+        Value::B(ciphertext),
+    ])
 }
 
 /// The `apv` of a wrap. SPEC KEY-3.
 pub(crate) fn apv(dossier: &[u8; 32], epoch: u64, recipient: &[u8; 16]) -> String {
-    b64url_encode(&sha256(&[b"basoche/wrap/1", dossier, &epoch.to_be_bytes(), recipient]))
+    b64url_encode(&sha256(&[
+        b"basoche/wrap/1",
+        dossier,
+        &epoch.to_be_bytes(),
+        recipient,
+    ]))
 }
 
 /// A wrap of the epoch key, written without a JOSE library: RFC 7518 §4.6, RFC 3394, RFC 7516 §5.1. `more` are further
@@ -142,7 +167,10 @@ pub(crate) fn apv(dossier: &[u8; 32], epoch: u64, recipient: &[u8; 16]) -> Strin
 pub(crate) fn wrap(apv: &str, more: &str) -> String {
     let (ephemeral, static_key) = (SigningKey::from_slice(&[0x45; 32]).unwrap(), encryption_key());
     let point = ephemeral.verifying_key().to_encoded_point(false);
-    let (x, y) = (b64url_encode(point.x().unwrap()), b64url_encode(point.y().unwrap()));
+    let (x, y) = (
+        b64url_encode(point.x().unwrap()),
+        b64url_encode(point.y().unwrap()),
+    );
     let header = format!(
         r#"{{{more}"alg":"ECDH-ES+A256KW","apv":"{apv}","enc":"A256GCM","epk":{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}}}"#
     );
