@@ -75,7 +75,7 @@ structures! {
     Designation {
         0 ext: Option<ByteVec>, 1 rules: u64, 2 case_number: String, 3 decided_at: u64, 4 heads: Vec<String>,
         5 judge: Id, 6 clerk: Id, 7 expert: Id, 8 court_node: Id, 9 expert_node: Id, 10 report_due: u64,
-        11 provision: u64, 12 provision_due: u64, 13 payers: Vec<Id>, 14 order: Option<DocumentRef>,
+        11 provision: u64, 12 provision_due: u64, 13 payers: Vec<Id>,
     }
     Acceptance { 0 ext: Option<ByteVec>, 1 independent: bool, }
     Decline { 0 ext: Option<ByteVec>, 1 reason: String, }

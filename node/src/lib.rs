@@ -1,1 +1,25 @@
-//! The node.
+//! The Basoche node: the shell around the pure core, and the only crate with input and output.
+//!
+//! ```text
+//! cli ──control socket──▶ control ──▶ desk (engine, store) ◀── network ◀──QUIC── peers
+//!                                      └─▶ documents (blobs) ◀───────────┘
+//! ```
+
+pub mod blob;
+pub mod certificate;
+pub mod config;
+pub mod control;
+pub mod desk;
+pub mod documents;
+pub mod effects;
+pub mod faults;
+pub mod files;
+pub mod keys;
+pub mod network;
+pub mod quic;
+pub mod rows;
+pub mod runtime;
+pub mod store;
+pub mod vault;
+pub mod wallet;
+pub mod zip;

@@ -188,7 +188,7 @@ pub struct WrapContext {
 
 impl WrapContext {
     /// The `apv` of the JWE (RFC 7518 §4.6.1.3).
-    fn party(&self) -> [u8; 32] {
+    pub(crate) fn party(&self) -> [u8; 32] {
         crypto::sha256(&[
             b"basoche/wrap/1",
             self.dossier.as_bytes(),

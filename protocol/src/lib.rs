@@ -16,6 +16,8 @@ pub mod dossier;
 pub mod engine;
 pub mod envelope;
 pub mod error;
+#[cfg(feature = "test-util")]
+pub mod fixture;
 pub mod id;
 pub mod jose;
 pub mod journal;

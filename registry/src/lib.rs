@@ -1,1 +1,31 @@
-//! To be written.
+//! Who may sign: authorities' logs, what they admit, and what they say of a key at an instant. SPEC §9.
+//!
+//! ```text
+//! Anchors ──▶ Replica ◀── import: entry files, peers' leaves      AuthorityLog ── draft ──▶ Unsigned
+//!               │                                                      ▲                       │ signed outside
+//!               └── status(key, instant), nodes, persons                └─────── commit ◀──────┘
+//! ```
+//! In scope: the anchor file, entries, leaves, admission, replicas, and the building of an authority's own log.
+//! Out of scope: files, sockets, clocks and randomness. Instants and salts are arguments, and the authority's
+//! signature is made by the caller.
+
+pub mod anchor;
+pub mod authority;
+pub mod certificate;
+mod content;
+pub mod entry;
+pub mod file;
+pub mod inadmissible;
+mod known;
+pub mod leaf;
+pub mod policy;
+pub mod replica;
+
+pub use anchor::{AnchorError, Anchors, Authority};
+pub use authority::AuthorityLog;
+pub use certificate::{Certificate, CertificateError};
+pub use entry::{Content, Entry};
+pub use file::EntryFile;
+pub use inadmissible::Inadmissible;
+pub use leaf::Leaf;
+pub use replica::{NodeInfo, PersonInfo, Replica};

@@ -181,7 +181,7 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             JUDGE,
             Some(EXPERT),
             designation(),
-            vec![(13, A(vec![bytes(&PARTY.id())])), (14, document())],
+            vec![(13, A(vec![bytes(&PARTY.id())]))],
             (2, U(7)),
             vec![
                 ("no_heads", 4, A(vec![])),
@@ -257,7 +257,7 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             6,
             "exhibit-deposit",
             LAWYER,
-            Some(CLERK),
+            Some(COURT_NODE),
             exhibit(dossier),
             vec![],
             (3, U(1)),

@@ -1,6 +1,6 @@
 //! A dossier as one node holds it: every chain, the verdict on every entry, and the state they add up to. SPEC §8.4.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Fact, State};
@@ -46,7 +46,7 @@ pub struct Replica {
     chains: BTreeMap<ChainId, Chain>,
     held: Clock,
     state: State,
-    positions: HashMap<MessageId, (ChainId, u64)>,
+    positions: BTreeMap<MessageId, (ChainId, u64)>,
     /// Positions in the order in which they were applied here: a causal order.
     order: Vec<(ChainId, u64)>,
     keys: BTreeMap<u64, EpochKey>,
@@ -63,7 +63,7 @@ impl Replica {
             chains: BTreeMap::new(),
             held: Clock::default(),
             state: State::default(),
-            positions: HashMap::new(),
+            positions: BTreeMap::new(),
             order: Vec::new(),
             keys: BTreeMap::new(),
             heads: BTreeMap::new(),

@@ -8,7 +8,7 @@
 //! 3. [`Engine::poll_unwrap`], answered with [`Engine::learn_key`];
 //! 4. [`Engine::poll_commit`]: make the rows durable, then [`Engine::handle_durable`];
 //! 5. [`Engine::poll_sign`]: sign each, then [`Engine::handle_signed`];
-//! 6. [`Engine::poll_frame`] and [`Engine::poll_event`]: only what the last durable commit covers comes out.
+//! 6. [`Engine::poll_frame`], [`Engine::poll_backlog`] and [`Engine::poll_event`]: only what the last durable commit covers comes out.
 //!
 //! An entry is durable before the head that covers it is signed, and that head is durable before anybody hears of
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
@@ -203,6 +203,7 @@ pub struct Engine<R> {
     unwraps: VecDeque<UnwrapRequest>,
     signs: VecDeque<SignRequest>,
     frames: VecDeque<(SubjectId, Vec<u8>)>,
+    backlogs: VecDeque<Backlog>,
     events: VecDeque<Event>,
     next_repair: Instant,
 }
@@ -222,8 +223,8 @@ struct Held {
     runs: Vec<RunIndex>,
     /// Submissions that wait for the head that covers them.
     waiting: Vec<(u64, Ticket, MessageId)>,
-    /// Own entries since our last head, for the run that the next head closes.
-    unsealed: Vec<RunItem>,
+    /// Own entries since our last head, with their bytes, for the runs that the next heads close.
+    unsealed: Vec<(RunItem, usize)>,
 }
 
 /// A run that the store holds.
@@ -239,6 +240,7 @@ struct Stage {
     rows: Vec<Row>,
     frames: Vec<(SubjectId, Vec<u8>)>,
     events: Vec<Event>,
+    backlogs: Vec<Backlog>,
     /// Dossiers of which something new will be durable, and so need a head.
     to_seal: BTreeSet<DossierId>,
     heads: Vec<Head>,
@@ -246,7 +248,11 @@ struct Stage {
 
 impl Stage {
     fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.frames.is_empty() && self.events.is_empty() && self.to_seal.is_empty()
+        self.rows.is_empty()
+            && self.frames.is_empty()
+            && self.events.is_empty()
+            && self.backlogs.is_empty()
+            && self.to_seal.is_empty()
     }
 }
 
@@ -268,6 +274,7 @@ impl<R: Registry> Engine<R> {
             unwraps: VecDeque::new(),
             signs: VecDeque::new(),
             frames: VecDeque::new(),
+            backlogs: VecDeque::new(),
             events: VecDeque::new(),
             next_repair: Instant::default(),
         }
@@ -307,12 +314,18 @@ impl<R: Registry> Engine<R> {
             && self.in_flight.is_none()
             && self.signs.is_empty()
             && self.frames.is_empty()
+            && self.backlogs.is_empty()
             && self.events.is_empty()
     }
 
     /// A frame to send, oldest first.
     pub fn poll_frame(&mut self) -> Option<(SubjectId, Vec<u8>)> {
         self.frames.pop_front()
+    }
+
+    /// A stored run that a peer lacks: read it from the store and send it as a [`crate::wire::frame::Frame::Run`].
+    pub fn poll_backlog(&mut self) -> Option<Backlog> {
+        self.backlogs.pop_front()
     }
 
     /// Something that happened, oldest first.

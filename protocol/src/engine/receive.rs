@@ -8,7 +8,6 @@ use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::jose::{WrapContext, check_wrap};
 use crate::journal::{Clock, Entry, SignedHead};
-use crate::time::Instant;
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
 use crate::wire::limits;
 
@@ -27,26 +26,20 @@ pub struct Backlog {
 
 impl<R: Registry> Engine<R> {
     /// Takes one frame of a peer. Whatever is wrong with it is refused with its code; the connection goes on.
-    ///
-    /// Returns the stored runs that the peer turned out to lack: send each as a [`Frame::Run`].
-    pub fn handle_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Vec<Backlog> {
-        match self.take_frame(from, bytes, now) {
-            Ok(backlog) => backlog,
-            Err(error) => {
-                let code = error.code();
-                let about = Digest::of(&[bytes]);
-                let refusal = Frame::Refusal(Refusal {
-                    code: u64::from(code.number()),
-                    about,
-                });
-                self.stage.frames.push((from, refusal.encode()));
-                self.events.push_back(Event::Refused { peer: from, code });
-                Vec::new()
-            }
+    pub fn handle_frame(&mut self, from: SubjectId, bytes: &[u8]) {
+        if let Err(error) = self.take_frame(from, bytes) {
+            let code = error.code();
+            let about = Digest::of(&[bytes]);
+            let refusal = Frame::Refusal(Refusal {
+                code: u64::from(code.number()),
+                about,
+            });
+            self.stage.frames.push((from, refusal.encode()));
+            self.events.push_back(Event::Refused { peer: from, code });
         }
     }
 
-    fn take_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Result<Vec<Backlog>, Error> {
+    fn take_frame(&mut self, from: SubjectId, bytes: &[u8]) -> Result<(), Error> {
         let frame = Frame::decode(bytes)?;
         let joined = self.peers.get(&from).is_some_and(|peer| peer.joined);
         match frame {
@@ -54,7 +47,7 @@ impl<R: Registry> Engine<R> {
             // Nothing counts before the hello.
             _ if !joined => return Err(Malformed::bad_value().into()),
             Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves)?,
-            Frame::Frontier(frontier) => return self.take_frontier(from, &frontier, now),
+            Frame::Frontier(frontier) => self.take_frontier(from, &frontier)?,
             Frame::Run(run) => self.take_runs(from, bytes, run)?,
             Frame::Head(head) => self.take_head(from, &head)?,
             Frame::Refusal(refusal) => {
@@ -66,7 +59,7 @@ impl<R: Registry> Engine<R> {
                 }
             }
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     fn take_leaves(&mut self, from: SubjectId, leaves: RegistryLeaves) -> Result<(), Error> {
@@ -82,12 +75,7 @@ impl<R: Registry> Engine<R> {
     }
 
     /// A peer says how far it holds a dossier: learns keys, confirms or doubts our own chain, lists what it lacks.
-    fn take_frontier(
-        &mut self,
-        from: SubjectId,
-        frontier: &Frontier,
-        _now: Instant,
-    ) -> Result<Vec<Backlog>, Error> {
+    fn take_frontier(&mut self, from: SubjectId, frontier: &Frontier) -> Result<(), Error> {
         let dossier = frontier.dossier;
         if frontier.rows.len() > limits::FRONTIER_ROWS || frontier.wraps.len() > limits::DOSSIER_NODES {
             return Err(Malformed::bad_value().into());
@@ -127,17 +115,13 @@ impl<R: Registry> Engine<R> {
             self.take_head(from, head)?;
         }
         let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
-        let own = frontier.rows.iter().find(|row| row.chain == held.writer);
-        if let Some(row) = own.filter(|_| !held.confirmed) {
-            let size = held.replica.chain(&held.writer).map_or(0, |chain| chain.size());
-            let equal = size == row.size
-                && held
-                    .replica
-                    .chain(&held.writer)
-                    .is_some_and(|chain| chain.contains(row));
-            held.confirmed = equal;
+        for row in frontier.rows.iter().filter(|row| row.chain.node == self.node) {
+            let chain = held.replica.chain(&row.chain);
+            let size = chain.map_or(0, |chain| chain.size());
             if row.size > size {
                 self.events.push_back(Event::RolledBack { dossier });
+            } else if row.chain == held.writer && row.size == size {
+                held.confirmed |= chain.is_some_and(|chain| chain.contains(row));
             }
         }
         let mut known = Clock::default();
@@ -159,11 +143,10 @@ impl<R: Registry> Engine<R> {
         let theirs_is_news = known
             .iter()
             .any(|(chain, size)| held.replica.chain(chain).is_none_or(|held| held.size() < size));
-        let mut backlog = Vec::new();
         for (run, index) in held.runs.iter().zip(0_u64..) {
             let from_entry = known.size(&run.chain);
             if run.to > from_entry {
-                backlog.push(Backlog {
+                self.stage.backlogs.push(Backlog {
                     peer: from,
                     dossier,
                     run: index,
@@ -180,7 +163,7 @@ impl<R: Registry> Engine<R> {
         if theirs_is_news && (first_time || !ours_is_news) {
             self.offer_frontier(from, dossier);
         }
-        Ok(backlog)
+        Ok(())
     }
 
     /// Whether we hold entries of a dossier that we cannot open yet.

@@ -1,0 +1,37 @@
+# The front door. Every target but help first asks deploy/setup.sh for what the machine lacks.
+# What a target produces for people stays in the checkout (target/demo, target/bench, ...), wherever cargo builds.
+
+SHELL := /bin/bash
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test long lint bench conformance
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install the native packages and Python modules that are missing, say what cannot be
+	@deploy/setup.sh $(if $(filter setup,$(MAKECMDGOALS)),--report)
+
+demo: setup ## three nodes carry one assessment and prove it; options in ARGS="--once --json"
+	@cargo build --locked -p basoche-node
+	@exec "$(CARGO_TARGET_DIR)/debug/basoche" demo $(ARGS)
+
+test: setup ## format, lints, purity and every test; ends with "N passed, N failed, N skipped"
+	@deploy/test.sh
+
+long: setup ## the same tests with the counts of a campaign: kills, power cuts, seeds (hours)
+	@BASOCHE_LONG=1 deploy/test.sh
+
+lint: setup ## format, clippy, documentation, directions of the crates, floors of Cargo.lock
+	@deploy/lint.sh
+
+bench: setup ## measure beside limits and peers of the same run; writes target/bench/results.json
+	@mkdir -p target/bench
+	@cargo run --locked -p basoche-benches -- --output "$(CURDIR)/target/bench/results.json" $(ARGS)
+
+conformance: setup ## judge the node from outside; writes target/conformance/report.json
+	@mkdir -p target/conformance
+	@cargo build --locked -p basoche-node
+	@cargo run --locked -p basoche-conformance -- --node "$(CARGO_TARGET_DIR)/debug/basoche" --report "$(CURDIR)/target/conformance/report.json" $(ARGS)

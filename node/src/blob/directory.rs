@@ -1,0 +1,483 @@
+//! Blobs as files: `ab/ab…` (64 digits) is the ciphertext of root `ab…`, `ab/ab….tree` its outboard.
+//!
+//! ```text
+//! .tree = "BSCHTREE" ‖ ciphertext bytes (8, big-endian) ‖ leaf hashes (32 each) ‖ SHA-256 of all before
+//! ```
+//!
+//! A blob is staged as `tmp/<random>` and `tmp/<random>.tree`. To finish: sync the ciphertext, write and sync
+//! the tree, rename the tree, rename the ciphertext, sync the directory. What a restart finds: before the
+//! last rename, a staged file (removed) and perhaps a tree without ciphertext (no blob; replaced when the root
+//! is finished, removed with it); after it, the blob.
+//!
+//! Writes go through the page cache, and one fdatasync ends a blob. On large documents the kernel begins to
+//! write back on its own at its dirty threshold; should measurements show that the final sync is long, the
+//! place to begin earlier is `Writer::write_at` (a `sync_data` by a helper thread every 64 MiB or so).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aws_lc_rs::digest;
+
+use super::{BlobError, BlobReader, BlobStore, BlobWriter, MAX_LEAVES, Root, check_finish, check_range};
+use crate::files;
+
+/// Space that documents leave free, so that the journal can go on when they have filled the disk (64 MiB).
+const RESERVE_BYTES: u64 = 64 << 20;
+
+const MAGIC: &[u8; 8] = b"BSCHTREE";
+const HEAD_BYTES: usize = 16;
+const HASH_BYTES: usize = 32;
+
+/// A [`BlobStore`] in one directory. One process at a time may use it: the lock of the database beside it sees
+/// to that, so open the database first.
+#[derive(Clone)]
+pub struct FileBlobs {
+    path: PathBuf,
+    // Held while the two names of a blob are given, taken or opened, so that they always go together.
+    names: Arc<Mutex<()>>,
+}
+
+impl FileBlobs {
+    /// Opens the set in the directory `path`, making it where its parent exists, and removes what was left staged.
+    pub fn open(path: &Path) -> Result<Self, BlobError> {
+        let set = Self {
+            path: path.into(),
+            names: Arc::default(),
+        };
+        make_dir(path)?;
+        let staging = set.staging();
+        make_dir(&staging)?;
+        for entry in fs::read_dir(&staging).map_err(|error| from_io(&staging, error))? {
+            let left_over = entry.map_err(|error| from_io(&staging, error))?.path();
+            remove_if_there(&left_over)?;
+        }
+        // All 256 now: no later finish has to sync a directory for a directory.
+        for byte in 0..=255 {
+            make_dir(&path.join(files::hex(&[byte])))?;
+        }
+        sync_dir(path)?;
+        sync_dir(files::directory_of(path))?;
+        Ok(set)
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+
+    /// The ciphertext's and the tree's path.
+    fn paths(&self, root: &Root) -> (PathBuf, PathBuf) {
+        let directory = self.path.join(files::hex(&root[..1]));
+        let name = files::hex(root);
+        (directory.join(&name), directory.join(format!("{name}.tree")))
+    }
+
+    fn names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_space(&self, bytes: u64) -> Result<(), BlobError> {
+        let disk = rustix::fs::statvfs(&self.path).map_err(|error| from_io(&self.path, error.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let needed = bytes.saturating_add(RESERVE_BYTES);
+        if needed > free {
+            return Err(BlobError::Full {
+                path: self.path.clone(),
+                needed,
+                free,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl BlobStore for FileBlobs {
+    fn create(&self, ciphertext_bytes: u64) -> Result<Box<dyn BlobWriter>, BlobError> {
+        self.check_space(ciphertext_bytes)?;
+        let staging = self.staging();
+        let name = files::unique_name("").map_err(|error| from_io(&staging, error))?;
+        let staged = Staged {
+            data: staging.join(&name),
+            tree: staging.join(format!("{name}.tree")),
+        };
+        let file = create_file(&staged.data)?;
+        Ok(Box::new(Writer {
+            set: self.clone(),
+            staged,
+            file,
+            size: ciphertext_bytes,
+            written: 0,
+        }))
+    }
+
+    fn open(&self, root: &Root) -> Result<Option<Box<dyn BlobReader>>, BlobError> {
+        let (data_path, tree_path) = self.paths(root);
+        let names = self.names();
+        let Some(data) = open_if_there(&data_path)? else {
+            return Ok(None);
+        };
+        let tree =
+            open_if_there(&tree_path)?.ok_or_else(|| BlobError::damaged(root, "its tree is missing"))?;
+        drop(names);
+        let mut head = [0; HEAD_BYTES];
+        if tree.read_exact_at(&mut head, 0).is_err() || !head.starts_with(MAGIC) {
+            return Err(BlobError::damaged(root, "its tree is not one"));
+        }
+        let [.., a, b, c, d, e, f, g, h] = head;
+        let size = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let found = data.metadata().map_err(|error| from_io(&data_path, error))?.len();
+        if found != size {
+            return Err(BlobError::damaged(
+                root,
+                &format!("{found} bytes instead of {size}"),
+            ));
+        }
+        Ok(Some(Box::new(Reader {
+            root: *root,
+            data_path,
+            data,
+            tree_path,
+            tree,
+            size,
+        })))
+    }
+
+    fn contains(&self, root: &Root) -> Result<bool, BlobError> {
+        let (data, _) = self.paths(root);
+        data.try_exists().map_err(|error| from_io(&data, error))
+    }
+
+    fn remove(&self, root: &Root) -> Result<(), BlobError> {
+        let (data, tree) = self.paths(root);
+        let names = self.names();
+        // The ciphertext first: a tree alone is no blob, the other way round would be damage.
+        remove_if_there(&data)?;
+        remove_if_there(&tree)?;
+        drop(names);
+        sync_dir(files::directory_of(&data))
+    }
+
+    fn list(&self) -> Result<Vec<Root>, BlobError> {
+        let mut roots = Vec::new();
+        for byte in 0..=255 {
+            let directory = self.path.join(files::hex(&[byte]));
+            for entry in fs::read_dir(&directory).map_err(|error| from_io(&directory, error))? {
+                let name = entry.map_err(|error| from_io(&directory, error))?.file_name();
+                let root = name
+                    .to_str()
+                    .and_then(files::unhex)
+                    .and_then(|name| Root::try_from(name).ok());
+                roots.extend(root.filter(|root| root[0] == byte));
+            }
+        }
+        roots.sort_unstable();
+        Ok(roots)
+    }
+}
+
+/// The temporary files of a blob, removed when dropped; after a rename there is nothing to remove.
+struct Staged {
+    data: PathBuf,
+    tree: PathBuf,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for path in [&self.data, &self.tree] {
+            if let Err(error) = remove_if_there(path) {
+                tracing::warn!(%error, "a staged document file stays until the next start");
+            }
+        }
+    }
+}
+
+struct Writer {
+    set: FileBlobs,
+    staged: Staged,
+    file: File,
+    size: u64,
+    written: u64,
+}
+
+impl Writer {
+    fn error(&self, error: io::Error) -> BlobError {
+        from_io(&self.staged.data, error)
+    }
+}
+
+impl BlobWriter for Writer {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), BlobError> {
+        let end = check_range(offset, data.len(), self.size)?;
+        self.file
+            .write_all_at(data, offset)
+            .map_err(|error| self.error(error))?;
+        if !data.is_empty() {
+            self.written = self.written.max(end);
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, root: &Root, outboard: &[[u8; 32]]) -> Result<(), BlobError> {
+        check_finish(self.size, self.written, outboard.len())?;
+        self.file.sync_data().map_err(|error| self.error(error))?;
+        write_tree(&self.staged.tree, self.size, outboard)
+            .map_err(|error| from_io(&self.staged.tree, error))?;
+        let (data, tree) = self.set.paths(root);
+        let names = self.set.names();
+        fs::rename(&self.staged.tree, &tree).map_err(|error| from_io(&tree, error))?;
+        fs::rename(&self.staged.data, &data).map_err(|error| from_io(&data, error))?;
+        drop(names);
+        sync_dir(files::directory_of(&data))
+    }
+}
+
+struct Reader {
+    root: Root,
+    data_path: PathBuf,
+    data: File,
+    tree_path: PathBuf,
+    tree: File,
+    size: u64,
+}
+
+impl BlobReader for Reader {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlobError> {
+        check_range(offset, buf.len(), self.size)?;
+        self.data
+            .read_exact_at(buf, offset)
+            .map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => BlobError::damaged(&self.root, "cut short since it was opened"),
+                _ => from_io(&self.data_path, error),
+            })
+    }
+
+    fn len(&self) -> u64 {
+        self.size
+    }
+
+    fn outboard(&self) -> Result<Vec<[u8; 32]>, BlobError> {
+        let damaged = || BlobError::damaged(&self.root, "its tree was changed");
+        let bytes = self
+            .tree
+            .metadata()
+            .map_err(|error| from_io(&self.tree_path, error))?
+            .len();
+        let hashes = bytes
+            .checked_sub((HEAD_BYTES + HASH_BYTES) as u64)
+            .ok_or_else(damaged)?;
+        if !hashes.is_multiple_of(HASH_BYTES as u64) || hashes > (MAX_LEAVES * HASH_BYTES) as u64 {
+            return Err(damaged());
+        }
+        let mut tree = vec![0; bytes as usize];
+        self.tree
+            .read_exact_at(&mut tree, 0)
+            .map_err(|error| from_io(&self.tree_path, error))?;
+        let (content, sum) = tree.split_at(HEAD_BYTES + hashes as usize);
+        if digest::digest(&digest::SHA256, content).as_ref() != sum {
+            return Err(damaged());
+        }
+        let (leaves, _) = content[HEAD_BYTES..].as_chunks();
+        Ok(leaves.to_vec())
+    }
+}
+
+fn write_tree(path: &Path, size: u64, outboard: &[[u8; 32]]) -> io::Result<()> {
+    let mut sum = digest::Context::new(&digest::SHA256);
+    let mut file = BufWriter::new(
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?,
+    );
+    for part in [MAGIC.as_slice(), &size.to_be_bytes(), outboard.as_flattened()] {
+        sum.update(part);
+        file.write_all(part)?;
+    }
+    file.write_all(sum.finish().as_ref())?;
+    file.into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_data()
+}
+
+fn create_file(path: &Path) -> Result<File, BlobError> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    file.map_err(|error| from_io(path, error))
+}
+
+fn open_if_there(path: &Path) -> Result<Option<File>, BlobError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(from_io(path, error)),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), BlobError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(from_io(path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), BlobError> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(from_io(path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn sync_dir(path: &Path) -> Result<(), BlobError> {
+    files::sync_dir(path).map_err(|error| from_io(path, error))
+}
+
+fn from_io(path: &Path, source: io::Error) -> BlobError {
+    let path = path.to_path_buf();
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BlobError::Full {
+            path,
+            needed: 1,
+            free: 0,
+        },
+        ErrorKind::NotFound | ErrorKind::NotADirectory => BlobError::Missing { path },
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => BlobError::Permission { path },
+        _ => BlobError::Io { path, source },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::contract::{self, content, leaves, root, store};
+    use super::*;
+
+    fn set() -> (tempfile::TempDir, FileBlobs) {
+        let dir = tempfile::tempdir().unwrap();
+        let set = FileBlobs::open(&dir.path().join("blobs")).unwrap();
+        (dir, set)
+    }
+
+    fn staged(set: &FileBlobs) -> usize {
+        fs::read_dir(set.staging()).unwrap().count()
+    }
+
+    fn resize(path: &Path, change: i64) {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        let bytes = file.metadata().unwrap().len();
+        file.set_len(bytes.saturating_add_signed(change)).unwrap();
+    }
+
+    #[test]
+    fn files_keep_the_contract() {
+        let dirs = tempfile::tempdir().unwrap();
+        contract::check(&|| {
+            let name = files::unique_name("").unwrap();
+            Box::new(FileBlobs::open(&dirs.path().join(name)).unwrap())
+        });
+    }
+
+    #[test]
+    fn blobs_are_found_again_and_left_over_staging_is_removed() {
+        let (_dir, set) = set();
+        store(&set, root(0xab), b"bytes");
+        let mut writer = set.create(5).unwrap();
+        writer.write_at(0, b"bytes").unwrap();
+        // As a process that is killed leaves it.
+        std::mem::forget(writer);
+        assert_eq!(staged(&set), 1);
+        let set = FileBlobs::open(&set.path).unwrap();
+        assert_eq!(staged(&set), 0);
+        assert_eq!(set.list().unwrap(), [root(0xab)]);
+        assert_eq!(content(&set, root(0xab)), b"bytes");
+        assert!(set.path.join(format!("ab/{}.tree", "ab".repeat(32))).exists());
+    }
+
+    #[test]
+    fn nothing_stays_staged_after_drop_finish_or_failure() {
+        let (_dir, set) = set();
+        let mut writer = set.create(5).unwrap();
+        writer.write_at(0, b"bytes").unwrap();
+        assert_eq!(staged(&set), 1);
+        drop(writer);
+        assert_eq!(staged(&set), 0);
+        store(&set, root(1), b"bytes");
+        assert_eq!(staged(&set), 0);
+        assert!(set.create(5).unwrap().finish(&root(2), &[]).is_err());
+        assert_eq!(staged(&set), 0);
+    }
+
+    #[test]
+    fn a_file_cut_short_or_grown_is_damage_until_finished_again() {
+        let (_dir, set) = set();
+        store(&set, root(1), b"bytes");
+        let (data, _) = set.paths(&root(1));
+        for change in [-1, 2] {
+            resize(&data, change);
+            let Err(BlobError::Damaged { what, action }) = set.open(&root(1)) else {
+                panic!("opened")
+            };
+            assert!(what.contains(&"01".repeat(32)), "{what}");
+            assert!(action.contains("basoche node repair"), "{action}");
+        }
+        store(&set, root(1), b"bytes");
+        let reader = set.open(&root(1)).unwrap().unwrap();
+        resize(&data, -1);
+        assert!(matches!(
+            reader.read_at(0, &mut [0; 5]),
+            Err(BlobError::Damaged { .. })
+        ));
+    }
+
+    #[test]
+    fn a_changed_or_missing_tree_is_damage() {
+        let (_dir, set) = set();
+        store(&set, root(1), b"bytes");
+        let (_, tree) = set.paths(&root(1));
+        let good = fs::read(&tree).unwrap();
+        assert_eq!(good.len(), HEAD_BYTES + 3 * HASH_BYTES + HASH_BYTES);
+        let refused = || {
+            let outboard = set.open(&root(1)).and_then(|reader| reader.unwrap().outboard());
+            assert!(matches!(outboard, Err(BlobError::Damaged { .. })));
+        };
+        for offset in 0..good.len() {
+            let mut changed = good.clone();
+            changed[offset] ^= 1;
+            fs::write(&tree, &changed).unwrap();
+            refused();
+        }
+        for bytes in [0, 15, 16, 47, 80, good.len() - 1] {
+            fs::write(&tree, &good[..bytes]).unwrap();
+            refused();
+        }
+        fs::remove_file(&tree).unwrap();
+        refused();
+        fs::write(&tree, &good).unwrap();
+        assert_eq!(
+            set.open(&root(1)).unwrap().unwrap().outboard().unwrap(),
+            leaves(&root(1))
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart_and_so_is_a_missing_directory() {
+        // /dev/full answers every write with ENOSPC.
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let error = full.write_all_at(b"bytes", 0).unwrap_err();
+        assert!(matches!(
+            from_io(Path::new("/data"), error),
+            BlobError::Full { .. }
+        ));
+        let (dir, set) = set();
+        let absent = FileBlobs::open(&dir.path().join("absent/blobs"));
+        assert!(matches!(absent, Err(BlobError::Missing { .. })));
+        fs::remove_dir_all(&set.path).unwrap();
+        assert!(matches!(set.create(1), Err(BlobError::Missing { .. })));
+        assert!(matches!(set.list(), Err(BlobError::Missing { .. })));
+    }
+}

@@ -1,0 +1,158 @@
+//! The blobs of the tests: a map, with a capacity to show what a full disk does.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{BlobError, BlobReader, BlobStore, BlobWriter, Root, check_finish, check_range};
+
+/// A [`BlobStore`] in memory, for tests.
+#[derive(Clone)]
+pub struct MemoryBlobs {
+    blobs: Arc<Mutex<BTreeMap<Root, Arc<Blob>>>>,
+    capacity_bytes: u64,
+}
+
+struct Blob {
+    bytes: Vec<u8>,
+    outboard: Vec<[u8; 32]>,
+}
+
+struct Writer {
+    set: MemoryBlobs,
+    size: u64,
+    bytes: Vec<u8>,
+}
+
+impl MemoryBlobs {
+    /// An empty set that takes `capacity_bytes` of ciphertext in all.
+    pub fn new(capacity_bytes: u64) -> Self {
+        Self {
+            blobs: Arc::default(),
+            capacity_bytes,
+        }
+    }
+
+    fn blobs(&self) -> MutexGuard<'_, BTreeMap<Root, Arc<Blob>>> {
+        // A panic of another thread leaves the map whole: every change is one call of the map.
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_space(&self, needed: u64) -> Result<(), BlobError> {
+        let used: u64 = self.blobs().values().map(|blob| blob.bytes.len() as u64).sum();
+        let free = self.capacity_bytes.saturating_sub(used);
+        if needed > free {
+            return Err(BlobError::Full {
+                path: PathBuf::from("memory"),
+                needed,
+                free,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl BlobStore for MemoryBlobs {
+    fn create(&self, ciphertext_bytes: u64) -> Result<Box<dyn BlobWriter>, BlobError> {
+        self.check_space(ciphertext_bytes)?;
+        Ok(Box::new(Writer {
+            set: self.clone(),
+            size: ciphertext_bytes,
+            bytes: Vec::new(),
+        }))
+    }
+
+    fn open(&self, root: &Root) -> Result<Option<Box<dyn BlobReader>>, BlobError> {
+        Ok(self
+            .blobs()
+            .get(root)
+            .map(|blob| Box::new(blob.clone()) as Box<dyn BlobReader>))
+    }
+
+    fn contains(&self, root: &Root) -> Result<bool, BlobError> {
+        Ok(self.blobs().contains_key(root))
+    }
+
+    fn remove(&self, root: &Root) -> Result<(), BlobError> {
+        self.blobs().remove(root);
+        Ok(())
+    }
+
+    fn list(&self) -> Result<Vec<Root>, BlobError> {
+        Ok(self.blobs().keys().copied().collect())
+    }
+}
+
+impl BlobWriter for Writer {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), BlobError> {
+        let end = check_range(offset, data.len(), self.size)?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.set.check_space(end)?;
+        // The capacity bounds both, so that they are positions in memory.
+        let (offset, end) = (offset as usize, end as usize);
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[offset..end].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, root: &Root, outboard: &[[u8; 32]]) -> Result<(), BlobError> {
+        check_finish(self.size, self.bytes.len() as u64, outboard.len())?;
+        let Self { set, bytes, .. } = *self;
+        set.blobs().insert(
+            *root,
+            Arc::new(Blob {
+                bytes,
+                outboard: outboard.to_vec(),
+            }),
+        );
+        Ok(())
+    }
+}
+
+impl BlobReader for Arc<Blob> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlobError> {
+        let end = check_range(offset, buf.len(), self.bytes.len() as u64)?;
+        buf.copy_from_slice(&self.bytes[offset as usize..end as usize]);
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn outboard(&self) -> Result<Vec<[u8; 32]>, BlobError> {
+        Ok(self.outboard.clone())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_keeps_the_contract() {
+        super::super::contract::check(&|| Box::new(MemoryBlobs::new(64 << 20)));
+    }
+
+    #[test]
+    fn a_set_that_fills_up_while_writing_is_full() {
+        let set = MemoryBlobs::new(100);
+        let mut first = set.create(60).unwrap();
+        let mut second = set.create(60).unwrap();
+        first.write_at(0, &[1; 60]).unwrap();
+        first.finish(&[1; 32], &[]).unwrap();
+        assert!(matches!(
+            second.write_at(0, &[2; 60]),
+            Err(BlobError::Full {
+                needed: 60,
+                free: 40,
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,561 @@
+//! The embedded default: RocksDB. No other module names the crate.
+//!
+//! **Durability.** Every commit is one write batch with `sync = true`: RocksDB appends it to its write-ahead
+//! log and calls fdatasync before the write returns. Group commit is RocksDB's own: of the threads that write
+//! at the same time one leads, appends all their batches and syncs once for all, so that threads, not a queue
+//! of ours, share the scarce syncs. Only with the fault `no-sync` (feature `faults`) is the sync left out.
+//!
+//! **Damage.** [`super::wal`] reads the logs before RocksDB does. A torn last record was never acknowledged,
+//! is dropped by RocksDB, and is reported here. All other damage stops the open, before anything is rewritten.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, IteratorMode, Options,
+    ReadOptions, WriteBatch, WriteOptions,
+};
+
+use super::wal::{self, Tail};
+use super::{Batch, Durable, KEY_BYTES, Key, Store, StoreError};
+use crate::files;
+
+/// Memory for rows not yet in sorted files: two write buffers of this size.
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// Memory for blocks read from sorted files.
+const BLOCK_CACHE_BYTES: usize = 32 << 20;
+/// Logs are replayed at every start: their total size bounds its duration.
+const MAX_WAL_BYTES: u64 = 64 << 20;
+/// RocksDB's own log of events (`LOG`): files of this size, this many.
+const INFO_LOG_BYTES: usize = 1 << 20;
+const INFO_LOG_FILES: usize = 4;
+const MAX_OPEN_FILES: i32 = 256;
+
+/// A [`Store`] in one RocksDB database, which one process at a time may have open.
+pub struct RocksStore {
+    path: PathBuf,
+    db: DB,
+    write: WriteOptions,
+    commits: AtomicU64,
+}
+
+impl RocksStore {
+    /// Makes a new, empty database in the directory `path`, whose parent exists, and opens it.
+    ///
+    /// A creation that was cut short may be repeated.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] where there is a database already; [`StoreError::Missing`] without the parent.
+    pub fn create(path: &Path) -> Result<Self, StoreError> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(from_io(path, &error)),
+            _ if holds_database(path)? => return Err(StoreError::Exists { path: path.into() }),
+            _ => {}
+        }
+        let mut options = options();
+        options.create_if_missing(true);
+        let store = Self::start(path, &options, sync_wanted())?;
+        files::sync_dir(files::directory_of(path)).map_err(|error| from_io(path, &error))?;
+        Ok(store)
+    }
+
+    /// Opens the database in the directory `path`; it never makes one, so that a volume that is not mounted
+    /// does not look like a node without a past.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Busy`], [`StoreError::Permission`], [`StoreError::Full`], or
+    /// [`StoreError::Damaged`] for anything but a torn last record.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !holds_database(path)? {
+            return Err(StoreError::Missing { path: path.into() });
+        }
+        Self::start(path, &options(), sync_wanted())
+    }
+
+    fn start(path: &Path, options: &Options, sync: bool) -> Result<Self, StoreError> {
+        let torn = inspect_logs(path)?;
+        let db = DB::open(options, path).map_err(|error| from_rocks(path, error.as_ref(), &error.kind()))?;
+        for (log, offset, bytes) in torn {
+            tracing::warn!(log = %log.display(), offset, bytes, "dropped a torn last record, never acknowledged");
+        }
+        let mut write = WriteOptions::default();
+        write.set_sync(sync);
+        Ok(Self {
+            path: path.into(),
+            db,
+            write,
+            commits: AtomicU64::new(0),
+        })
+    }
+
+    fn error(&self, error: &rocksdb::Error) -> StoreError {
+        from_rocks(&self.path, error.as_ref(), &error.kind())
+    }
+
+    /// Rows from `first` to `last`, both included, in the order of `mode`.
+    fn rows(
+        &self,
+        first: Key,
+        last: Key,
+        mode: IteratorMode<'_>,
+    ) -> impl Iterator<Item = Result<(Key, Vec<u8>), StoreError>> {
+        let mut bounds = ReadOptions::default();
+        bounds.set_iterate_lower_bound(first.encode());
+        // The bound is exclusive: the shortest byte string after `last`.
+        bounds.set_iterate_upper_bound([last.encode().as_slice(), &[0]].concat());
+        self.db.iterator_opt(mode, bounds).map(|row| {
+            let (key, value) = row.map_err(|error| self.error(&error))?;
+            let key = Key::decode(&key).ok_or_else(|| {
+                StoreError::damaged(format!(
+                    "{} holds a key of {} bytes",
+                    self.path.display(),
+                    key.len()
+                ))
+            })?;
+            Ok((key, value.into_vec()))
+        })
+    }
+}
+
+impl Store for RocksStore {
+    fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get(key.encode()).map_err(|error| self.error(&error))
+    }
+
+    fn scan(
+        &self,
+        family: u8,
+        owner: &[u8; 16],
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let first = Key {
+            family,
+            owner: *owner,
+            index: from,
+        };
+        let rows = self.rows(
+            first,
+            Key {
+                index: u64::MAX,
+                ..first
+            },
+            IteratorMode::Start,
+        );
+        rows.take(limit)
+            .map(|row| row.map(|(key, value)| (key.index, value)))
+            .collect()
+    }
+
+    fn scan_family(
+        &self,
+        family: u8,
+        each: &mut dyn FnMut(Key, Vec<u8>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let first = Key {
+            family,
+            owner: [0; 16],
+            index: 0,
+        };
+        let last = Key {
+            family,
+            owner: [0xff; 16],
+            index: u64::MAX,
+        };
+        for row in self.rows(first, last, IteratorMode::Start) {
+            let (key, value) = row?;
+            each(key, value)?;
+        }
+        Ok(())
+    }
+
+    fn last(&self, family: u8, owner: &[u8; 16]) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        let first = Key {
+            family,
+            owner: *owner,
+            index: 0,
+        };
+        let row = self
+            .rows(
+                first,
+                Key {
+                    index: u64::MAX,
+                    ..first
+                },
+                IteratorMode::End,
+            )
+            .next();
+        Ok(row.transpose()?.map(|(key, value)| (key.index, value)))
+    }
+
+    fn commit(&self, batch: Batch) -> Result<Durable, StoreError> {
+        batch.check()?;
+        if batch.is_empty() {
+            return Ok(self.durable());
+        }
+        let mut write = WriteBatch::default();
+        for (key, value) in batch.changes {
+            match value {
+                Some(value) => write.put(key.encode(), value),
+                None => write.delete(key.encode()),
+            }
+        }
+        self.db
+            .write_opt(write, &self.write)
+            .map_err(|error| self.error(&error))?;
+        // Counted after the sync: every position up to this one was durable before it was given.
+        Ok(Durable(self.commits.fetch_add(1, Ordering::SeqCst) + 1))
+    }
+
+    fn durable(&self) -> Durable {
+        Durable(self.commits.load(Ordering::SeqCst))
+    }
+}
+
+fn options() -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+    table.set_bloom_filter(10.0, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_paranoid_checks(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_max_total_wal_size(MAX_WAL_BYTES);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(2);
+    options.set_max_open_files(MAX_OPEN_FILES);
+    // Values are ciphertext and keys are hashes: nothing to compress.
+    options.set_compression_type(DBCompressionType::None);
+    options.set_max_log_file_size(INFO_LOG_BYTES);
+    options.set_keep_log_file_num(INFO_LOG_FILES);
+    options.set_stats_dump_period_sec(0);
+    // Sorted files are written back as they grow, so that a large sync does not stall the small ones.
+    options.set_bytes_per_sync(1 << 20);
+    options
+}
+
+/// Whether commits are to be synced: always, but for the planted fault `no-sync`.
+fn sync_wanted() -> bool {
+    #[cfg(feature = "faults")]
+    return !std::env::var("BASOCHE_FAULT").is_ok_and(|faults| faults.contains("no-sync"));
+    #[cfg(not(feature = "faults"))]
+    true
+}
+
+/// Whether the directory `path` holds a database, judged by its files: `CURRENT`, which is the root, at least
+/// one log, because there is always one in use, and sorted files once a write buffer was full.
+fn holds_database(path: &Path) -> Result<bool, StoreError> {
+    let (mut root, mut logs, mut tables) = (false, false, false);
+    for entry in fs::read_dir(path).map_err(|error| from_io(path, &error))? {
+        let name = entry.map_err(|error| from_io(path, &error))?.file_name();
+        let name = name.to_string_lossy();
+        root |= name == "CURRENT";
+        logs |= name.ends_with(".log");
+        tables |= name.ends_with(".sst");
+    }
+    match (root, logs, tables) {
+        (true, true, _) => Ok(true),
+        // Nothing, or a creation that was cut short: the root comes before the first log.
+        (_, false, false) => Ok(false),
+        (false, _, _) => Err(StoreError::damaged(format!(
+            "{} has lost its file CURRENT",
+            path.display()
+        ))),
+        (true, false, true) => Err(StoreError::damaged(format!(
+            "{} has lost its write-ahead logs",
+            path.display()
+        ))),
+    }
+}
+
+/// Reads every log ahead of RocksDB and returns the torn ends: log, offset, bytes that will be dropped.
+fn inspect_logs(path: &Path) -> Result<Vec<(PathBuf, u64, u64)>, StoreError> {
+    let mut torn = Vec::new();
+    for entry in fs::read_dir(path).map_err(|error| from_io(path, &error))? {
+        let log = entry.map_err(|error| from_io(path, &error))?.path();
+        if log.extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
+        match fs::File::open(&log).and_then(wal::inspect) {
+            Ok(Tail::Whole) => {}
+            Ok(Tail::Torn { offset, bytes }) => torn.push((log, offset, bytes)),
+            Ok(Tail::Damaged { offset }) => {
+                let what = format!(
+                    "the write-ahead log {} is damaged at byte {offset}",
+                    log.display()
+                );
+                return Err(StoreError::damaged(what));
+            }
+            // The process that has the database open may remove a log under us; RocksDB will say that it is busy.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(from_io(path, &error)),
+        }
+    }
+    Ok(torn)
+}
+
+fn from_io(path: &Path, error: &io::Error) -> StoreError {
+    let path = path.to_path_buf();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::Missing { path },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            StoreError::Permission { path }
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { path },
+        _ => StoreError::Io {
+            what: format!("{}: {error}", path.display()),
+        },
+    }
+}
+
+/// RocksDB passes the operating system's error on as text only, in the C locale.
+fn from_rocks(path: &Path, message: &str, kind: &ErrorKind) -> StoreError {
+    let has = |text: &str| message.contains(text);
+    let path = path.to_path_buf();
+    if has("No space left on device") || has("Disk quota exceeded") {
+        StoreError::Full { path }
+    } else if has("LOCK: Resource temporarily unavailable") || has("LOCK: No locks available") {
+        StoreError::Busy { path }
+    } else if has("Permission denied") || has("Read-only file system") {
+        StoreError::Permission { path }
+    } else if *kind == ErrorKind::Corruption || has("No such file or directory") {
+        StoreError::damaged(format!(
+            "the database at {} is damaged ({message})",
+            path.display()
+        ))
+    } else {
+        StoreError::Io {
+            what: format!("the database at {} failed ({message})", path.display()),
+        }
+    }
+}
+
+// A key of another length would break the bounds of `rows`.
+const _: () = assert!(KEY_BYTES == 25);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::contract::{self, key, put};
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt;
+
+    const A: [u8; 16] = [0xaa; 16];
+
+    /// A copy of the database of `store`, as a power cut after the last commit would leave it.
+    fn power_cut(store: &RocksStore) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("db");
+        fs::create_dir(&copy).unwrap();
+        for entry in fs::read_dir(&store.path).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+        (dir, copy)
+    }
+
+    fn log_of(path: &Path) -> PathBuf {
+        let logs = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        logs.filter(|path| path.extension().is_some_and(|e| e == "log"))
+            .max()
+            .unwrap()
+    }
+
+    fn three_rows() -> (tempfile::TempDir, RocksStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RocksStore::create(&dir.path().join("db")).unwrap();
+        for index in 0..3 {
+            put(&store, key(A, index), &[7; 100]);
+        }
+        (dir, store)
+    }
+
+    fn indexes(store: &RocksStore) -> Vec<u64> {
+        store
+            .scan(1, &A, 0, 10)
+            .unwrap()
+            .into_iter()
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    #[test]
+    fn rocks_keeps_the_contract() {
+        let dirs = tempfile::tempdir().unwrap();
+        let count = AtomicU64::new(0);
+        contract::check(&|| {
+            let name = count.fetch_add(1, Ordering::SeqCst).to_string();
+            Box::new(RocksStore::create(&dirs.path().join(name)).unwrap())
+        });
+    }
+
+    #[test]
+    fn rows_survive_closing_and_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        drop(RocksStore::create(&path).unwrap());
+        contract::check_reopen(&|| Box::new(RocksStore::open(&path).unwrap()));
+    }
+
+    #[test]
+    fn committed_rows_survive_a_process_that_never_closes() {
+        let (_dir, store) = three_rows();
+        let (_copy, path) = power_cut(&store);
+        assert_eq!(indexes(&RocksStore::open(&path).unwrap()), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_torn_last_record_is_dropped_wherever_it_tears() {
+        let (_dir, store) = three_rows();
+        let whole = fs::metadata(log_of(&store.path)).unwrap().len();
+        for lost in [1, 60, 130] {
+            let (_copy, path) = power_cut(&store);
+            let log = OpenOptions::new().write(true).open(log_of(&path)).unwrap();
+            log.set_len(whole - lost).unwrap();
+            let torn = inspect_logs(&path).unwrap();
+            assert_eq!(torn.len(), 1);
+            assert_eq!(
+                torn[0].1 + torn[0].2,
+                whole - lost,
+                "the torn bytes reach the end"
+            );
+            let reopened = RocksStore::open(&path).unwrap();
+            assert_eq!(indexes(&reopened), [0, 1], "{lost} bytes lost");
+            put(&reopened, key(A, 9), b"after");
+            drop(reopened);
+            assert_eq!(indexes(&RocksStore::open(&path).unwrap()), [0, 1, 9]);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_any_byte_of_a_log_stops_the_open() {
+        let (_dir, store) = three_rows();
+        let bytes = fs::read(log_of(&store.path)).unwrap();
+        let last = bytes.len() as u64 / 3 * 2;
+        // The last record's length is excepted: longer than the file, it looks like a torn one.
+        for offset in (0..last + 4).chain([last + 6, bytes.len() as u64 - 1]).step_by(5) {
+            for bit in [0, 2, 7] {
+                let (_copy, path) = power_cut(&store);
+                let log = OpenOptions::new().write(true).open(log_of(&path)).unwrap();
+                log.write_all_at(&[bytes[offset as usize] ^ 1 << bit], offset)
+                    .unwrap();
+                let error = RocksStore::open(&path).err();
+                let Some(StoreError::Damaged { what, action }) = error else {
+                    panic!("byte {offset}, bit {bit}: {error:?}");
+                };
+                assert!(what.contains(&path.display().to_string()), "{what}");
+                assert!(action.contains("basoche node repair"), "{action}");
+                assert_eq!(
+                    fs::read(log_of(&path)).unwrap().len(),
+                    bytes.len(),
+                    "the log was rewritten"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_sorted_file_stops_the_open() {
+        let (_dir, store) = three_rows();
+        store.db.flush().unwrap();
+        let (_copy, path) = power_cut(&store);
+        let files = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+        let sorted = files
+            .filter(|path| path.extension().is_some_and(|e| e == "sst"))
+            .max()
+            .unwrap();
+        fs::remove_file(sorted).unwrap();
+        assert!(matches!(RocksStore::open(&path), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_lost_current_file_is_damage_and_not_an_empty_store() {
+        let (_dir, store) = three_rows();
+        for _with_log_then_with_sorted_file in 0..2 {
+            let (_copy, path) = power_cut(&store);
+            fs::remove_file(path.join("CURRENT")).unwrap();
+            assert!(matches!(RocksStore::open(&path), Err(StoreError::Damaged { .. })));
+            assert!(matches!(
+                RocksStore::create(&path),
+                Err(StoreError::Damaged { .. })
+            ));
+            store.db.flush().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_lost_log_stops_the_open() {
+        let (_dir, store) = three_rows();
+        let (_copy, path) = power_cut(&store);
+        fs::remove_file(log_of(&path)).unwrap();
+        assert!(
+            matches!(RocksStore::open(&path), Err(StoreError::Missing { .. })),
+            "nothing else was there"
+        );
+        store.db.flush().unwrap();
+        put(&store, key(A, 3), b"in the new log");
+        let (_copy, path) = power_cut(&store);
+        fs::remove_file(log_of(&path)).unwrap();
+        assert!(matches!(RocksStore::open(&path), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_second_opening_is_refused_with_the_path() {
+        let (_dir, store) = three_rows();
+        let Err(error) = RocksStore::open(&store.path) else {
+            panic!("opened twice")
+        };
+        assert!(matches!(&error, StoreError::Busy { path } if *path == store.path));
+        assert!(error.to_string().contains("stop the other"), "{error}");
+    }
+
+    #[test]
+    fn opening_makes_nothing_and_creating_replaces_nothing() {
+        let (dir, store) = three_rows();
+        assert!(matches!(
+            RocksStore::create(&store.path),
+            Err(StoreError::Exists { .. })
+        ));
+        let absent = dir.path().join("absent");
+        assert!(matches!(
+            RocksStore::open(&absent),
+            Err(StoreError::Missing { .. })
+        ));
+        assert!(!absent.exists());
+        assert!(matches!(
+            RocksStore::create(&absent.join("db")),
+            Err(StoreError::Missing { .. })
+        ));
+        fs::create_dir(&absent).unwrap();
+        assert!(matches!(
+            RocksStore::open(&absent),
+            Err(StoreError::Missing { .. })
+        ));
+        RocksStore::create(&absent).unwrap();
+    }
+
+    #[test]
+    fn errors_of_the_operating_system_are_told_apart() {
+        let error = |message: &str, kind| from_rocks(Path::new("/d"), message, &kind);
+        let full = "IO error: No space left on device: While appending to file: /d/000004.log: No space left on device";
+        assert!(matches!(error(full, ErrorKind::IOError), StoreError::Full { .. }));
+        let denied = "IO error: While lock file: /d/LOCK: Permission denied";
+        assert!(matches!(
+            error(denied, ErrorKind::IOError),
+            StoreError::Permission { .. }
+        ));
+        let sync = "IO error: While fdatasync: /d/000004.log: Input/output error";
+        assert!(
+            matches!(error(sync, ErrorKind::IOError), StoreError::Io { what } if what.contains("fdatasync"))
+        );
+        let gone = "IO error: No such file or directory: While open a file for random read: /d/000009.sst";
+        assert!(matches!(
+            error(gone, ErrorKind::IOError),
+            StoreError::Damaged { .. }
+        ));
+    }
+}

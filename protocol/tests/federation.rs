@@ -1,0 +1,369 @@
+//! Three simulated nodes on a virtual clock: the main line, crashes, cuts, restored backups. SPEC §7, §8.
+#![allow(clippy::unwrap_used)]
+
+use basoche_protocol::amount::EuroCents;
+use basoche_protocol::dossier::Phase;
+use basoche_protocol::engine::Event;
+use basoche_protocol::error::Error;
+use basoche_protocol::fixture::{Actor, Federation, Rng, document};
+use basoche_protocol::id::{DossierId, MessageId};
+use basoche_protocol::message::{
+    Acceptance, Answer, Body, CloseDossier, Dire, ExhibitDeposit, FeeClaim, FeeOrder, PreReport,
+    ProvisionPaid, Report, RosterChange,
+};
+use basoche_protocol::refusal::Code;
+use basoche_protocol::time::{Instant, Span};
+
+/// An assessment under way: each act goes to its author's own node.
+struct Assessment {
+    federation: Federation,
+    dossier: Option<DossierId>,
+    salt: u8,
+}
+
+impl Assessment {
+    fn new(seed: u64) -> Self {
+        Self {
+            federation: Federation::new(seed),
+            dossier: None,
+            salt: 0,
+        }
+    }
+
+    fn act(&mut self, who: impl Fn(&Federation) -> &Actor, body: Body) -> Result<MessageId, Error> {
+        self.salt = self.salt.wrapping_add(1);
+        let now = self.federation.now;
+        let actor = who(&self.federation);
+        let (index, bytes) = (
+            self.federation.node_of(actor),
+            actor.say(self.dossier, body, self.salt, now),
+        );
+        self.federation.deposit(index, &bytes)
+    }
+
+    fn found(&mut self) {
+        let designation = self.federation.cast.designation(self.federation.now);
+        let id = self
+            .act(|f| &f.cast.judge, Body::Designation(designation))
+            .unwrap();
+        self.dossier = Some(DossierId::from(id));
+    }
+
+    /// From the designation to the operations under way, with everybody in the roster.
+    fn under_way(seed: u64) -> Self {
+        let mut it = Self::new(seed);
+        it.found();
+        it.federation.settle(2000);
+        it.act(|f| &f.cast.expert, accept()).unwrap();
+        let add = it.federation.cast.participants();
+        it.act(
+            |f| &f.cast.expert,
+            Body::RosterChange(RosterChange {
+                ext: None,
+                add,
+                remove: vec![],
+            }),
+        )
+        .unwrap();
+        it.federation.settle(2000);
+        it.act(|f| &f.cast.clerk, paid(300_000)).unwrap();
+        it.federation.settle(2000);
+        it
+    }
+
+    fn phase(&self, node: usize) -> Phase {
+        self.federation
+            .node(node)
+            .dossier(&self.dossier.unwrap())
+            .unwrap()
+            .state()
+            .phase()
+    }
+
+    /// The state's hash on each node; they must agree.
+    fn converged(&self) -> bool {
+        let dossier = self.dossier.unwrap();
+        let hashes: Vec<_> = (0..3)
+            .map(|node| {
+                self.federation
+                    .node(node)
+                    .dossier(&dossier)
+                    .map(|held| held.state().hash())
+            })
+            .collect();
+        hashes[0].is_some() && hashes.windows(2).all(|pair| pair[0] == pair[1])
+    }
+}
+
+fn accept() -> Body {
+    Body::Acceptance(Acceptance {
+        ext: None,
+        independent: true,
+    })
+}
+
+fn paid(cents: u64) -> Body {
+    let amount = EuroCents::new(cents).unwrap();
+    Body::ProvisionPaid(ProvisionPaid {
+        ext: None,
+        amount,
+        paid_at: Instant::from_ms(0),
+        payer: None,
+    })
+}
+
+fn exhibit(number: u64) -> Body {
+    let document = document(&format!("exhibit {number}"));
+    Body::ExhibitDeposit(ExhibitDeposit {
+        ext: None,
+        number,
+        title: "Photographie".into(),
+        document,
+    })
+}
+
+fn dire(number: u64) -> Body {
+    let text = "La fissure est antérieure.".into();
+    Body::Dire(Dire {
+        ext: None,
+        number,
+        text,
+        recapitulative: false,
+        document: None,
+    })
+}
+
+#[test]
+fn the_main_line_runs_from_the_designation_to_the_fee_order() {
+    let mut it = Assessment::under_way(1);
+    assert_eq!(
+        (0..3).map(|node| it.phase(node)).collect::<Vec<_>>(),
+        [Phase::InProgress; 3]
+    );
+    it.act(|f| &f.cast.claimant_lawyer, exhibit(1)).unwrap();
+    it.act(|f| &f.cast.party, exhibit(2)).unwrap();
+    it.federation.settle(2000);
+    let dires_due = it.federation.now + Span::from_seconds(2);
+    it.act(
+        |f| &f.cast.expert,
+        Body::PreReport(PreReport {
+            ext: None,
+            document: document("pre-report"),
+            dires_due,
+        }),
+    )
+    .unwrap();
+    it.federation.settle(2000);
+    let dire = it.act(|f| &f.cast.defendant_lawyer, dire(1)).unwrap();
+    it.federation.settle(2000);
+    while it.federation.now < dires_due {
+        it.federation.step();
+    }
+    let answers = vec![Answer {
+        dire,
+        text: "Les relevés l'infirment.".into(),
+    }];
+    it.act(
+        |f| &f.cast.expert,
+        Body::Report(Report {
+            ext: None,
+            document: document("report"),
+            answers,
+        }),
+    )
+    .unwrap();
+    let amount = EuroCents::new(280_000).unwrap();
+    it.act(
+        |f| &f.cast.expert,
+        Body::FeeClaim(FeeClaim {
+            ext: None,
+            amount,
+            document: None,
+        }),
+    )
+    .unwrap();
+    it.federation.settle(2000);
+    it.act(
+        |f| &f.cast.judge,
+        Body::FeeOrder(FeeOrder {
+            ext: None,
+            amount,
+            order: None,
+        }),
+    )
+    .unwrap();
+    it.act(|f| &f.cast.clerk, Body::CloseDossier(CloseDossier { ext: None }))
+        .unwrap();
+    it.federation.settle(2000);
+    assert_eq!(
+        (0..3).map(|node| it.phase(node)).collect::<Vec<_>>(),
+        [Phase::Closed; 3]
+    );
+    assert!(it.converged());
+    // Every node has every other's receipt for every message.
+    for node in 0..3 {
+        let engine = it.federation.node(node);
+        let replica = engine.dossier(&it.dossier.unwrap()).unwrap();
+        for (_, _, record) in replica.records() {
+            assert_eq!(replica.holders(&record.message, engine.node()).len(), 2);
+        }
+        assert_eq!(replica.pending(), 0);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_federation() {
+    let run = || {
+        let it = Assessment::under_way(7);
+        let hash = it
+            .federation
+            .node(0)
+            .dossier(&it.dossier.unwrap())
+            .unwrap()
+            .state()
+            .hash();
+        (hash, it.federation.now, it.federation.events.len())
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_member_that_was_down_catches_up_by_itself() {
+    let mut it = Assessment::under_way(2);
+    it.federation.crash(1);
+    for _ in 0..5 {
+        it.act(|f| &f.cast.expert, exhibit(3)).unwrap();
+    }
+    assert!(!it.converged());
+    it.federation.connect(0, 1);
+    it.federation.connect(1, 2);
+    it.federation.settle(2000);
+    assert!(it.converged());
+}
+
+#[test]
+fn two_nodes_that_never_meet_converge_through_a_third() {
+    let mut it = Assessment::under_way(3);
+    it.federation.cut(1, 2);
+    it.act(|f| &f.cast.expert, exhibit(1)).unwrap();
+    it.act(|f| &f.cast.claimant_lawyer, exhibit(2)).unwrap();
+    for _ in 0..20_000 {
+        it.federation.step();
+    }
+    assert!(it.converged());
+}
+
+#[test]
+fn acknowledged_messages_survive_crashes_and_cuts_in_any_order() {
+    for seed in 0..30 {
+        let mut it = Assessment::under_way(100 + seed);
+        let mut rng = Rng::new(seed);
+        let mut acknowledged = Vec::new();
+        for number in 0..20 {
+            match rng.below(4) {
+                0 => it.federation.crash(rng.below(3) as usize),
+                1 => it.federation.cut(rng.below(3) as usize, rng.below(3) as usize),
+                _ => {}
+            }
+            for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+                if rng.below(2) == 0 {
+                    it.federation.connect(a, b);
+                }
+            }
+            for _ in 0..rng.below(30) {
+                it.federation.step();
+            }
+            let id = match rng.below(3) {
+                0 => it.act(|f| &f.cast.expert, exhibit(number)),
+                1 => it.act(|f| &f.cast.claimant_lawyer, exhibit(number)),
+                _ => it.act(|f| &f.cast.party, dire(number)),
+            };
+            acknowledged.push(id.unwrap());
+        }
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            it.federation.cut(a, b);
+            it.federation.connect(a, b);
+        }
+        for _ in 0..12_000 {
+            it.federation.step();
+        }
+        assert!(it.converged(), "seed {seed}");
+        for node in 0..3 {
+            let replica = it.federation.node(node).dossier(&it.dossier.unwrap()).unwrap();
+            for id in &acknowledged {
+                let times = replica
+                    .records()
+                    .filter(|(_, _, record)| record.message == *id)
+                    .count();
+                assert_eq!(times, 1, "seed {seed} node {node}");
+            }
+        }
+        assert!(
+            !it.federation
+                .events
+                .iter()
+                .any(|(_, event)| matches!(event, Event::Forked { .. })),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_restored_backup_opens_a_new_incarnation_and_never_forks() {
+    let mut it = Assessment::under_way(4);
+    it.act(|f| &f.cast.expert, exhibit(1)).unwrap();
+    it.federation.settle(2000);
+    let restore = it.federation.backup(2);
+    let lost = it.act(|f| &f.cast.expert, exhibit(2)).unwrap();
+    it.federation.settle(2000);
+    restore(&mut it.federation);
+    // It must write before any member has told it where its chain stands.
+    let after = it.act(|f| &f.cast.expert, exhibit(3)).unwrap();
+    it.federation.connect(0, 2);
+    it.federation.connect(1, 2);
+    it.federation.settle(5000);
+    assert!(it.converged());
+    for node in 0..3 {
+        let replica = it.federation.node(node).dossier(&it.dossier.unwrap()).unwrap();
+        assert!(replica.position(&lost).is_some() && replica.position(&after).is_some());
+        let company = it.federation.cast.company.subject;
+        assert_eq!(
+            replica
+                .chains()
+                .keys()
+                .filter(|chain| chain.node == company)
+                .count(),
+            2
+        );
+    }
+    assert!(
+        !it.federation
+            .events
+            .iter()
+            .any(|(_, event)| matches!(event, Event::Forked { .. }))
+    );
+    assert!(
+        it.federation
+            .events
+            .iter()
+            .any(|(_, event)| matches!(event, Event::RolledBack { .. }))
+    );
+}
+
+#[test]
+fn exhibits_before_the_provision_are_refused_and_leave_no_trace() {
+    let mut it = Assessment::new(5);
+    it.found();
+    it.federation.settle(2000);
+    it.act(|f| &f.cast.expert, accept()).unwrap();
+    let error = it.act(|f| &f.cast.expert, exhibit(1)).unwrap_err();
+    assert_eq!(error.code(), Code::ProvisionUnpaid);
+    it.federation.settle(2000);
+    let entries = it
+        .federation
+        .node(2)
+        .dossier(&it.dossier.unwrap())
+        .unwrap()
+        .entries();
+    assert_eq!(entries, 2);
+}

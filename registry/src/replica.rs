@@ -1,0 +1,354 @@
+//! A replica of every authority's log, and what it answers. SPEC §9.4.
+//!
+//! It holds admitted entries only, and answers from them alone: which came first by the network, or what the time
+//! is now, changes no answer. Leaves stay in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use basoche_protocol::directory::{Directory, Status};
+use basoche_protocol::engine::Registry;
+use basoche_protocol::error::Error;
+use basoche_protocol::id::{CertificateId, Digest, SubjectId};
+use basoche_protocol::journal::RegistryHead;
+use basoche_protocol::role::{Assurance, OrganisationKind, Role};
+use basoche_protocol::time::Instant;
+use basoche_protocol::tree::Tree;
+use basoche_protocol::wire::frame::RegistryLeaf;
+
+use crate::anchor::{Anchors, Authority};
+use crate::entry::{Content, Entry, Kind, Node, Organisation};
+use crate::inadmissible::{Holder, Inadmissible};
+use crate::known::{Known, Standing, Subject};
+use crate::{leaf, policy};
+
+/// Bytes that a leaf and its certificate take on the wire beyond their own, at most: a map, two keys, two heads.
+const LEAF_OVERHEAD_BYTES: usize = 9;
+
+/// Every log of the anchors, as far as it is held.
+#[derive(Debug)]
+pub struct Replica {
+    anchors: Anchors,
+    logs: BTreeMap<Arc<str>, Log>,
+    known: Known,
+}
+
+/// One authority's log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) authority: Authority,
+    pub(crate) entries: Vec<Entry>,
+    leaves: Vec<RegistryLeaf>,
+    tree: Tree,
+}
+
+/// What the registry says of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// The node.
+    pub node: SubjectId,
+    /// Who runs it.
+    pub organisation: SubjectId,
+    /// The name of who runs it.
+    pub organisation_name: String,
+    /// What its organisation is.
+    pub kind: OrganisationKind,
+    /// Where it listens, `host:port`, the best first.
+    pub addresses: Vec<String>,
+    /// SHA-256 of the SubjectPublicKeyInfo that it shows in TLS.
+    pub tls_spki_sha256: Digest,
+    /// The certificate of its seal.
+    pub seal: CertificateId,
+    /// DER SubjectPublicKeyInfo of its encryption key.
+    pub encryption_spki: Vec<u8>,
+    /// The log that says so.
+    pub origin: String,
+    /// Whether its authority exists for tests and demonstrations only.
+    pub test: bool,
+}
+
+/// What the registry says of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonInfo {
+    /// The person.
+    pub person: SubjectId,
+    /// The roles that it may take.
+    pub roles: Vec<Role>,
+    /// The home node.
+    pub node: SubjectId,
+    /// How the key is protected.
+    pub assurance: Assurance,
+    /// The latest certificate.
+    pub certificate: CertificateId,
+    /// The log that says so.
+    pub origin: String,
+    /// Whether its authority exists for tests and demonstrations only.
+    pub test: bool,
+}
+
+impl Log {
+    pub(crate) fn size(&self) -> u64 {
+        self.tree.size()
+    }
+}
+
+impl Replica {
+    /// Empty logs of the authorities of `anchors`.
+    pub fn new(anchors: Anchors) -> Self {
+        let mut known = Known::default();
+        let mut logs = BTreeMap::new();
+        for authority in anchors.authorities() {
+            known
+                .keys
+                .insert(authority.certificate().spki_sha256(), Holder::Root);
+            let log = Log {
+                authority: authority.clone(),
+                entries: Vec::new(),
+                leaves: Vec::new(),
+                tree: Tree::new(),
+            };
+            logs.insert(authority.shared_origin(), log);
+        }
+        Self { anchors, logs, known }
+    }
+
+    /// The authorities believed.
+    pub fn anchors(&self) -> &Anchors {
+        &self.anchors
+    }
+
+    /// Checks and admits the leaf at `index`; `false` if it was known. Leaves of one log come in order; the logs
+    /// come in any order. [`Registry::import`] is the same under the protocol's errors.
+    pub fn admit(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Inadmissible> {
+        let Some(log) = self.logs.get_mut(origin) else {
+            let origin = origin.to_owned();
+            return Err(Inadmissible::UnknownAuthority { origin });
+        };
+        let expected = log.size();
+        if index > expected {
+            return Err(Inadmissible::WrongIndex {
+                expected,
+                found: index,
+            });
+        }
+        if let Some(known) = usize::try_from(index)
+            .ok()
+            .and_then(|index| log.leaves.get(index))
+        {
+            // The leaf names its certificate, so the leaf alone decides.
+            return if known.leaf == leaf.leaf {
+                Ok(false)
+            } else {
+                Err(Inadmissible::Rewritten { index })
+            };
+        }
+        let admitted = policy::judge(&self.known, log, leaf)?;
+        self.known
+            .learn(log.authority.shared_origin(), log.entries.len(), &admitted);
+        log.tree.push(*leaf::hash(&leaf.leaf).as_bytes());
+        log.leaves.push(leaf.clone());
+        log.entries.push(admitted.entry);
+        Ok(true)
+    }
+
+    /// The entries of a log, in order; none for an unknown one.
+    pub fn entries(&self, origin: &str) -> impl Iterator<Item = &Entry> {
+        self.logs.get(origin).into_iter().flat_map(|log| &log.entries)
+    }
+
+    /// Index of the last entry about `subject` in its log.
+    pub fn last_entry(&self, subject: &SubjectId) -> Option<u64> {
+        self.known.subjects.get(subject).map(|subject| subject.last)
+    }
+
+    /// The tree over the leaves of a log, for proofs.
+    pub fn tree(&self, origin: &str) -> Option<&Tree> {
+        self.logs.get(origin).map(|log| &log.tree)
+    }
+
+    /// What the log of `node` states last of it, whether in effect or not.
+    pub fn node(&self, node: &SubjectId) -> Option<NodeInfo> {
+        let (log, subject) = self.subject(node)?;
+        let last = log.entries.get(*subject.stated.last()?)?;
+        self.node_info(node, log, last)
+    }
+
+    /// What is stated of `node` and in effect at `at`; `None` unless its seal is valid (or contested) then.
+    pub fn node_at(&self, node: &SubjectId, at: Instant) -> Option<NodeInfo> {
+        let (log, stated) = self.live_node(node, at)?;
+        self.node_info(node, log, stated)
+    }
+
+    /// Every node, ascending by id, as [`Self::node`] gives it.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeInfo> {
+        let nodes = self
+            .known
+            .subjects
+            .iter()
+            .filter(|(_, subject)| subject.kind == Kind::Node);
+        nodes.filter_map(|(node, _)| self.node(node))
+    }
+
+    /// What the log of `person` states last of it, whether in effect or not.
+    pub fn person(&self, person: &SubjectId) -> Option<PersonInfo> {
+        let (log, subject) = self.subject(person)?;
+        match &log.entries.get(*subject.stated.last()?)?.content {
+            Content::Enrolment(enrolment) => Some(PersonInfo {
+                person: *person,
+                roles: enrolment.roles.clone(),
+                node: enrolment.node,
+                assurance: enrolment.assurance,
+                certificate: enrolment.key.certificate,
+                origin: log.authority.origin().to_owned(),
+                test: log.authority.is_test(),
+            }),
+            Content::Genesis(_) | Content::Organisation(_) | Content::Node(_) | Content::Revocation(_) => {
+                None
+            }
+        }
+    }
+
+    /// Every person, ascending by id, as [`Self::person`] gives it.
+    pub fn persons(&self) -> impl Iterator<Item = PersonInfo> {
+        let persons = self
+            .known
+            .subjects
+            .iter()
+            .filter(|(_, subject)| subject.kind == Kind::Enrolment);
+        persons.filter_map(|(person, _)| self.person(person))
+    }
+
+    /// The organisation, as its log states it last.
+    pub fn organisation(&self, organisation: &SubjectId) -> Option<&Organisation> {
+        let (log, subject) = self.subject(organisation)?;
+        match &log.entries.get(*subject.stated.last()?)?.content {
+            Content::Organisation(organisation) => Some(organisation),
+            Content::Genesis(_) | Content::Node(_) | Content::Enrolment(_) | Content::Revocation(_) => None,
+        }
+    }
+
+    /// The node that shows the TLS key with that SHA-256 at `at`. A node has one TLS key at a time: that of the
+    /// last statement in effect. `None` unless its seal is valid (or contested) then.
+    pub fn node_of_tls_key(&self, spki_sha256: &[u8; 32], at: Instant) -> Option<SubjectId> {
+        let spki = Digest::new(*spki_sha256);
+        let Holder::Subject(node) = self.known.keys.get(&spki)? else {
+            return None;
+        };
+        let (_, entry) = self.live_node(node, at)?;
+        (node_of(entry)?.tls_spki_sha256 == spki).then_some(*node)
+    }
+
+    /// The DER bytes of an enrolled certificate.
+    pub fn certificate_der(&self, certificate: &CertificateId) -> Option<&[u8]> {
+        let held = self.known.certificates.get(certificate)?;
+        let leaf = self.logs.get(&held.origin)?.leaves.get(held.index)?;
+        Some(&leaf.certificate)
+    }
+
+    fn subject(&self, subject: &SubjectId) -> Option<(&Log, &Subject)> {
+        let subject = self.known.subjects.get(subject)?;
+        Some((self.logs.get(&subject.origin)?, subject))
+    }
+
+    /// The statement of `node` in effect at `at`, if its seal is valid or contested then.
+    fn live_node(&self, node: &SubjectId, at: Instant) -> Option<(&Log, &Entry)> {
+        let (log, subject) = self.subject(node)?;
+        let stated = subject
+            .stated
+            .iter()
+            .rev()
+            .filter_map(|index| log.entries.get(*index));
+        let entry = stated.into_iter().find(|entry| entry.effective_at <= at)?;
+        let seal = self.known.certificates.get(&node_of(entry)?.seal.certificate)?;
+        match seal.standing(at) {
+            Standing::Valid(_) | Standing::Contested(..) => Some((log, entry)),
+            Standing::Invalid(_) => None,
+        }
+    }
+
+    fn node_info(&self, id: &SubjectId, log: &Log, entry: &Entry) -> Option<NodeInfo> {
+        let node = node_of(entry)?;
+        let organisation = self.organisation(&node.organisation)?;
+        Some(NodeInfo {
+            node: *id,
+            organisation: node.organisation,
+            organisation_name: organisation.name.clone(),
+            kind: organisation.kind,
+            addresses: node.addresses.clone(),
+            tls_spki_sha256: node.tls_spki_sha256,
+            seal: node.seal.certificate,
+            encryption_spki: node.encryption_spki.clone(),
+            origin: log.authority.origin().to_owned(),
+            test: log.authority.is_test(),
+        })
+    }
+}
+
+fn node_of(entry: &Entry) -> Option<&Node> {
+    match &entry.content {
+        Content::Node(node) => Some(node),
+        Content::Genesis(_) | Content::Organisation(_) | Content::Enrolment(_) | Content::Revocation(_) => {
+            None
+        }
+    }
+}
+
+impl Directory for Replica {
+    /// REG-8. No entry takes effect before it was issued, so an answer for `at` depends on entries issued by then,
+    /// with one exception: a later revocation may mark it contested, through `invalid_since`. In this order:
+    ///
+    /// 1. a certificate in no log: undetermined;
+    /// 2. a revocation in effect at `at`: invalid;
+    /// 3. `at` outside the certificate's dates: invalid;
+    /// 4. no enrolment in effect at `at`: invalid; of several, the last in the log counts;
+    /// 5. a revocation not yet in effect at `at`, but with `invalid_since` at or before it: contested;
+    /// 6. otherwise valid.
+    fn status(&self, certificate: &CertificateId, at: Instant) -> Status {
+        let Some(held) = self.known.certificates.get(certificate) else {
+            return Status::Undetermined {
+                reason: "the certificate is in no log held here",
+            };
+        };
+        match held.standing(at) {
+            Standing::Valid(signer) => Status::Valid(signer.clone()),
+            Standing::Contested(signer, reason) => Status::Contested {
+                signer: signer.clone(),
+                reason,
+            },
+            Standing::Invalid(reason) => Status::Invalid { reason },
+        }
+    }
+}
+
+impl Registry for Replica {
+    fn heads(&self) -> Vec<RegistryHead> {
+        let head = |log: &Log| RegistryHead {
+            origin: log.authority.origin().to_owned(),
+            size: log.size(),
+            root: Digest::new(log.tree.root()),
+        };
+        self.logs.values().map(head).collect()
+    }
+
+    fn leaves(&self, origin: &str, from: u64, max_bytes: usize) -> Vec<RegistryLeaf> {
+        let held = self.logs.get(origin).zip(usize::try_from(from).ok());
+        let held = held
+            .and_then(|(log, from)| log.leaves.get(from..))
+            .unwrap_or_default();
+        let mut left = max_bytes;
+        let fits = |leaf: &&RegistryLeaf| {
+            let bytes = leaf.leaf.len() + leaf.certificate.len() + LEAF_OVERHEAD_BYTES;
+            left.checked_sub(bytes).map(|rest| left = rest).is_some()
+        };
+        held.iter().take_while(fits).cloned().collect()
+    }
+
+    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Error> {
+        self.admit(origin, index, leaf).map_err(Error::from)
+    }
+
+    fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {
+        let (_, entry) = self.live_node(node, at)?;
+        node_of(entry).map(|node| node.encryption_spki.clone())
+    }
+}
