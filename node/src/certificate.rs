@@ -33,7 +33,9 @@ pub fn generate(common_name: &str) -> Result<Generated, CertificateError> {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(refuse)?;
     let mut parameters = rcgen::CertificateParams::default();
     parameters.distinguished_name = rcgen::DistinguishedName::new();
-    parameters.distinguished_name.push(rcgen::DnType::CommonName, common_name);
+    parameters
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, common_name);
     let certificate = parameters.self_signed(&key).map_err(refuse)?;
     Ok(Generated {
         certificate_der: certificate.der().to_vec(),

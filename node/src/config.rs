@@ -27,7 +27,9 @@ pub enum ConfigError {
         what: String,
     },
     /// No passphrase.
-    #[error("no passphrase: set passphrase_file in {path}, or start under systemd with LoadCredential=passphrase")]
+    #[error(
+        "no passphrase: set passphrase_file in {path}, or start under systemd with LoadCredential=passphrase"
+    )]
     NoPassphrase {
         /// The configuration.
         path: PathBuf,
@@ -90,18 +92,36 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { control_connections: 64, transfers: 4, queue: 1024, document_bytes: 1 << 40, drain_seconds: 10 }
+        Self {
+            control_connections: 64,
+            transfers: 4,
+            queue: 1024,
+            document_bytes: 1 << 40,
+            drain_seconds: 10,
+        }
     }
 }
 
 impl Config {
     /// Reads a configuration file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let fail = |what: String| ConfigError::File { path: path.to_owned(), what };
+        let fail = |what: String| ConfigError::File {
+            path: path.to_owned(),
+            what,
+        };
         let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
         let mut config: Self = Figment::from(Toml::string(&text)).extract().map_err(|error| {
-            let messages: BTreeMap<_, _> = error.into_iter().map(|one| (one.path.join("."), one.kind.to_string())).collect();
-            fail(messages.into_iter().map(|(key, what)| format!("{key}: {what}")).collect::<Vec<_>>().join("; "))
+            let messages: BTreeMap<_, _> = error
+                .into_iter()
+                .map(|one| (one.path.join("."), one.kind.to_string()))
+                .collect();
+            fail(
+                messages
+                    .into_iter()
+                    .map(|(key, what)| format!("{key}: {what}"))
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            )
         })?;
         let base = path.parent().unwrap_or(Path::new("."));
         config.data = base.join(&config.data);
@@ -122,7 +142,9 @@ impl Config {
         };
         match self.passphrase_file.clone().or_else(credential) {
             Some(file) => read_passphrase(&file),
-            None => Err(ConfigError::NoPassphrase { path: path.to_owned() }),
+            None => Err(ConfigError::NoPassphrase {
+                path: path.to_owned(),
+            }),
         }
     }
 }
@@ -130,10 +152,16 @@ impl Config {
 /// The first line of a passphrase file.
 pub fn read_passphrase(file: &Path) -> Result<SecretString, ConfigError> {
     use std::io::Read;
-    let fail = |what: String| ConfigError::Passphrase { path: file.to_owned(), what };
+    let fail = |what: String| ConfigError::Passphrase {
+        path: file.to_owned(),
+        what,
+    };
     let mut text = zeroize::Zeroizing::new(String::new());
     let opened = std::fs::File::open(file).map_err(|error| fail(error.to_string()))?;
-    opened.take(PASSPHRASE_BYTES).read_to_string(&mut text).map_err(|error| fail(error.to_string()))?;
+    opened
+        .take(PASSPHRASE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| fail(error.to_string()))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(SecretString::from(line.to_owned())),
         _ => Err(fail("it is empty; its first line is the passphrase".into())),
@@ -182,7 +210,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("passphrase");
         std::fs::write(&file, "\nsecond line").unwrap();
-        assert!(read_passphrase(&file).unwrap_err().to_string().contains("first line"));
+        assert!(
+            read_passphrase(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("first line")
+        );
     }
 
     #[test]

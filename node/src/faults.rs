@@ -9,7 +9,9 @@ pub fn acknowledge_before_commit() -> bool {
     {
         use std::sync::OnceLock;
         static CHOSEN: OnceLock<bool> = OnceLock::new();
-        *CHOSEN.get_or_init(|| std::env::var("BASOCHE_FAULT").is_ok_and(|fault| fault.contains("ack-before-commit")))
+        *CHOSEN.get_or_init(|| {
+            std::env::var("BASOCHE_FAULT").is_ok_and(|fault| fault.contains("ack-before-commit"))
+        })
     }
     #[cfg(not(feature = "faults"))]
     false

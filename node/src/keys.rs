@@ -7,7 +7,7 @@ use basoche_protocol::id::{CertificateId, Digest, SubjectId};
 use basoche_protocol::jose::SoftwareKey;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::certificate::{self, CertificateError};
 use crate::effects::random;
@@ -58,17 +58,18 @@ pub struct NodeRequest {
 }
 
 /// The private halves, as stored. Secret: no `Debug`, no `Display`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 struct Stored {
+    #[zeroize(skip)]
     node: SubjectId,
     seal_certificate: Vec<u8>,
-    seal_key: Zeroizing<Vec<u8>>,
+    seal_key: Vec<u8>,
     encryption_spki: Vec<u8>,
-    encryption_key: Zeroizing<Vec<u8>>,
+    encryption_key: Vec<u8>,
     tls_certificate: Vec<u8>,
-    tls_key: Zeroizing<Vec<u8>>,
-    reset_key: Zeroizing<Vec<u8>>,
-    token_key: Zeroizing<Vec<u8>>,
+    tls_key: Vec<u8>,
+    reset_key: Vec<u8>,
+    token_key: Vec<u8>,
 }
 
 /// The node's keys.
@@ -82,24 +83,35 @@ const PURPOSE: &str = "node keys";
 impl NodeKeys {
     /// Makes new keys and writes them under `data`; refuses if there are keys already.
     pub fn create(data: &Path, storage: &StorageKey) -> Result<Self, KeysError> {
-        let (seal, encryption) = (certificate::generate("basoche seal")?, certificate::generate("basoche encryption")?);
+        let (seal, encryption) = (
+            certificate::generate("basoche seal")?,
+            certificate::generate("basoche encryption")?,
+        );
         let tls = certificate::generate("basoche transport")?;
         let stored = Stored {
             node: SubjectId::new(random()),
             seal_certificate: seal.certificate_der,
-            seal_key: seal.private_key_pkcs8,
+            seal_key: seal.private_key_pkcs8.to_vec(),
             encryption_spki: encryption.spki,
-            encryption_key: encryption.private_key_pkcs8,
+            encryption_key: encryption.private_key_pkcs8.to_vec(),
             tls_certificate: tls.certificate_der,
-            tls_key: tls.private_key_pkcs8,
-            reset_key: Zeroizing::new(random::<64>().to_vec()),
-            token_key: Zeroizing::new(random::<64>().to_vec()),
+            tls_key: tls.private_key_pkcs8.to_vec(),
+            reset_key: random::<64>().to_vec(),
+            token_key: random::<64>().to_vec(),
         };
         let path = data.join(FILE);
-        let file = |source| KeysError::File { path: path.clone(), source };
-        let damaged = |what: String| KeysError::Damaged { path: path.clone(), what };
+        let file = |source| KeysError::File {
+            path: path.clone(),
+            source,
+        };
+        let damaged = |what: String| KeysError::Damaged {
+            path: path.clone(),
+            what,
+        };
         let plain = Zeroizing::new(serde_json::to_vec(&stored).map_err(|error| damaged(error.to_string()))?);
-        let sealed = storage.seal_file(PURPOSE, &plain).map_err(|error: VaultError| damaged(error.to_string()))?;
+        let sealed = storage
+            .seal_file(PURPOSE, &plain)
+            .map_err(|error: VaultError| damaged(error.to_string()))?;
         std::fs::create_dir_all(data.join("keys")).map_err(file)?;
         write_new(&path, &sealed, 0o600).map_err(file)?;
         Ok(Self { stored })
@@ -108,9 +120,17 @@ impl NodeKeys {
     /// Reads the keys under `data`.
     pub fn open(data: &Path, storage: &StorageKey) -> Result<Self, KeysError> {
         let path = data.join(FILE);
-        let damaged = |what: String| KeysError::Damaged { path: path.clone(), what };
-        let sealed = std::fs::read(&path).map_err(|source| KeysError::File { path: path.clone(), source })?;
-        let plain = storage.open_file(PURPOSE, sealed).map_err(|error| damaged(error.to_string()))?;
+        let damaged = |what: String| KeysError::Damaged {
+            path: path.clone(),
+            what,
+        };
+        let sealed = std::fs::read(&path).map_err(|source| KeysError::File {
+            path: path.clone(),
+            source,
+        })?;
+        let plain = storage
+            .open_file(PURPOSE, sealed)
+            .map_err(|error| damaged(error.to_string()))?;
         let stored: Stored = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
         if stored.reset_key.len() != 64 || stored.token_key.len() != 64 {
             return Err(damaged("a transport secret is not 64 bytes".into()));
@@ -125,7 +145,10 @@ impl NodeKeys {
 
     /// The seal: signs heads, statements and bundles.
     pub fn seal(&self) -> Result<SoftwareKey, KeysError> {
-        let unfit = |_| KeysError::Damaged { path: FILE.into(), what: "the seal key is not a P-256 key".into() };
+        let unfit = |_| KeysError::Damaged {
+            path: FILE.into(),
+            what: "the seal key is not a P-256 key".into(),
+        };
         SoftwareKey::from_pkcs8(&self.stored.seal_key, self.seal_certificate()).map_err(unfit)
     }
 
@@ -143,7 +166,7 @@ impl NodeKeys {
     pub fn identity(&self) -> Identity {
         Identity {
             certificate_der: self.stored.tls_certificate.clone(),
-            private_key_pkcs8: self.stored.tls_key.clone(),
+            private_key_pkcs8: Zeroizing::new(self.stored.tls_key.clone()),
         }
     }
 
@@ -154,14 +177,20 @@ impl NodeKeys {
             key.copy_from_slice(bytes);
             key
         };
-        Secrets { reset_key: fixed(&self.stored.reset_key), token_key: fixed(&self.stored.token_key) }
+        Secrets {
+            reset_key: fixed(&self.stored.reset_key),
+            token_key: fixed(&self.stored.token_key),
+        }
     }
 
     /// The public halves, for the authority.
     pub fn request(&self, addresses: Vec<String>) -> Result<NodeRequest, KeysError> {
         use basoche_protocol::text::b64url_encode;
         let tls = self.identity().spki_sha256();
-        let tls = tls.map_err(|error| KeysError::Damaged { path: FILE.into(), what: error.to_string() })?;
+        let tls = tls.map_err(|error| KeysError::Damaged {
+            path: FILE.into(),
+            what: error.to_string(),
+        })?;
         Ok(NodeRequest {
             v: 1,
             node: self.node(),

@@ -7,6 +7,7 @@
 
 pub mod blob;
 pub mod certificate;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod desk;
@@ -23,3 +24,10 @@ pub mod store;
 pub mod vault;
 pub mod wallet;
 pub mod zip;
+
+/// Name and version of this program, with the planted faults that it can carry.
+pub const VERSION: &str = if faults::PRESENT {
+    concat!("basoche ", env!("CARGO_PKG_VERSION"), " (faults)")
+} else {
+    concat!("basoche ", env!("CARGO_PKG_VERSION"))
+};

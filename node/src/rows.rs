@@ -37,7 +37,9 @@ pub enum RowsError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A row does not hold what its kind holds, or the core refuses it.
-    #[error("the store's {what} cannot be read back: {why}; keep a copy of the data directory, then run `basoche node repair`")]
+    #[error(
+        "the store's {what} cannot be read back: {why}; keep a copy of the data directory, then run `basoche node repair`"
+    )]
     Damaged {
         /// Which row.
         what: String,
@@ -65,7 +67,14 @@ impl Rows {
     }
 
     fn chain_owner(&self, dossier: &DossierId, chain: &ChainId) -> [u8; 16] {
-        self.store.owner(ENTRIES, &[dossier.as_bytes(), chain.node.as_bytes(), chain.incarnation.as_bytes()])
+        self.store.owner(
+            ENTRIES,
+            &[
+                dossier.as_bytes(),
+                chain.node.as_bytes(),
+                chain.incarnation.as_bytes(),
+            ],
+        )
     }
 
     fn dossier_owner(&self, family: u8, dossier: &DossierId) -> [u8; 16] {
@@ -79,11 +88,25 @@ impl Rows {
                 let entry = &item.entry;
                 let value = (ByteBuf::from(entry.encode()), ByteBuf::from(item.sealed.encode()));
                 let owner = self.chain_owner(&entry.dossier, &entry.chain);
-                self.store.put(batch, ENTRIES, owner, entry.seq, &codec::encode(&value))
+                self.store
+                    .put(batch, ENTRIES, owner, entry.seq, &codec::encode(&value))
             }
-            Row::Run { dossier, index, chain, from, to, head } => {
+            Row::Run {
+                dossier,
+                index,
+                chain,
+                from,
+                to,
+                head,
+            } => {
                 let value: StoredRun = (*dossier, *chain, *from, *to, ByteBuf::from(head.clone()));
-                self.store.put(batch, RUNS, self.dossier_owner(RUNS, dossier), *index, &codec::encode(&value))
+                self.store.put(
+                    batch,
+                    RUNS,
+                    self.dossier_owner(RUNS, dossier),
+                    *index,
+                    &codec::encode(&value),
+                )
             }
             Row::Head { dossier, node, head } => {
                 let value: StoredHead = (*dossier, *node, ByteBuf::from(head.clone()));
@@ -92,16 +115,29 @@ impl Rows {
             }
             Row::Key { dossier, epoch, key } => {
                 let value: StoredKey = (*dossier, *epoch, ByteBuf::from(key.as_bytes().to_vec()));
-                self.store.put(batch, KEYS, self.dossier_owner(KEYS, dossier), *epoch, &codec::encode(&value))
+                self.store.put(
+                    batch,
+                    KEYS,
+                    self.dossier_owner(KEYS, dossier),
+                    *epoch,
+                    &codec::encode(&value),
+                )
             }
             Row::Writer { dossier, incarnation } => {
                 let value: StoredWriter = (*dossier, *incarnation);
-                self.store.put(batch, WRITERS, self.dossier_owner(WRITERS, dossier), 0, &codec::encode(&value))
+                self.store.put(
+                    batch,
+                    WRITERS,
+                    self.dossier_owner(WRITERS, dossier),
+                    0,
+                    &codec::encode(&value),
+                )
             }
             Row::Leaf { origin, index, leaf } => {
                 let value: StoredLeaf = (origin.clone(), *index, leaf.clone());
                 let owner = self.store.owner(LEAVES, &[origin.as_bytes()]);
-                self.store.put(batch, LEAVES, owner, *index, &codec::encode(&value))
+                self.store
+                    .put(batch, LEAVES, owner, *index, &codec::encode(&value))
             }
         }
     }
@@ -115,13 +151,27 @@ impl Rows {
         dossier: &DossierId,
         message: &MessageId,
     ) -> Result<(), StoreError> {
-        let owner = self.store.owner(SUBMISSIONS, &[author.as_bytes(), key.as_bytes()]);
-        self.store.put(batch, SUBMISSIONS, owner, 0, &codec::encode(&(*dossier, *message)))
+        let owner = self
+            .store
+            .owner(SUBMISSIONS, &[author.as_bytes(), key.as_bytes()]);
+        self.store.put(
+            batch,
+            SUBMISSIONS,
+            owner,
+            0,
+            &codec::encode(&(*dossier, *message)),
+        )
     }
 
     /// The message that an author submitted under a key.
-    pub fn submission(&self, author: &SubjectId, key: &str) -> Result<Option<(DossierId, MessageId)>, RowsError> {
-        let owner = self.store.owner(SUBMISSIONS, &[author.as_bytes(), key.as_bytes()]);
+    pub fn submission(
+        &self,
+        author: &SubjectId,
+        key: &str,
+    ) -> Result<Option<(DossierId, MessageId)>, RowsError> {
+        let owner = self
+            .store
+            .owner(SUBMISSIONS, &[author.as_bytes(), key.as_bytes()]);
         match self.store.get(SUBMISSIONS, &owner, 0)? {
             Some(bytes) => Ok(Some(read(&bytes, "submission key")?)),
             None => Ok(None),
@@ -138,15 +188,24 @@ impl Rows {
     pub fn counter(&self) -> Result<u64, RowsError> {
         let owner = self.store.owner(COUNTER, &[]);
         let bytes = self.store.get(COUNTER, &owner, 0)?;
-        Ok(bytes.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?))).unwrap_or(0))
+        Ok(bytes
+            .and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)))
+            .unwrap_or(0))
     }
 
     /// Run `index` of a dossier from entry `first` on, as a peer is sent it.
     pub fn run(&self, dossier: DossierId, index: u64, first: u64) -> Result<Option<Run>, RowsError> {
-        let Some(bytes) = self.store.get(RUNS, &self.dossier_owner(RUNS, &dossier), index)? else { return Ok(None) };
+        let Some(bytes) = self.store.get(RUNS, &self.dossier_owner(RUNS, &dossier), index)? else {
+            return Ok(None);
+        };
         let (_, chain, from, to, head): StoredRun = read(&bytes, "run")?;
         let items = self.items(dossier, chain, from.max(first), to)?;
-        Ok(Some(Run { dossier, chain, items, head }))
+        Ok(Some(Run {
+            dossier,
+            chain,
+            items,
+            head,
+        }))
     }
 
     /// Every run of a dossier, in the order applied here.
@@ -159,10 +218,19 @@ impl Rows {
     }
 
     /// The sealed message of an entry.
-    pub fn sealed(&self, dossier: &DossierId, chain: &ChainId, seq: u64) -> Result<Option<Sealed>, RowsError> {
-        let Some(bytes) = self.store.get(ENTRIES, &self.chain_owner(dossier, chain), seq)? else { return Ok(None) };
+    pub fn sealed(
+        &self,
+        dossier: &DossierId,
+        chain: &ChainId,
+        seq: u64,
+    ) -> Result<Option<Sealed>, RowsError> {
+        let Some(bytes) = self.store.get(ENTRIES, &self.chain_owner(dossier, chain), seq)? else {
+            return Ok(None);
+        };
         let (_, sealed): (ByteBuf, ByteBuf) = read(&bytes, "entry")?;
-        Sealed::decode(&sealed).map(Some).map_err(|error| damaged("sealed message", error))
+        Sealed::decode(&sealed)
+            .map(Some)
+            .map_err(|error| damaged("sealed message", error))
     }
 
     fn items(&self, dossier: DossierId, chain: ChainId, from: u64, to: u64) -> Result<Vec<Item>, RowsError> {
@@ -209,16 +277,24 @@ impl Rows {
         for dossier in dossiers {
             for run in self.runs(dossier)? {
                 let items = run.items.iter().map(run_item).collect::<Result<Vec<_>, _>>()?;
-                engine.restore_run(dossier, &items, &run.head).map_err(|error| damaged("journal", error))?;
+                engine
+                    .restore_run(dossier, &items, &run.head)
+                    .map_err(|error| damaged("journal", error))?;
             }
         }
         for (dossier, _, head) in self.family::<StoredHead>(HEADS, "head")? {
-            engine.restore_head(dossier, &head).map_err(|error| damaged("head", error))?;
+            engine
+                .restore_head(dossier, &head)
+                .map_err(|error| damaged("head", error))?;
         }
         Ok(())
     }
 
-    fn family<T: serde::Serialize + serde::de::DeserializeOwned>(&self, family: u8, what: &str) -> Result<Vec<T>, RowsError> {
+    fn family<T: serde::Serialize + serde::de::DeserializeOwned>(
+        &self,
+        family: u8,
+        what: &str,
+    ) -> Result<Vec<T>, RowsError> {
         let mut rows = Vec::new();
         let mut failure = None;
         self.store.scan_family(family, &mut |_, bytes| {
@@ -249,5 +325,8 @@ fn read<T: serde::Serialize + serde::de::DeserializeOwned>(bytes: &[u8], what: &
 }
 
 fn damaged(what: &str, why: impl ToString) -> RowsError {
-    RowsError::Damaged { what: what.to_owned(), why: why.to_string() }
+    RowsError::Damaged {
+        what: what.to_owned(),
+        why: why.to_string(),
+    }
 }

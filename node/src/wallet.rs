@@ -90,7 +90,10 @@ impl Wallet {
         let subject = SubjectId::new(random());
         let salt: [u8; 16] = random();
         let mut sealed = made.private_key_pkcs8.to_vec();
-        let damaged = |what| WalletError::Damaged { path: path.to_owned(), what };
+        let damaged = |what| WalletError::Damaged {
+            path: path.to_owned(),
+            what,
+        };
         let cipher = cipher(passphrase, &salt).ok_or(damaged("argon2 failed"))?;
         cipher.seal_in_place([0; 12], subject.as_bytes(), &mut sealed);
         let stored = Stored {
@@ -102,39 +105,74 @@ impl Wallet {
             sealed_key: b64url_encode(&sealed),
         };
         let json = serde_json::to_vec_pretty(&stored).map_err(|_| damaged("it cannot be written as JSON"))?;
-        write_new(path, &json, 0o600).map_err(|source| WalletError::File { path: path.to_owned(), source })?;
-        Ok(PersonRequest { v: 1, subject, certificate: stored.certificate })
+        write_new(path, &json, 0o600).map_err(|source| WalletError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(PersonRequest {
+            v: 1,
+            subject,
+            certificate: stored.certificate,
+        })
     }
 
     /// Opens the wallet at `path`.
     pub fn open(path: &Path, passphrase: &SecretString) -> Result<Self, WalletError> {
         let stored = Stored::read(path)?;
-        let damaged = |what| WalletError::Damaged { path: path.to_owned(), what };
+        let damaged = |what| WalletError::Damaged {
+            path: path.to_owned(),
+            what,
+        };
         let (salt, sealed) = (b64url_decode(&stored.salt), b64url_decode(&stored.sealed_key));
-        let (Some(salt), Some(sealed)) = (salt, sealed) else { return Err(damaged("a field is not base64url")) };
-        let certificate = b64url_decode(&stored.certificate).ok_or(damaged("the certificate is not base64url"))?;
+        let (Some(salt), Some(sealed)) = (salt, sealed) else {
+            return Err(damaged("a field is not base64url"));
+        };
+        let certificate =
+            b64url_decode(&stored.certificate).ok_or(damaged("the certificate is not base64url"))?;
         let cipher = cipher(passphrase, &salt).ok_or(damaged("the salt is too short"))?;
         let mut sealed = Zeroizing::new(sealed);
-        let wrong = WalletError::WrongPassphrase { path: path.to_owned() };
-        let Ok(key) = cipher.open_in_place([0; 12], stored.subject.as_bytes(), &mut sealed) else { return Err(wrong) };
+        let wrong = WalletError::WrongPassphrase {
+            path: path.to_owned(),
+        };
+        let Ok(key) = cipher.open_in_place([0; 12], stored.subject.as_bytes(), &mut sealed) else {
+            return Err(wrong);
+        };
         let id = CertificateId::new(sha256(&[&certificate]));
         let key = SoftwareKey::from_pkcs8(key, id).map_err(|_| damaged("the key is not a P-256 key"))?;
-        Ok(Self { subject: stored.subject, label: stored.label, key })
+        Ok(Self {
+            subject: stored.subject,
+            label: stored.label,
+            key,
+        })
     }
 
     /// What the authority needs; the passphrase is not.
     pub fn request(path: &Path) -> Result<PersonRequest, WalletError> {
         let stored = Stored::read(path)?;
-        Ok(PersonRequest { v: 1, subject: stored.subject, certificate: stored.certificate })
+        Ok(PersonRequest {
+            v: 1,
+            subject: stored.subject,
+            certificate: stored.certificate,
+        })
     }
 }
 
 impl Stored {
     fn read(path: &Path) -> Result<Self, WalletError> {
-        let bytes = std::fs::read(path).map_err(|source| WalletError::File { path: path.to_owned(), source })?;
-        let damaged = |what| WalletError::Damaged { path: path.to_owned(), what };
+        let bytes = std::fs::read(path).map_err(|source| WalletError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let damaged = |what| WalletError::Damaged {
+            path: path.to_owned(),
+            what,
+        };
         let stored: Self = serde_json::from_slice(&bytes).map_err(|_| damaged("it is not a wallet file"))?;
-        if stored.v == 1 { Ok(stored) } else { Err(damaged("it is of another version")) }
+        if stored.v == 1 {
+            Ok(stored)
+        } else {
+            Err(damaged("it is of another version"))
+        }
     }
 }
 
@@ -157,7 +195,9 @@ fn cipher(passphrase: &SecretString, salt: &[u8]) -> Option<AeadKey> {
     let params = Params::new(MEMORY_KIB, PASSES, 1, Some(32)).ok()?;
     let mut key = Zeroizing::new([0; 32]);
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    argon2.hash_password_into(passphrase.expose_secret().as_bytes(), salt, key.as_mut()).ok()?;
+    argon2
+        .hash_password_into(passphrase.expose_secret().as_bytes(), salt, key.as_mut())
+        .ok()?;
     Some(AeadKey::new(&key))
 }
 
@@ -178,7 +218,10 @@ mod tests {
         let wrong = Wallet::open(&path, &SecretString::from("wrong".to_owned()));
         assert!(matches!(wrong, Err(WalletError::WrongPassphrase { .. })));
         // A second one never replaces the first.
-        assert!(matches!(Wallet::create(&path, "judge", &right), Err(WalletError::File { .. })));
+        assert!(matches!(
+            Wallet::create(&path, "judge", &right),
+            Err(WalletError::File { .. })
+        ));
     }
 
     #[test]

@@ -25,7 +25,12 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(conn: ConnectionId) -> Self {
-        Self { conn, blocked: false, backlog: VecDeque::new(), pending: VecDeque::new() }
+        Self {
+            conn,
+            blocked: false,
+            backlog: VecDeque::new(),
+            pending: VecDeque::new(),
+        }
     }
 
     pub(super) fn push(&mut self, frame: Bytes) {
@@ -45,7 +50,12 @@ impl Link {
                 }
                 continue;
             }
-            let Some(Backlog { dossier, run, from, .. }) = self.backlog.pop_front() else { return };
+            let Some(Backlog {
+                dossier, run, from, ..
+            }) = self.backlog.pop_front()
+            else {
+                return;
+            };
             match rows.run(dossier, run, from) {
                 Ok(Some(run)) => self.pending.push_back(Bytes::from(Frame::Run(run).encode())),
                 Ok(None) => {}

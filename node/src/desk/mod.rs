@@ -216,7 +216,16 @@ pub struct Parts {
 impl Desk {
     /// Sets up the desk.
     pub fn new(parts: Parts) -> Self {
-        let Parts { engine, rows, blobs, keys, seal, outside, hint, commits } = parts;
+        let Parts {
+            engine,
+            rows,
+            blobs,
+            keys,
+            seal,
+            outside,
+            hint,
+            commits,
+        } = parts;
         Self {
             engine,
             rows,
@@ -246,7 +255,9 @@ impl Desk {
             self.settle_documents(dossier);
         }
         while !self.stopping {
-            let Some(first) = inputs.blocking_recv() else { break };
+            let Some(first) = inputs.blocking_recv() else {
+                break;
+            };
             self.take(first);
             loop {
                 self.gather(&mut inputs);
@@ -317,7 +328,8 @@ impl Desk {
             match jose::unwrap(&request.jwe, &request.context, self.keys.encryption_key()) {
                 Ok(key) => {
                     let context = request.context;
-                    self.engine.learn_key(context.dossier, context.epoch, EpochKey::new(*key));
+                    self.engine
+                        .learn_key(context.dossier, context.epoch, EpochKey::new(*key));
                 }
                 Err(error) => tracing::warn!(%error, "a key wrap does not open"),
             }
@@ -347,19 +359,29 @@ impl Desk {
 
     fn try_submit(&mut self, envelope: &[u8], key: Option<String>) -> Result<Ticket, SubmitError> {
         let at = now();
-        let fresh = Fresh { seal_salt: KeySalt::new(random()), epoch_key: EpochKey::new(random()) };
+        let fresh = Fresh {
+            seal_salt: KeySalt::new(random()),
+            epoch_key: EpochKey::new(random()),
+        };
         let blobs = &self.blobs;
         let stored = |root: &Digest| blobs.contains(root.as_bytes()).unwrap_or(false);
         let needs = self.engine.prepare(envelope, &fresh, at, &stored)?;
         if let Some(key) = key {
-            let deposited = Deposited { dossier: needs.dossier(), message: needs.message() };
+            let deposited = Deposited {
+                dossier: needs.dossier(),
+                message: needs.message(),
+            };
             let author = needs.author();
-            let earlier = self.submissions.iter().find(|(who, used, _)| *who == author && *used == key);
+            let earlier = self
+                .submissions
+                .iter()
+                .find(|(who, used, _)| *who == author && *used == key);
             let earlier = match earlier {
                 Some((_, _, earlier)) => Some(*earlier),
-                None => {
-                    self.rows.submission(&author, &key)?.map(|(dossier, message)| Deposited { dossier, message })
-                }
+                None => self
+                    .rows
+                    .submission(&author, &key)?
+                    .map(|(dossier, message)| Deposited { dossier, message }),
             };
             match earlier {
                 Some(earlier) if earlier != deposited => return Err(SubmitError::KeyTaken(key)),
@@ -393,7 +415,9 @@ impl Desk {
         while let Some(request) = self.engine.poll_sign() {
             worked = true;
             let unsigned = Unsigned::new(Typ::Head, &self.seal, request.head.time, request.head.encode());
-            let signed = unsigned.sign(&self.seal).map_err(|error| StoreError::Io { what: error.to_string() })?;
+            let signed = unsigned.sign(&self.seal).map_err(|error| StoreError::Io {
+                what: error.to_string(),
+            })?;
             if let Err(error) = self.engine.handle_signed(&signed) {
                 // Our own registry entry does not (or no longer) vouch for our seal: nothing can be acknowledged.
                 tracing::error!(%error, "our own head does not verify; is this node enrolled and not revoked?");
@@ -413,7 +437,8 @@ impl Desk {
             self.rows.put(&mut batch, row)?;
         }
         for (author, key, deposited) in &submissions {
-            self.rows.put_submission(&mut batch, author, key, &deposited.dossier, &deposited.message)?;
+            self.rows
+                .put_submission(&mut batch, author, key, &deposited.dossier, &deposited.message)?;
         }
         self.commits += 1;
         self.rows.put_counter(&mut batch, self.commits)?;
@@ -425,7 +450,11 @@ impl Desk {
         let mut changed = BTreeSet::new();
         while let Some(event) = self.engine.poll_event() {
             match event {
-                Event::Accepted { ticket, dossier, message } => {
+                Event::Accepted {
+                    ticket,
+                    dossier,
+                    message,
+                } => {
                     if let Some(waiting) = self.waiting.remove(&ticket) {
                         let _ = waiting.reply.send(Ok(Deposited { dossier, message }));
                     }
@@ -484,7 +513,12 @@ impl Desk {
         let replica = self.engine.dossier(dossier)?;
         replica.position(message)?;
         let holders: BTreeSet<_> = replica.holders(message, self.engine.node()).into_iter().collect();
-        let others: BTreeSet<_> = replica.state().nodes().into_iter().filter(|node| *node != self.engine.node()).collect();
+        let others: BTreeSet<_> = replica
+            .state()
+            .nodes()
+            .into_iter()
+            .filter(|node| *node != self.engine.node())
+            .collect();
         Some(if others.is_subset(&holders) {
             Level::Received
         } else if holders.is_empty() {
@@ -497,7 +531,12 @@ impl Desk {
     /// Answers `reply` once the message has reached `level`.
     pub fn watch(&mut self, deposited: Deposited, level: Level, reply: oneshot::Sender<Level>) {
         let Deposited { dossier, message } = deposited;
-        self.watchers.push(Watcher { dossier, message, level, reply });
+        self.watchers.push(Watcher {
+            dossier,
+            message,
+            level,
+            reply,
+        });
         self.notify(dossier);
     }
 
@@ -507,7 +546,9 @@ impl Desk {
             if watcher.reply.is_closed() {
                 continue;
             }
-            let reached = (watcher.dossier == dossier).then(|| self.level(&dossier, &watcher.message)).flatten();
+            let reached = (watcher.dossier == dossier)
+                .then(|| self.level(&dossier, &watcher.message))
+                .flatten();
             match reached.filter(|reached| *reached >= watcher.level) {
                 Some(reached) => {
                     let _ = watcher.reply.send(reached);
@@ -570,7 +611,10 @@ impl DeskHandle {
 
     /// Sends an input, waiting for room: this is how back-pressure reaches the peers.
     pub async fn send(&self, input: Input) -> Result<(), SubmitError> {
-        self.inputs.send(input).await.map_err(|_| SubmitError::Unavailable(Code::Stopping))
+        self.inputs
+            .send(input)
+            .await
+            .map_err(|_| SubmitError::Unavailable(Code::Stopping))
     }
 
     /// Asks something of the desk.
@@ -590,17 +634,26 @@ impl DeskHandle {
     pub async fn submit(&self, envelope: Vec<u8>, key: Option<String>) -> Result<Deposited, SubmitError> {
         let (reply, answer) = oneshot::channel();
         self.send(Input::Submit { envelope, key, reply }).await?;
-        answer.await.map_err(|_| SubmitError::Unavailable(Code::Stopping))?
+        answer
+            .await
+            .map_err(|_| SubmitError::Unavailable(Code::Stopping))?
     }
 
     /// Waits until a message has reached a level, or the time is up; gives the level that it has.
-    pub async fn wait(&self, deposited: Deposited, level: Level, patience: Duration) -> Result<Level, SubmitError> {
+    pub async fn wait(
+        &self,
+        deposited: Deposited,
+        level: Level,
+        patience: Duration,
+    ) -> Result<Level, SubmitError> {
         let (reply, answer) = oneshot::channel();
         self.ask(move |desk| desk.watch(deposited, level, reply)).await?;
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(reached)) => Ok(reached),
             _ => {
-                let reached = self.ask(move |desk| desk.level(&deposited.dossier, &deposited.message)).await?;
+                let reached = self
+                    .ask(move |desk| desk.level(&deposited.dossier, &deposited.message))
+                    .await?;
                 Ok(reached.unwrap_or(Level::Deposited))
             }
         }
@@ -609,7 +662,12 @@ impl DeskHandle {
 
 impl Desk {
     /// Admits entries of an authority, from files. Those before a bad one stay.
-    pub fn import(&mut self, origin: &str, index: u64, leaf: basoche_protocol::wire::frame::RegistryLeaf) -> Result<bool, Error> {
+    pub fn import(
+        &mut self,
+        origin: &str,
+        index: u64,
+        leaf: basoche_protocol::wire::frame::RegistryLeaf,
+    ) -> Result<bool, Error> {
         self.engine.import_leaf(origin, index, leaf)
     }
 

@@ -1,8 +1,8 @@
 //! What the node itself states about documents: that it holds them, and for whom it keeps them ready. SPEC §8.3.
 
 use basoche_protocol::dossier::{DocumentFact, Statement};
-use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::engine::Fresh;
+use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, Salt, SubjectId};
 use basoche_protocol::message::{Body, Held, MadeAvailable, Message};
 use basoche_protocol::role::{Assurance, Role};
@@ -15,10 +15,17 @@ impl Desk {
     pub(super) fn document_stored(&mut self, root: &Digest) {
         self.wanted.remove(root);
         let concerned = |replica: &basoche_protocol::dossier::Replica| {
-            replica.state().documents().any(|document| document.reference.root == *root)
+            replica
+                .state()
+                .documents()
+                .any(|document| document.reference.root == *root)
         };
-        let dossiers: Vec<_> =
-            self.engine.dossiers().filter(|replica| concerned(replica)).map(|replica| replica.dossier()).collect();
+        let dossiers: Vec<_> = self
+            .engine
+            .dossiers()
+            .filter(|replica| concerned(replica))
+            .map(|replica| replica.dossier())
+            .collect();
         for dossier in dossiers {
             self.settled.remove(&dossier);
             self.settle_documents(dossier);
@@ -27,7 +34,9 @@ impl Desk {
 
     /// States what has become true of a dossier's documents, and asks for those that are missing.
     pub(super) fn settle_documents(&mut self, dossier: DossierId) {
-        let Some(replica) = self.engine.dossier(&dossier) else { return };
+        let Some(replica) = self.engine.dossier(&dossier) else {
+            return;
+        };
         let state = replica.state();
         let (documents, persons) = (state.documents().count(), state.roster().len());
         if self.settled.get(&dossier) == Some(&(documents, persons)) {
@@ -35,8 +44,12 @@ impl Desk {
         }
         self.settled.insert(dossier, (documents, persons));
         let node = self.engine.node();
-        let served: Vec<_> =
-            state.roster().into_iter().filter(|(_, member)| member.node == node).map(|(subject, _)| subject).collect();
+        let served: Vec<_> = state
+            .roster()
+            .into_iter()
+            .filter(|(_, member)| member.node == node)
+            .map(|(subject, _)| subject)
+            .collect();
         let (mut bodies, mut wanted) = (Vec::new(), Vec::new());
         for document in state.documents() {
             let (deposit, root) = (document.deposit, document.reference.root);
@@ -45,7 +58,11 @@ impl Desk {
                 continue;
             }
             if state.stated(Statement::Held, document, &node).is_none() {
-                bodies.push(Body::Held(Held { ext: None, deposit, root }));
+                bodies.push(Body::Held(Held {
+                    ext: None,
+                    deposit,
+                    root,
+                }));
             }
             let addressees: Vec<SubjectId> = served
                 .iter()
@@ -53,7 +70,12 @@ impl Desk {
                 .copied()
                 .collect();
             if !addressees.is_empty() {
-                bodies.push(Body::MadeAvailable(MadeAvailable { ext: None, deposit, root, addressees }));
+                bodies.push(Body::MadeAvailable(MadeAvailable {
+                    ext: None,
+                    deposit,
+                    root,
+                    addressees,
+                }));
             }
         }
         for document in wanted {
@@ -69,14 +91,20 @@ impl Desk {
         if !self.wanted.insert(document.reference.root) {
             return;
         }
-        let Some(replica) = self.engine.dossier(&dossier) else { return };
+        let Some(replica) = self.engine.dossier(&dossier) else {
+            return;
+        };
         let state = replica.state();
         let roster = state.roster();
         let first = roster.get(&document.author).map(|member| member.node);
         let mut sources: Vec<_> = first.into_iter().collect();
         sources.extend(state.nodes().into_iter().filter(|node| Some(*node) != first));
         sources.retain(|node| *node != self.engine.node());
-        self.outside.want(Wanted { dossier, document, sources });
+        self.outside.want(Wanted {
+            dossier,
+            document,
+            sources,
+        });
     }
 
     /// Signs and submits a statement of this node, through the same door as everybody's messages.
@@ -92,7 +120,10 @@ impl Desk {
             body,
         };
         let at = now();
-        let fresh = Fresh { seal_salt: KeySalt::new(random()), epoch_key: EpochKey::new(random()) };
+        let fresh = Fresh {
+            seal_salt: KeySalt::new(random()),
+            epoch_key: EpochKey::new(random()),
+        };
         let signed = Unsigned::new(Typ::Message, &self.seal, at, message.encode()).sign(&self.seal);
         let Ok(envelope) = signed else {
             tracing::error!("the seal does not sign");

@@ -166,11 +166,14 @@ impl Desk {
             reasons.push(format!("node {node} is not in the registry, or was revoked: have it enrolled, then `basoche annuaire import`"));
         }
         let connected: Vec<_> = self.engine.peers().collect();
-        let peers = registry.nodes().filter(|info| info.node != node).map(|info| PeerView {
-            node: info.node,
-            organisation: info.organisation_name.clone(),
-            connected: connected.contains(&info.node),
-        });
+        let peers = registry
+            .nodes()
+            .filter(|info| info.node != node)
+            .map(|info| PeerView {
+                node: info.node,
+                organisation: info.organisation_name.clone(),
+                connected: connected.contains(&info.node),
+            });
         let dossiers = self.engine.dossiers().map(|replica| DossierStatus {
             id: replica.dossier(),
             phase: replica.state().phase(),
@@ -179,7 +182,10 @@ impl Desk {
             frontier: replica.frontier(),
             quarantined: replica.pending(),
         });
-        let own = self.engine.dossiers().filter_map(|replica| replica.heads().get(&node));
+        let own = self
+            .engine
+            .dossiers()
+            .filter_map(|replica| replica.heads().get(&node));
         StatusView {
             v: 1,
             node,
@@ -187,10 +193,16 @@ impl Desk {
             ready: reasons.is_empty(),
             reasons,
             commits: self.commits,
-            incarnation: own.max_by_key(|head| head.head().time).map(|head| head.head().incarnation.to_hex()),
+            incarnation: own
+                .max_by_key(|head| head.head().time)
+                .map(|head| head.head().incarnation.to_hex()),
             peers: peers.collect(),
             dossiers: dossiers.collect(),
-            refusals: self.refusals().iter().map(|(code, count)| (code.name().to_owned(), *count)).collect(),
+            refusals: self
+                .refusals()
+                .iter()
+                .map(|(code, count)| (code.name().to_owned(), *count))
+                .collect(),
         }
     }
 
@@ -200,18 +212,27 @@ impl Desk {
         let state = replica.state();
         let registry = self.engine.registry();
         let organisation = |node: &SubjectId| {
-            registry.node(node).map(|info| info.organisation_name.clone()).unwrap_or_default()
+            registry
+                .node(node)
+                .map(|info| info.organisation_name.clone())
+                .unwrap_or_default()
         };
-        let participants = state.roster().into_iter().map(|(subject, member)| ParticipantView {
-            subject,
-            role: member.role,
-            organisation: organisation(&member.node),
-            node: member.node,
-        });
+        let participants = state
+            .roster()
+            .into_iter()
+            .map(|(subject, member)| ParticipantView {
+                subject,
+                role: member.role,
+                organisation: organisation(&member.node),
+                node: member.node,
+            });
         Some(DossierView {
             v: 1,
             dossier: *dossier,
-            case_number: state.designation().map(|order| order.case_number.clone()).unwrap_or_default(),
+            case_number: state
+                .designation()
+                .map(|order| order.case_number.clone())
+                .unwrap_or_default(),
             phase: state.phase(),
             dires_due: state.dires_due().map(|due| due.to_string()),
             dires: state.dires().keys().copied().collect(),
@@ -224,7 +245,9 @@ impl Desk {
     fn messages(&self, replica: &Replica) -> Vec<MessageView> {
         let view = |record: &basoche_protocol::journal::Record| {
             let opened = match &record.content {
-                Content::Authentic(message) => Some((message.message_type().name().to_owned(), message.author)),
+                Content::Authentic(message) => {
+                    Some((message.message_type().name().to_owned(), message.author))
+                }
                 Content::Sealed(_) | Content::Rejected => None,
             };
             MessageView {
@@ -237,7 +260,9 @@ impl Desk {
                     Verdict::WithoutEffect(code) => code.name().into(),
                     Verdict::Pending(_) => "pending".into(),
                 },
-                level: self.level(&replica.dossier(), &record.message).unwrap_or(Level::Deposited),
+                level: self
+                    .level(&replica.dossier(), &record.message)
+                    .unwrap_or(Level::Deposited),
             }
         };
         replica.records().map(|(_, _, record)| view(record)).collect()
@@ -250,8 +275,11 @@ fn documents(replica: &Replica) -> Vec<DocumentView> {
     let mut documents: Vec<_> = state.documents().collect();
     documents.sort_by_key(|document| (document.deposited_at, document.deposit));
     let view = |document: &&basoche_protocol::dossier::DocumentFact| {
-        let stated = |statement, who: &SubjectId| state.stated(statement, document, who).map(|at| at.to_string());
-        let held = nodes.iter().filter_map(|node| Some((node.to_hex(), stated(Statement::Held, node)?)));
+        let stated =
+            |statement, who: &SubjectId| state.stated(statement, document, who).map(|at| at.to_string());
+        let held = nodes
+            .iter()
+            .filter_map(|node| Some((node.to_hex(), stated(Statement::Held, node)?)));
         let addressees = roster.iter().map(|(subject, member)| Addressee {
             subject: *subject,
             role: member.role,

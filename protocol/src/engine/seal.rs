@@ -74,7 +74,7 @@ impl<R: Registry> Engine<R> {
             let covered = held
                 .unsealed
                 .iter()
-                .take_while(|item| item.entry.seq < size)
+                .take_while(|(item, _)| item.entry.seq < size)
                 .count();
             let items: Vec<_> = held.unsealed.drain(..covered).collect();
             let index = held.runs.len() as u64;
