@@ -1,10 +1,15 @@
 //! The command line: nouns and verbs, one file per noun. The only owner of `clap`, and the only place that prints.
 
+mod annuaire;
+mod authority;
+mod decode;
 mod dossier;
 mod fault;
 mod node;
 mod output;
 mod person;
+mod wallet;
+mod when;
 
 pub use fault::Fault;
 pub use output::Output;
@@ -39,6 +44,17 @@ enum Command {
     /// Carry an assessment: designation, acceptance, dires, report, fees.
     #[command(subcommand)]
     Dossier(dossier::Command),
+    /// Make and look at a person's key.
+    #[command(subcommand)]
+    Wallet(wallet::Command),
+    /// Keep the log of an authority: a court's, a bar's or a company of experts'.
+    #[command(subcommand)]
+    Authority(authority::Command),
+    /// Import, look at and check the registry (annuaire).
+    #[command(subcommand)]
+    Annuaire(annuaire::Command),
+    /// Read an envelope and say what it holds, or why it is refused.
+    Decode(decode::Command),
 }
 
 /// Which node to speak to.
@@ -68,6 +84,10 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Node(command) => node::run(command, &output),
         Command::Dossier(command) => dossier::run(command, &output),
+        Command::Wallet(command) => wallet::run(command, &output),
+        Command::Authority(command) => authority::run(command, &output),
+        Command::Annuaire(command) => annuaire::run(command, &output),
+        Command::Decode(command) => decode::run(&command, &output),
     };
     match done {
         Ok(code) => code,
