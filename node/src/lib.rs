@@ -1,8 +1,36 @@
-//! The node.
+//! The Basoche node: the shell around the pure core, and the only crate with input and output.
+//!
+//! ```text
+//! cli ──control socket──▶ control ──▶ desk (engine, store) ◀── network ◀──QUIC── peers
+//!                                      └─▶ documents (blobs) ◀───────────┘
+//! ```
 
 pub mod blob;
 pub mod bundle;
+pub mod certificate;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod desk;
+pub mod documents;
+pub mod effects;
+pub mod evidence;
+pub mod faults;
 pub mod files;
+pub mod keys;
+pub mod network;
+pub mod quic;
+pub mod rows;
+pub mod runtime;
 pub mod store;
 pub mod vault;
+pub mod wallet;
 pub mod zip;
+
+/// Name and version of this program, with the planted faults that it can carry.
+pub const VERSION: &str = if faults::PRESENT {
+    concat!("basoche ", env!("CARGO_PKG_VERSION"), " (faults)")
+} else {
+    concat!("basoche ", env!("CARGO_PKG_VERSION"))
+};

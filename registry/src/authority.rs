@@ -13,8 +13,8 @@ use serde_bytes::ByteBuf;
 
 use crate::anchor::{Anchors, Authority};
 use crate::entry::{Content, Entry};
+use crate::inadmissible::Inadmissible;
 use crate::leaf::Leaf;
-use crate::policy::Inadmissible;
 use crate::replica::Replica;
 
 /// The log of one authority, as it holds it itself: a replica of that log alone.

@@ -101,7 +101,8 @@ impl Certificate {
         let es256 = algorithms.iter().all(|algorithm| {
             algorithm.algorithm == OID_SIG_ECDSA_WITH_SHA256 && algorithm.parameters.is_none()
         });
-        if !es256 || tbs.subject.as_raw() != tbs.issuer.as_raw() {
+        let whole = certificate.signature_value.unused_bits == 0;
+        if !es256 || !whole || tbs.subject.as_raw() != tbs.issuer.as_raw() {
             return None;
         }
         let signature = raw_signature(&certificate.signature_value.data)?;

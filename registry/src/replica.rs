@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use basoche_protocol::directory::{Directory, Signer, Status};
+use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::engine::Registry;
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
@@ -17,12 +17,13 @@ use basoche_protocol::tree::Tree;
 use basoche_protocol::wire::frame::RegistryLeaf;
 
 use crate::anchor::{Anchors, Authority};
-use crate::entry::{Content, Entry, Kind, Node, Organisation, Reason};
-use crate::leaf;
-use crate::policy::{self, Admitted, Holder, Inadmissible};
+use crate::entry::{Content, Entry, Kind, Node, Organisation};
+use crate::inadmissible::{Holder, Inadmissible};
+use crate::known::{Known, Standing, Subject};
+use crate::{leaf, policy};
 
-/// Bytes that a leaf and its certificate take on the wire beyond their own.
-const LEAF_OVERHEAD_BYTES: usize = 8;
+/// Bytes that a leaf and its certificate take on the wire beyond their own, at most: a map, two keys, two heads.
+const LEAF_OVERHEAD_BYTES: usize = 9;
 
 /// Every log of the anchors, as far as it is held.
 #[derive(Debug)]
@@ -39,49 +40,6 @@ pub(crate) struct Log {
     pub(crate) entries: Vec<Entry>,
     leaves: Vec<RegistryLeaf>,
     tree: Tree,
-}
-
-/// What the entries of all logs say, by whom it is about.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    pub(crate) subjects: BTreeMap<SubjectId, Subject>,
-    pub(crate) certificates: BTreeMap<CertificateId, Held>,
-    /// By SHA-256 of the SubjectPublicKeyInfo: the key of a seal, of a person, of encryption or of TLS.
-    pub(crate) keys: BTreeMap<Digest, Holder>,
-}
-
-/// An organisation, a node or a person.
-#[derive(Debug)]
-pub(crate) struct Subject {
-    pub(crate) origin: Arc<str>,
-    /// `Organisation`, `Node` or `Enrolment`.
-    pub(crate) kind: Kind,
-    /// Index of its last entry, a revocation included.
-    pub(crate) last: u64,
-    /// Indexes of the entries that state it, revocations left out; never empty.
-    stated: Vec<usize>,
-}
-
-/// A certificate and what happened to it.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) origin: Arc<str>,
-    pub(crate) subject: SubjectId,
-    /// The entry that brought it.
-    index: usize,
-    not_before: Instant,
-    not_after: Instant,
-    /// In the order of the log; the last one in effect counts.
-    grants: Vec<(Instant, Signer)>,
-    pub(crate) revocations: Vec<Withdrawal>,
-}
-
-/// A revocation of one certificate.
-#[derive(Debug)]
-pub(crate) struct Withdrawal {
-    effective_at: Instant,
-    invalid_since: Option<Instant>,
-    reason: Reason,
 }
 
 /// What the registry says of a node.
@@ -132,49 +90,6 @@ impl Log {
     pub(crate) fn size(&self) -> u64 {
         self.tree.size()
     }
-}
-
-impl Held {
-    /// What the certificate may be used for at `at`, if it is valid then.
-    pub(crate) fn signer_at(&self, at: Instant) -> Option<&Signer> {
-        match self.standing(at) {
-            Standing::Valid(signer) => Some(signer),
-            Standing::Contested(..) | Standing::Invalid(_) => None,
-        }
-    }
-
-    /// The rule of [`Directory::status`]. REG-8.
-    fn standing(&self, at: Instant) -> Standing<'_> {
-        if let Some(withdrawal) = self.revocations.iter().find(|one| one.effective_at <= at) {
-            return Standing::Invalid(withdrawal.reason.revoked());
-        }
-        if at < self.not_before {
-            return Standing::Invalid("before the dates of the certificate");
-        }
-        if at > self.not_after {
-            return Standing::Invalid("expired");
-        }
-        let grant = self
-            .grants
-            .iter()
-            .rev()
-            .find(|(effective_at, _)| *effective_at <= at);
-        let Some((_, signer)) = grant else {
-            return Standing::Invalid("not yet enrolled");
-        };
-        let contested = |one: &Withdrawal| one.invalid_since.is_some_and(|since| since <= at);
-        if self.revocations.iter().any(contested) {
-            return Standing::Contested(signer, "declared compromised since before this instant");
-        }
-        Standing::Valid(signer)
-    }
-}
-
-/// What a known certificate is worth at an instant.
-enum Standing<'a> {
-    Valid(&'a Signer),
-    Contested(&'a Signer, &'static str),
-    Invalid(&'static str),
 }
 
 impl Replica {
@@ -228,7 +143,8 @@ impl Replica {
             };
         }
         let admitted = policy::judge(&self.known, log, leaf)?;
-        self.known.learn(log, &admitted);
+        self.known
+            .learn(log.authority.shared_origin(), log.entries.len(), &admitted);
         log.tree.push(*leaf::hash(&leaf.leaf).as_bytes());
         log.leaves.push(leaf.clone());
         log.entries.push(admitted.entry);
@@ -374,70 +290,6 @@ fn node_of(entry: &Entry) -> Option<&Node> {
         Content::Genesis(_) | Content::Organisation(_) | Content::Enrolment(_) | Content::Revocation(_) => {
             None
         }
-    }
-}
-
-impl Known {
-    /// Takes in what `admitted`, the next entry of `log`, states. Cannot fail.
-    fn learn(&mut self, log: &Log, admitted: &Admitted) {
-        let Admitted { entry, enrolled } = admitted;
-        // The genesis is about nobody.
-        let Some(subject) = entry.subject else {
-            return;
-        };
-        let (origin, index, kind) = (
-            log.authority.shared_origin(),
-            log.entries.len(),
-            entry.content.kind(),
-        );
-        let about = self.subjects.entry(subject).or_insert_with(|| Subject {
-            origin: Arc::clone(&origin),
-            kind,
-            last: entry.index,
-            stated: Vec::new(),
-        });
-        about.last = entry.index;
-        if kind != Kind::Revocation {
-            about.stated.push(index);
-        }
-        for spki in entry.content.spkis() {
-            self.keys.insert(spki, Holder::Subject(subject));
-        }
-        let (node, roles, assurance) = match &entry.content {
-            Content::Genesis(_) | Content::Organisation(_) => return,
-            Content::Revocation(revocation) => {
-                if let Some(held) = self.certificates.get_mut(&revocation.certificate) {
-                    held.revocations.push(Withdrawal {
-                        effective_at: entry.effective_at,
-                        invalid_since: revocation.invalid_since,
-                        reason: revocation.reason,
-                    });
-                }
-                return;
-            }
-            Content::Node(_) => (subject, vec![Role::Node], Assurance::Seal),
-            Content::Enrolment(enrolment) => (enrolment.node, enrolment.roles.clone(), enrolment.assurance),
-        };
-        let Some((certificate, key)) = enrolled else {
-            return;
-        };
-        let held = self.certificates.entry(certificate.id()).or_insert_with(|| Held {
-            origin,
-            subject,
-            index,
-            not_before: certificate.not_before(),
-            not_after: certificate.not_after(),
-            grants: Vec::new(),
-            revocations: Vec::new(),
-        });
-        let signer = Signer {
-            subject,
-            node,
-            roles,
-            assurance,
-            key: Arc::clone(key),
-        };
-        held.grants.push((entry.effective_at, signer));
     }
 }
 

@@ -1,109 +1,36 @@
 //! Three nodes in memory that carry one assessment, with real certificates, and what the court's node can export.
 #![allow(clippy::unwrap_used, dead_code)]
 
-use std::collections::BTreeMap;
-use std::io::{self, Cursor, Read};
+mod cast;
+mod line;
+mod source;
 
-use basoche_node::bundle::{ExportReport, Items, Run, Source, export};
-use basoche_protocol::amount::EuroCents;
+pub(crate) use cast::Who;
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use basoche_node::bundle::{ExportReport, export};
 use basoche_protocol::crypto::sha256;
 use basoche_protocol::document::{self, DocumentKey, Encryptor};
-use basoche_protocol::dossier::{DocumentFact, RULES, RunItem};
+use basoche_protocol::dossier::RunItem;
 use basoche_protocol::engine::{Engine, Fresh, Registry, Row};
-use basoche_protocol::envelope::{Envelope, EpochKey, Typ, Unsigned};
-use basoche_protocol::id::{
-    CertificateId, Digest, DossierId, Incarnation, KeySalt, MessageId, Salt, SubjectId,
-};
-use basoche_protocol::jose::{self, Algorithm, SoftwareKey};
+use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
+use basoche_protocol::id::{Digest, DossierId, Incarnation, KeySalt, MessageId, Salt, SubjectId};
+use basoche_protocol::jose::{self, SoftwareKey};
+use basoche_protocol::journal::ChainId;
 use basoche_protocol::journal::Content::Authentic;
-use basoche_protocol::journal::{ChainId, Entry};
-use basoche_protocol::message::{
-    Acceptance, Answer, Body, CloseDossier, Designation, Dire, DocumentRef, ExhibitDeposit, FeeClaim,
-    FeeOrder, Held, MadeAvailable, Message, Opening, Participant, PreReport, ProvisionPaid, Report,
-    RosterChange,
-};
+use basoche_protocol::message::{Body, DocumentRef, Message};
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{Frame, Item, RegistryLeaf, Run as RunFrame};
 use basoche_registry::entry::{
-    Content, Enrolment, Genesis, KeyRecord, Node as NodeEntry, Organisation, Reason, Revocation,
+    Content, Enrolment, Genesis, Node as NodeEntry, Organisation, Reason, Revocation,
 };
 use basoche_registry::{Anchors, Authority, AuthorityLog, Replica};
 use serde_bytes::ByteBuf;
 
-/// A key with its certificate.
-pub(crate) struct Key {
-    pub(crate) signer: SoftwareKey,
-    pub(crate) der: Vec<u8>,
-    pub(crate) spki: Vec<u8>,
-    pub(crate) pkcs8: Vec<u8>,
-}
-
-impl Key {
-    fn new() -> Self {
-        let pair = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::default().self_signed(&pair).unwrap();
-        let der = certificate.der().to_vec();
-        let pkcs8 = pair.serialize_der();
-        let id = CertificateId::new(sha256(&[&der]));
-        Self {
-            signer: SoftwareKey::from_pkcs8(&pkcs8, id).unwrap(),
-            spki: rcgen::PublicKeyData::subject_public_key_info(&pair),
-            der,
-            pkcs8,
-        }
-    }
-
-    fn record(&self) -> KeyRecord {
-        KeyRecord {
-            certificate: CertificateId::new(sha256(&[&self.der])),
-            spki_sha256: Digest::of(&[&self.spki]),
-            algorithm: Algorithm::Es256,
-        }
-    }
-}
-
-/// Who acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
-    Court,
-    Bar,
-    Company,
-    Judge,
-    Clerk,
-    Expert,
-    Lawyer,
-    Party,
-}
-
-impl Who {
-    const NODES: [Self; 3] = [Self::Court, Self::Bar, Self::Company];
-    const PERSONS: [Self; 5] = [Self::Judge, Self::Clerk, Self::Expert, Self::Lawyer, Self::Party];
-
-    pub(crate) fn subject(self) -> SubjectId {
-        SubjectId::new([1 + self as u8; 16])
-    }
-
-    fn role(self) -> Role {
-        match self {
-            Self::Court | Self::Bar | Self::Company => Role::Node,
-            Self::Judge => Role::Judge,
-            Self::Clerk => Role::Clerk,
-            Self::Expert => Role::Expert,
-            Self::Lawyer => Role::Lawyer,
-            Self::Party => Role::Party,
-        }
-    }
-
-    /// Index of the node that serves them, and of the authority that enrols them.
-    fn home(self) -> usize {
-        match self {
-            Self::Court | Self::Judge | Self::Clerk => 0,
-            Self::Bar | Self::Lawyer | Self::Party => 1,
-            Self::Company | Self::Expert => 2,
-        }
-    }
-}
+use cast::Key;
 
 /// What a node's store holds of the dossier.
 #[derive(Default)]
@@ -258,180 +185,7 @@ impl World {
         world
     }
 
-    /// The whole main line with four documents, two of them held, made available and opened.
-    pub(crate) fn assessed(suffix: &str) -> Self {
-        let mut world = Self::new(suffix);
-        world.found();
-        world.act(
-            Who::Expert,
-            Body::Acceptance(Acceptance {
-                ext: None,
-                independent: true,
-            }),
-        );
-        let participant = |who: Who, represents| Participant {
-            subject: who.subject(),
-            role: who.role(),
-            node: Who::Bar.subject(),
-            represents,
-        };
-        let add = vec![
-            participant(Who::Party, None),
-            participant(Who::Lawyer, Some(Who::Party.subject())),
-        ];
-        world.act(
-            Who::Expert,
-            Body::RosterChange(RosterChange {
-                ext: None,
-                add,
-                remove: vec![],
-            }),
-        );
-        let amount = EuroCents::new(300_000).unwrap();
-        let paid_at = world.now;
-        world.act(
-            Who::Clerk,
-            Body::ProvisionPaid(ProvisionPaid {
-                ext: None,
-                amount,
-                paid_at,
-                payer: None,
-            }),
-        );
-        let exhibits = [("pièce n°1.txt", b"Constat.".to_vec()), ("vide.txt", Vec::new())];
-        for ((name, plaintext), number) in exhibits.into_iter().zip(1..) {
-            let document = world.seal_document(name, plaintext);
-            let title = "Pièce".into();
-            let root = document.root;
-            let deposit = world.act(
-                Who::Lawyer,
-                Body::ExhibitDeposit(ExhibitDeposit {
-                    ext: None,
-                    number,
-                    title,
-                    document,
-                }),
-            );
-            if number == 1 {
-                world.deliver(deposit, root);
-            }
-        }
-        let document = world.seal_document("pre-rapport.txt", b"Provisoire.".repeat(9000));
-        let dires_due = world.now + Span::from_seconds(30);
-        world.act(
-            Who::Expert,
-            Body::PreReport(PreReport {
-                ext: None,
-                document,
-                dires_due,
-            }),
-        );
-        let text = "La fissure est antérieure.".into();
-        let dire = world.act(
-            Who::Lawyer,
-            Body::Dire(Dire {
-                ext: None,
-                number: 1,
-                text,
-                recapitulative: true,
-                document: None,
-            }),
-        );
-        world.now = dires_due;
-        let document = world.seal_document("key", b"Rapport.".repeat(300));
-        let root = document.root;
-        let answers = vec![Answer {
-            dire,
-            text: "Non.".into(),
-        }];
-        let deposit = world.act(
-            Who::Expert,
-            Body::Report(Report {
-                ext: None,
-                document,
-                answers,
-            }),
-        );
-        world.deliver(deposit, root);
-        world.close(amount);
-        world
-    }
-
-    fn close(&mut self, amount: EuroCents) {
-        let claim = FeeClaim {
-            ext: None,
-            amount,
-            document: None,
-        };
-        self.act(Who::Expert, Body::FeeClaim(claim));
-        let order = FeeOrder {
-            ext: None,
-            amount,
-            order: None,
-        };
-        self.act(Who::Judge, Body::FeeOrder(order));
-        self.act(Who::Clerk, Body::CloseDossier(CloseDossier { ext: None }));
-    }
-
-    fn found(&mut self) {
-        let day = Span::from_seconds(86_400);
-        let designation = Designation {
-            ext: None,
-            rules: RULES,
-            case_number: "26/00000".into(),
-            decided_at: self.now,
-            heads: vec!["Décrire les désordres".into()],
-            judge: Who::Judge.subject(),
-            clerk: Who::Clerk.subject(),
-            expert: Who::Expert.subject(),
-            court_node: Who::Court.subject(),
-            expert_node: Who::Company.subject(),
-            report_due: self.now + day,
-            provision: EuroCents::new(300_000).unwrap(),
-            provision_due: self.now + day,
-            payers: vec![Who::Party.subject()],
-            order: None,
-        };
-        let id = self.act(Who::Judge, Body::Designation(designation));
-        self.dossier = DossierId::from(id);
-    }
-
-    /// Every node holds a document and makes it available to its persons; the party opens it.
-    fn deliver(&mut self, deposit: MessageId, root: Digest) {
-        for node in Who::NODES {
-            self.act(
-                node,
-                Body::Held(Held {
-                    ext: None,
-                    deposit,
-                    root,
-                }),
-            );
-            let served = Who::PERSONS.into_iter().filter(|who| who.home() == node.home());
-            let addressees = served.map(Who::subject).collect();
-            self.act(
-                node,
-                Body::MadeAvailable(MadeAvailable {
-                    ext: None,
-                    deposit,
-                    root,
-                    addressees,
-                }),
-            );
-        }
-        let reader = Who::Party.subject();
-        self.act(
-            Who::Party,
-            Body::Opening(Opening {
-                ext: None,
-                deposit,
-                root,
-                reader,
-            }),
-        );
-    }
-
-    fn seal_document(&mut self, name: &str, plaintext: Vec<u8>) -> DocumentRef {
+    pub(super) fn seal_document(&mut self, name: &str, plaintext: Vec<u8>) -> DocumentRef {
         let key = DocumentKey::new(sha256(&[b"document key", name.as_bytes()]));
         let mut encryptor = Encryptor::new(&key, plaintext.len() as u64).unwrap();
         let mut out = Vec::new();
@@ -593,51 +347,5 @@ impl World {
         let node = Who::Court.subject();
         let report = export(self, &mut out, self.seal(), node, self.now, &|_, _| {}).unwrap();
         (out.into_inner(), report)
-    }
-}
-
-impl Source for World {
-    fn dossier(&self) -> DossierId {
-        self.dossier
-    }
-
-    fn anchors(&self) -> Anchors {
-        self.anchors.clone()
-    }
-
-    fn leaves(&self) -> Items<'_, (String, u64, RegistryLeaf)> {
-        Box::new(self.leaves.iter().cloned().map(Ok))
-    }
-
-    fn runs(&self) -> Items<'_, Run> {
-        let disk = &self.nodes[0].disk;
-        Box::new(disk.runs.values().map(|(chain, from, to, head)| {
-            let entries = disk.items(*chain, *from, *to).map(|item| item.entry.encode());
-            Ok(Run {
-                chain: *chain,
-                entries: entries.collect(),
-                head: head.clone(),
-            })
-        }))
-    }
-
-    fn heads(&self) -> Items<'_, Vec<u8>> {
-        Box::new(self.nodes[0].disk.heads.values().cloned().map(Ok))
-    }
-
-    fn envelope(&self, entry: &Entry) -> io::Result<Option<Envelope>> {
-        let item = &self.nodes[0].disk.items[&(entry.chain, entry.seq)];
-        let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
-        let key = replica.key(item.sealed.key_epoch()).unwrap();
-        let opened = item.sealed.open(&self.dossier, entry.message, key).ok();
-        Ok(opened.filter(|envelope| Some(envelope.id()) != self.withheld))
-    }
-
-    fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>> {
-        let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
-        let epoch = replica.key(0).unwrap();
-        let key = document.reference.open_key(epoch, &self.dossier).unwrap();
-        let plaintext = self.documents.get(&document.reference.root).cloned();
-        Ok(plaintext.map(|bytes| (key, Box::new(Cursor::new(bytes)) as Box<dyn Read>)))
     }
 }

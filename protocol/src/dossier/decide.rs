@@ -39,7 +39,7 @@ impl State {
             }
             self.check_participant(message)?;
             self.check_references(message)?;
-            self.check_phase(act)?;
+            self.check_phase(act, message.role)?;
             self.check_guards(message, at)?;
         }
         Ok(Fact::new(id, at, message))
@@ -96,7 +96,7 @@ impl State {
     }
 
     /// DOS-5: each act has its phases; a once-only act is done once.
-    fn check_phase(&self, act: MessageType) -> Result<(), Refused> {
+    fn check_phase(&self, act: MessageType, role: Role) -> Result<(), Refused> {
         let phase = self.phase();
         if let Some(by) = self.done(act) {
             return Err(Refused::AlreadyDone { act, by });
@@ -106,6 +106,13 @@ impl State {
             MessageType::Acceptance | MessageType::Decline => &[Phase::Designated],
             MessageType::RosterChange => &[Phase::Setup, Phase::InProgress, Phase::PreReport],
             MessageType::ProvisionPaid => &[
+                Phase::Designated,
+                Phase::Setup,
+                Phase::InProgress,
+                Phase::PreReport,
+            ],
+            // DOS-6, CPC art. 268: what the court has on file may be consulted before the expert accepts.
+            MessageType::ExhibitDeposit if matches!(role, Role::Judge | Role::Clerk) => &[
                 Phase::Designated,
                 Phase::Setup,
                 Phase::InProgress,

@@ -1,6 +1,6 @@
 //! A dossier as one node holds it: every chain, the verdict on every entry, and the state they add up to. SPEC §8.4.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Fact, State};
@@ -55,7 +55,7 @@ pub struct Replica {
     chains: BTreeMap<ChainId, Chain>,
     held: Clock,
     state: State,
-    positions: HashMap<MessageId, (ChainId, u64)>,
+    positions: BTreeMap<MessageId, (ChainId, u64)>,
     /// Positions in the order in which they were applied here: a causal order.
     order: Vec<(ChainId, u64)>,
     keys: BTreeMap<u64, EpochKey>,
@@ -72,7 +72,7 @@ impl Replica {
             chains: BTreeMap::new(),
             held: Clock::default(),
             state: State::default(),
-            positions: HashMap::new(),
+            positions: BTreeMap::new(),
             order: Vec::new(),
             keys: BTreeMap::new(),
             heads: BTreeMap::new(),
@@ -139,6 +139,11 @@ impl Replica {
     /// The key of an epoch.
     pub fn key(&self, epoch: u64) -> Option<&EpochKey> {
         self.keys.get(&epoch)
+    }
+
+    /// Every key, by epoch.
+    pub fn keys(&self) -> impl Iterator<Item = (u64, &EpochKey)> {
+        self.keys.iter().map(|(epoch, key)| (*epoch, key))
     }
 
     /// The newest key, under which new messages are sealed.

@@ -223,8 +223,8 @@ struct Held {
     runs: Vec<RunIndex>,
     /// Submissions that wait for the head that covers them.
     waiting: Vec<(u64, Ticket, MessageId)>,
-    /// Own entries since our last head, for the run that the next head closes.
-    unsealed: Vec<RunItem>,
+    /// Own entries since our last head, with their bytes, for the runs that the next heads close.
+    unsealed: Vec<(RunItem, usize)>,
 }
 
 /// A run that the store holds.

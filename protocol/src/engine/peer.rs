@@ -155,20 +155,11 @@ impl super::Held {
             if row.chain != self.writer {
                 return true;
             }
-            let Some(chain) = self.replica.chain(&row.chain) else {
-                return false;
-            };
             let sealed = self
-                .sealed
-                .checked_sub(1)
-                .and_then(|last| Some((chain.leaf(last)?, chain.tree().root_at(self.sealed)?)));
-            match sealed {
-                Some((leaf, root)) => {
-                    (row.size, row.leaf, row.root) = (self.sealed, leaf, crate::id::Digest::new(root));
-                    true
-                }
-                None => false,
-            }
+                .replica
+                .chain(&row.chain)
+                .and_then(|chain| chain.row_at(row.chain, self.sealed));
+            sealed.map(|sealed| *row = sealed).is_some()
         });
         rows
     }

@@ -9,6 +9,10 @@ use crate::id::DossierId;
 use crate::journal::{Head, RegistryHead, SignedHead};
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Item, Run};
+use crate::wire::limits;
+
+/// Bytes of entries and messages in one run: with heads and the run's own head they stay within a frame.
+const RUN_BYTES: usize = limits::FRAME_BYTES * 3 / 4;
 
 impl<R: Registry> Engine<R> {
     /// The rows of the next commit, if there is one and none is under way. They are atomic: all or none.
@@ -23,7 +27,9 @@ impl<R: Registry> Engine<R> {
         for dossier in std::mem::take(&mut stage.to_seal) {
             if let Some(held) = self.dossiers.get_mut(&dossier) {
                 held.begin_head(self.fresh, &mut stage.rows);
-                stage.heads.push(held.next_head(dossier, &registries, now));
+                for size in held.run_ends() {
+                    stage.heads.push(held.next_head(dossier, size, &registries, now));
+                }
             }
         }
         let rows = std::mem::take(&mut stage.rows);
@@ -68,7 +74,7 @@ impl<R: Registry> Engine<R> {
             let covered = held
                 .unsealed
                 .iter()
-                .take_while(|item| item.entry.seq < size)
+                .take_while(|(item, _)| item.entry.seq < size)
                 .count();
             let items: Vec<_> = held.unsealed.drain(..covered).collect();
             let index = held.runs.len() as u64;
@@ -85,7 +91,7 @@ impl<R: Registry> Engine<R> {
                 head: bytes.clone(),
             });
             held.sealed = size;
-            let items = items.iter().map(|item| Item {
+            let items = items.iter().map(|(item, _)| Item {
                 entry: ByteBuf::from(item.entry.encode()),
                 sealed: ByteBuf::from(item.sealed.encode()),
             });
@@ -147,20 +153,48 @@ impl Held {
         }
     }
 
-    /// What we stand by once the rows staged so far are durable.
-    fn next_head(&mut self, dossier: DossierId, registries: &[RegistryHead], now: Instant) -> Head {
+    /// The sizes of our chain at which heads are due: every run fits in one frame with its head. JRN-5, SYN-3.
+    fn run_ends(&self) -> Vec<u64> {
+        let (mut ends, mut entries, mut bytes) = (Vec::new(), 0, 0);
+        for (item, length) in &self.unsealed {
+            if entries == limits::ENTRIES_PER_FRAME || bytes + length > RUN_BYTES {
+                ends.push(item.entry.seq);
+                (entries, bytes) = (0, 0);
+            }
+            entries += 1;
+            bytes += length;
+        }
+        ends.push(self.replica.chain(&self.writer).map_or(0, |chain| chain.size()));
+        ends
+    }
+
+    /// What we stand by once the rows staged so far are durable, with our own chain up to `size`.
+    fn next_head(
+        &mut self,
+        dossier: DossierId,
+        size: u64,
+        registries: &[RegistryHead],
+        now: Instant,
+    ) -> Head {
         let head_no = self.next_head;
         self.next_head += 1;
-        let own = self.replica.chain(&self.writer).and_then(|chain| chain.last());
+        let mut rows = self.replica.frontier();
+        let own = self.replica.chain(&self.writer);
+        let recorded = own.and_then(|chain| chain.last()).map(|(_, at)| at);
+        if let Some(row) = rows.iter_mut().find(|row| row.chain == self.writer)
+            && let Some(cut) = own.and_then(|chain| chain.row_at(self.writer, size))
+        {
+            *row = cut;
+        }
         Head {
             v: Head::VERSION,
             head_no,
             dossier,
             node: self.writer.node,
             incarnation: self.writer.incarnation,
-            rows: self.replica.frontier(),
+            rows,
             registries: registries.to_vec(),
-            time: own.map_or(now, |(_, at)| at.max(now)),
+            time: recorded.map_or(now, |at| at.max(now)),
         }
     }
 }

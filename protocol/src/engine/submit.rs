@@ -4,7 +4,7 @@ use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::RunItem;
 use crate::envelope::{self, Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused};
-use crate::id::{Digest, DossierId, KeySalt, SubjectId};
+use crate::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use crate::jose::WrapContext;
 use crate::journal::{Citation, EpochWrap};
 use crate::message::Body;
@@ -41,6 +41,23 @@ pub struct Fresh {
     pub seal_salt: KeySalt,
     /// The key of epoch 0, used only if the message founds a dossier.
     pub epoch_key: EpochKey,
+}
+
+impl Needs {
+    /// The dossier that the message belongs to, or founds.
+    pub fn dossier(&self) -> DossierId {
+        self.dossier
+    }
+
+    /// The message.
+    pub fn message(&self) -> MessageId {
+        self.verified.id()
+    }
+
+    /// Its author.
+    pub fn author(&self) -> SubjectId {
+        self.verified.message().author
+    }
 }
 
 impl<R: Registry> Engine<R> {
@@ -187,7 +204,8 @@ impl<R: Registry> Engine<R> {
         let item = RunItem { entry, sealed };
         held.replica.apply(&item, &self.registry);
         held.waiting.push((item.entry.seq, ticket, message));
-        held.unsealed.push(item.clone());
+        let length = item.entry.encode().len() + item.sealed.encode().len();
+        held.unsealed.push((item.clone(), length));
         self.stage.rows.push(Row::Entry { item: Box::new(item) });
         self.stage.to_seal.insert(dossier);
         self.stage.events.push(Event::Changed { dossier });

@@ -125,6 +125,17 @@ impl Chain {
         })
     }
 
+    /// The row of the first `size` entries; `None` where there are not so many, or none.
+    pub fn row_at(&self, chain: ChainId, size: u64) -> Option<HeadRow> {
+        let leaf = self.leaf(size.checked_sub(1)?)?;
+        Some(HeadRow {
+            chain,
+            size,
+            leaf,
+            root: Digest::new(self.tree.root_at(size)?),
+        })
+    }
+
     /// Whether a peer's row is a prefix of what we hold: hashes, never heights alone.
     pub fn contains(&self, row: &HeadRow) -> bool {
         row.size <= self.size() && row.size > 0 && self.leaf(row.size - 1) == Some(row.leaf)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Content, DocumentRef, Ext, check_ext, check_long, check_short, require};
+use super::{Content, Ext, check_ext, check_long, check_short, require};
 use crate::amount::EuroCents;
 use crate::error::Malformed;
 use crate::id::SubjectId;
@@ -41,9 +41,6 @@ pub struct Designation {
     pub provision_due: Instant,
     /// Who is to pay it.
     pub payers: Vec<SubjectId>,
-    /// The order itself, as a document.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<DocumentRef>,
 }
 
 impl Content for Designation {
@@ -55,9 +52,5 @@ impl Content for Designation {
         require(self.payers.len() <= limits::DOSSIER_PERSONS)?;
         require(self.provision.is_payable())?;
         require(self.judge != self.expert && self.clerk != self.expert)
-    }
-
-    fn documents(&self) -> Vec<&DocumentRef> {
-        self.order.iter().collect()
     }
 }

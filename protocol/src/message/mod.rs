@@ -165,8 +165,8 @@ messages! {
     4 RosterChange "roster-change", from [Expert], readers Member, timestamp Batch, section "6.4";
     /// The clerk's notice that the provision is paid in (*avis de consignation*), CPC art. 267, 269.
     5 ProvisionPaid "provision-paid", from [Clerk], readers Member, timestamp Sync, section "6.5";
-    /// An exhibit (*pièce*) is lodged, CPC art. 275.
-    6 ExhibitDeposit "exhibit-deposit", from [Lawyer, Party, Expert], readers Member, timestamp Sync, section "6.6";
+    /// An exhibit (*pièce*) is lodged, CPC art. 275; by the court, the order and the files of art. 268.
+    6 ExhibitDeposit "exhibit-deposit", from [Judge, Clerk, Lawyer, Party, Expert], readers Member, timestamp Sync, section "6.6";
     /// Written observations of a party (*dire*), CPC art. 276.
     7 Dire "dire", from [Lawyer, Party], readers Member, timestamp Sync, section "6.7";
     /// The expert's provisional findings (*pré-rapport*), with the date until which dires are due, CPC art. 276.

@@ -1,0 +1,551 @@
+//! Cases of the fifteen messages: for each a smallest and a full one that are accepted, and the ways to spoil it.
+
+use basoche_conformance::vector::{Named, Stage, Vector, What};
+use basoche_protocol::crypto::sha256;
+use basoche_protocol::document::{DocumentKey, key_commitment, plaintext_commitment};
+use basoche_protocol::envelope::EpochKey;
+use basoche_protocol::id::{DossierId, KeySalt};
+use basoche_protocol::message::DocumentRef;
+
+use super::cbor::Value::{self, A, B, Bool, M, T, U};
+use super::cbor::{bytes, text};
+use super::world::{
+    BAR_NODE, CLERK, COURT_NODE, EPOCH_KEY, EXPERT, EXPERT_NODE, ISSUED_AT, JUDGE, LAWYER, PARTY, Person,
+    envelope, header, id,
+};
+
+const DAY_MS: u64 = 86_400_000;
+const NOW_MS: u64 = ISSUED_AT * 1000;
+
+/// One message type: how it is written, and which of its values can be spoilt how.
+pub(crate) struct Kind {
+    /// The number.
+    pub(crate) code: u64,
+    /// The name.
+    pub(crate) name: &'static str,
+    signer: Person,
+    stranger: Option<Person>,
+    minimal: Value,
+    full: Value,
+    /// A field that must be there, and a value of another type for it.
+    required: (u64, Value),
+    /// What is outside a range: name, key of the body, value.
+    ranges: Vec<(&'static str, u64, Value)>,
+}
+
+/// The world as the messages see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    /// The dossier.
+    pub(crate) dossier: [u8; 32],
+    /// A message on file that brought the document.
+    pub(crate) deposit: [u8; 32],
+}
+
+fn ext() -> Value {
+    B(M(vec![(0, "", text("kept, never interpreted"))]).encode())
+}
+
+/// The document of every message: its root is no real tree, its key and commitments are real.
+pub(crate) fn document(dossier: &[u8; 32]) -> Value {
+    let key = DocumentKey::new([0x31; 32]);
+    let salt = [0x33; 32];
+    let wrapped = DocumentRef::wrap_key(
+        &key,
+        &EpochKey::new(EPOCH_KEY),
+        &DossierId::new(*dossier),
+        &KeySalt::new(salt),
+    );
+    let plaintext = plaintext_commitment(&[0x32; 16], &sha256(&[b"plaintext"]));
+    M(vec![
+        (0, "root", bytes(&root())),
+        (1, "bytes", U(9)),
+        (2, "media_type", text("application/pdf")),
+        (3, "name", text("order.pdf")),
+        (4, "key_commitment", bytes(&key_commitment(&key))),
+        (5, "plaintext_commitment", bytes(&plaintext)),
+        (6, "plaintext_salt", bytes(&[0x32; 16])),
+        (7, "wrap_salt", bytes(&salt)),
+        (8, "wrapped_key", bytes(&wrapped)),
+    ])
+}
+
+fn root() -> [u8; 32] {
+    sha256(&[b"root"])
+}
+
+/// A payload of this type and body.
+pub(crate) fn payload(
+    code: u64,
+    author: &Person,
+    dossier: Option<[u8; 32]>,
+    refs: &[[u8; 32]],
+    body: Value,
+) -> Value {
+    let mut fields = vec![(0, "v", U(1)), (1, "type", U(code))];
+    fields.extend(dossier.map(|dossier| (2, "dossier", bytes(&dossier))));
+    fields.extend([
+        (3, "author", bytes(&author.id())),
+        (4, "role", U(author.role)),
+        (5, "assurance", U(if author.role == 6 { 4 } else { 2 })),
+        (6, "class", U(0)),
+        (7, "refs", A(refs.iter().map(|id| bytes(id)).collect())),
+        (8, "salt", bytes(&[0x5e; 16])),
+        (9, "body", body),
+    ]);
+    M(fields)
+}
+
+/// The founding act with which the dossier of all vectors begins, and what follows from it.
+pub(crate) fn context() -> Context {
+    let header_of = |person: &Person| header(person, "basoche-message");
+    let founding = payload(1, &JUDGE, None, &[], designation()).encode();
+    let dossier = id(&header_of(&JUDGE), &founding);
+    let exhibit = payload(6, &LAWYER, Some(dossier), &[], exhibit(&dossier)).encode();
+    Context {
+        dossier,
+        deposit: id(&header_of(&LAWYER), &exhibit),
+    }
+}
+
+fn designation() -> Value {
+    M(vec![
+        (1, "rules", U(1)),
+        (2, "case_number", text("26/01234")),
+        (3, "decided_at", U(NOW_MS)),
+        (4, "heads", A(vec![text("Describe the disorders.")])),
+        (5, "judge", bytes(&JUDGE.id())),
+        (6, "clerk", bytes(&CLERK.id())),
+        (7, "expert", bytes(&EXPERT.id())),
+        (8, "court_node", bytes(&COURT_NODE.id())),
+        (9, "expert_node", bytes(&EXPERT_NODE.id())),
+        (10, "report_due", U(NOW_MS + 180 * DAY_MS)),
+        (11, "provision", U(300_000)),
+        (12, "provision_due", U(NOW_MS + 30 * DAY_MS)),
+        (13, "payers", A(vec![])),
+    ])
+}
+
+fn exhibit(dossier: &[u8; 32]) -> Value {
+    M(vec![
+        (1, "number", U(1)),
+        (2, "title", text("Photograph of the crack")),
+        (3, "document", document(dossier)),
+    ])
+}
+
+fn spoilt_document(dossier: &[u8; 32], key: u64, value: Value) -> Value {
+    document(dossier).with(key, value)
+}
+
+/// Every message type.
+pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
+    let Context { dossier, deposit } = context;
+    let document = || document(dossier);
+    let long = |length: usize| T("a".repeat(length));
+    let statement = |more: Vec<(u64, &'static str, Value)>| {
+        let mut fields = vec![(1, "deposit", bytes(deposit)), (2, "root", bytes(&root()))];
+        fields.extend(more);
+        M(fields)
+    };
+    let participant = |person: &Person, represents: Option<&Person>| {
+        let mut fields = vec![
+            (0, "subject", bytes(&person.id())),
+            (1, "role", U(person.role)),
+            (2, "node", bytes(&[person.node; 16])),
+        ];
+        fields.extend(represents.map(|party| (3, "represents", bytes(&party.id()))));
+        M(fields)
+    };
+    let kind = |code, name, signer, stranger, minimal: Value, more: Vec<(u64, Value)>, required, ranges| {
+        let full = more
+            .into_iter()
+            .fold(minimal.clone(), |full, (key, value)| full.with(key, value))
+            .with(0, ext());
+        Kind {
+            code,
+            name,
+            signer,
+            stranger,
+            minimal,
+            full,
+            required,
+            ranges,
+        }
+    };
+    let over = U(1_000_000_000_001);
+    vec![
+        kind(
+            1,
+            "designation",
+            JUDGE,
+            Some(EXPERT),
+            designation(),
+            vec![(13, A(vec![bytes(&PARTY.id())]))],
+            (2, U(7)),
+            vec![
+                ("no_heads", 4, A(vec![])),
+                ("provision_zero", 11, U(0)),
+                ("provision_over", 11, over.clone()),
+                ("case_number_empty", 2, text("")),
+                ("case_number_control", 2, text("26\n")),
+                ("case_number_long", 2, long(257)),
+                ("expert_is_judge", 7, bytes(&JUDGE.id())),
+            ],
+        ),
+        kind(
+            2,
+            "acceptance",
+            EXPERT,
+            Some(LAWYER),
+            M(vec![(1, "independent", Bool(true))]),
+            vec![],
+            (1, U(1)),
+            vec![("not_independent", 1, Bool(false))],
+        ),
+        kind(
+            3,
+            "decline",
+            EXPERT,
+            Some(JUDGE),
+            M(vec![(1, "reason", text("I know one of the parties."))]),
+            vec![],
+            (1, U(1)),
+            vec![
+                ("reason_empty", 1, text("")),
+                ("reason_control", 1, text("a\u{7}")),
+            ],
+        ),
+        kind(
+            4,
+            "roster-change",
+            EXPERT,
+            Some(CLERK),
+            M(vec![
+                (1, "add", A(vec![participant(&PARTY, None)])),
+                (2, "remove", A(vec![])),
+            ]),
+            vec![
+                (
+                    1,
+                    A(vec![
+                        participant(&LAWYER, Some(&PARTY)),
+                        participant(&PARTY, None),
+                    ]),
+                ),
+                (2, A(vec![bytes(&[0x18; 16])])),
+            ],
+            (1, U(1)),
+            vec![
+                ("nobody", 1, A(vec![])),
+                ("judge_added", 1, A(vec![participant(&JUDGE, None)])),
+                ("party_represents", 1, A(vec![participant(&PARTY, Some(&LAWYER))])),
+                ("twice", 2, A(vec![bytes(&PARTY.id())])),
+            ],
+        ),
+        kind(
+            5,
+            "provision-paid",
+            CLERK,
+            Some(PARTY),
+            M(vec![(1, "amount", U(300_000)), (2, "paid_at", U(NOW_MS))]),
+            vec![(3, bytes(&PARTY.id()))],
+            (2, text("x")),
+            vec![("amount_zero", 1, U(0)), ("amount_over", 1, over.clone())],
+        ),
+        kind(
+            6,
+            "exhibit-deposit",
+            LAWYER,
+            Some(COURT_NODE),
+            exhibit(dossier),
+            vec![],
+            (3, U(1)),
+            vec![
+                (
+                    "name_with_path",
+                    3,
+                    spoilt_document(dossier, 3, text("../order.pdf")),
+                ),
+                ("name_dots", 3, spoilt_document(dossier, 3, text(".."))),
+                ("name_backslash", 3, spoilt_document(dossier, 3, text("a\\b"))),
+                (
+                    "media_type",
+                    3,
+                    spoilt_document(dossier, 2, text("application/pdf; a=b")),
+                ),
+                ("document_over", 3, spoilt_document(dossier, 1, U((1 << 40) + 1))),
+                (
+                    "wrapped_key_short",
+                    3,
+                    spoilt_document(dossier, 8, bytes(&[0; 47])),
+                ),
+                ("title_empty", 2, text("")),
+            ],
+        ),
+        kind(
+            7,
+            "dire",
+            LAWYER,
+            Some(EXPERT),
+            M(vec![
+                (1, "number", U(1)),
+                (2, "text", text("The crack is older than the works.")),
+                (3, "recapitulative", Bool(false)),
+            ]),
+            vec![
+                (2, text("First,\n\tthe crack.")),
+                (3, Bool(true)),
+                (4, document()),
+            ],
+            (2, U(1)),
+            vec![("text_empty", 2, text(""))],
+        ),
+        kind(
+            8,
+            "pre-report",
+            EXPERT,
+            Some(JUDGE),
+            M(vec![
+                (1, "document", document()),
+                (2, "dires_due", U(NOW_MS + 30 * DAY_MS)),
+            ]),
+            vec![],
+            (2, text("x")),
+            vec![("name_with_path", 1, spoilt_document(dossier, 3, text("a/b")))],
+        ),
+        kind(
+            9,
+            "report",
+            EXPERT,
+            Some(CLERK),
+            M(vec![(1, "document", document()), (2, "answers", A(vec![]))]),
+            vec![(2, A(vec![answer(1), answer(2)]))],
+            (2, U(1)),
+            vec![
+                ("answers_descending", 2, A(vec![answer(2), answer(1)])),
+                ("answers_twice", 2, A(vec![answer(1), answer(1)])),
+            ],
+        ),
+        kind(
+            10,
+            "fee-claim",
+            EXPERT,
+            Some(LAWYER),
+            M(vec![(1, "amount", U(280_000))]),
+            vec![(2, document())],
+            (1, text("x")),
+            vec![("amount_zero", 1, U(0)), ("amount_over", 1, over.clone())],
+        ),
+        kind(
+            11,
+            "fee-order",
+            JUDGE,
+            Some(CLERK),
+            M(vec![(1, "amount", U(280_000))]),
+            vec![(2, document())],
+            (1, text("x")),
+            vec![("amount_zero", 1, U(0)), ("amount_over", 1, over)],
+        ),
+        kind(
+            12,
+            "close-dossier",
+            CLERK,
+            Some(EXPERT),
+            M(vec![]),
+            vec![],
+            (0, text("x")),
+            vec![],
+        ),
+        kind(
+            32,
+            "held",
+            BAR_NODE,
+            Some(LAWYER),
+            statement(vec![]),
+            vec![],
+            (2, bytes(&[0; 31])),
+            vec![],
+        ),
+        kind(
+            33,
+            "made-available",
+            BAR_NODE,
+            Some(LAWYER),
+            statement(vec![(3, "addressees", A(vec![bytes(&LAWYER.id())]))]),
+            vec![(3, A(vec![bytes(&LAWYER.id()), bytes(&PARTY.id())]))],
+            (3, U(1)),
+            vec![
+                ("nobody", 3, A(vec![])),
+                ("descending", 3, A(vec![bytes(&PARTY.id()), bytes(&LAWYER.id())])),
+            ],
+        ),
+        kind(
+            34,
+            "opening",
+            PARTY,
+            None,
+            statement(vec![(3, "reader", bytes(&PARTY.id()))]),
+            vec![],
+            (3, bytes(&[0; 15])),
+            vec![],
+        ),
+    ]
+}
+
+fn answer(dire: u8) -> Value {
+    M(vec![
+        (0, "dire", bytes(&[dire; 32])),
+        (1, "text", text("Answered in part 4 of the report.")),
+    ])
+}
+
+impl Kind {
+    /// The payload of the smallest accepted case: the example of SPEC §6.
+    pub(crate) fn example(&self, context: &Context) -> Value {
+        self.payload(context, &self.signer, &[], self.minimal.clone())
+    }
+
+    fn payload(&self, context: &Context, author: &Person, refs: &[[u8; 32]], body: Value) -> Value {
+        let dossier = (self.code != 1).then_some(context.dossier);
+        payload(self.code, author, dossier, refs, body)
+    }
+
+    /// The accepted and refused cases.
+    pub(crate) fn cases(&self, context: &Context) -> Vec<Named> {
+        let mut cases = Vec::new();
+        let mut add =
+            |name: &str, comment: &str, stage, code: Option<&str>, signer: &Person, payload: &[u8]| {
+                let vector = Vector::new(What::Envelope, comment, stage, code, &envelope(signer, payload));
+                cases.push((format!("{}/{name}", self.name), vector));
+            };
+        let signer = &self.signer;
+        let reached = if self.code == 1 {
+            Stage::Decide
+        } else {
+            Stage::Signature
+        };
+        let minimal = self.example(context);
+        let body = |body: Value| minimal.clone().with(9, body).encode();
+        add(
+            "accept_minimal",
+            "every option absent",
+            reached,
+            None,
+            signer,
+            &minimal.encode(),
+        );
+        let refs = [[0x01; 32], [0x02; 32]];
+        let full = self.payload(context, signer, &refs, self.full.clone());
+        add(
+            "accept_full",
+            "every option, two references and an extension",
+            reached,
+            None,
+            signer,
+            &full.encode(),
+        );
+
+        let mut refuse = |name: &str, comment: &str, code: &str, payload: Vec<u8>| {
+            add(
+                &format!("refuse_{name}"),
+                comment,
+                Stage::Payload,
+                Some(code),
+                signer,
+                &payload,
+            );
+        };
+        let (key, other_type) = &self.required;
+        if self.code == 12 {
+            let without_body = minimal.clone().without(9).encode();
+            refuse("missing_field", "no body (ENC-10)", "wrong-shape", without_body);
+        } else {
+            let missing = body(self.minimal.clone().without(*key));
+            refuse(
+                "missing_field",
+                "a field of the body is missing (ENC-10)",
+                "wrong-shape",
+                missing,
+            );
+        }
+        let unknown = body(self.minimal.clone().with(99, U(0)));
+        refuse(
+            "unknown_key",
+            "the body has a key 99 (ENC-10)",
+            "wrong-shape",
+            unknown,
+        );
+        let wrong_type = body(self.minimal.clone().with(*key, other_type.clone()));
+        refuse(
+            "wrong_type",
+            "a field of the body is of another type",
+            "wrong-shape",
+            wrong_type,
+        );
+        let bad_ext = body(self.minimal.clone().with(0, bytes(&[0x80])));
+        refuse(
+            "ext_no_map",
+            "the extension is an array (ENV-15)",
+            "bad-value",
+            bad_ext,
+        );
+        for (name, key, value) in &self.ranges {
+            let spoilt = body(self.minimal.clone().with(*key, value.clone()));
+            refuse(
+                name,
+                "a field of the body is outside its range",
+                "bad-value",
+                spoilt,
+            );
+        }
+        let class = minimal.clone().with(6, U(1)).encode();
+        refuse(
+            "class",
+            "sealed for another class than the table's (ENV-16)",
+            "bad-value",
+            class,
+        );
+        let dossier = if self.code == 1 {
+            minimal.clone().with(2, bytes(&context.dossier))
+        } else {
+            minimal.clone().without(2)
+        };
+        refuse(
+            "dossier",
+            "only the founding act has no dossier (ENV-5)",
+            "bad-value",
+            dossier.encode(),
+        );
+        let long_head = minimal.clone().with(0, Value::Raw(vec![0x18, 0x01])).encode();
+        refuse(
+            "not_canonical",
+            "v is 1 in two bytes (ENC-2)",
+            "not-canonical",
+            long_head,
+        );
+        let null = body(self.minimal.clone().with(0, Value::Raw(vec![0xf6])));
+        refuse(
+            "null_for_absent",
+            "null stands for the absent extension (ENC-4)",
+            "not-canonical",
+            null,
+        );
+
+        if let Some(stranger) = &self.stranger {
+            let payload = self
+                .payload(context, stranger, &[], self.minimal.clone())
+                .encode();
+            let comment = "sent in a role that the table does not give it (DOS-2)";
+            add(
+                "refuse_sender_role",
+                comment,
+                Stage::Decide,
+                Some("sender-role"),
+                stranger,
+                &payload,
+            );
+        }
+        cases
+    }
+}

@@ -1,0 +1,297 @@
+//! What every act of a person has in common: who, in which dossier, in which role, until which level.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use basoche_protocol::id::{DossierId, MessageId, SubjectId};
+use basoche_protocol::message::{Body, DocumentRef};
+use basoche_protocol::role::Role;
+use clap::Args;
+use serde::Serialize;
+
+use super::fault::exit;
+use super::person::{PersonArgs, sign};
+use super::{Fault, NodeArgs, Output};
+use crate::control::{Answer, Client, ClientError, Request, SubjectView};
+use crate::desk::{DossierView, Level};
+use crate::wallet::Wallet;
+
+/// Until when to wait for an act.
+#[derive(Args, Clone, Debug)]
+pub(super) struct WaitArgs {
+    /// Wait until the message is deposited here, transmitted to one other organisation, or received by all.
+    #[arg(long, value_enum, default_value_t = Level::Deposited)]
+    wait: Level,
+    /// For at most so many seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    patience: u64,
+}
+
+/// Who acts in which dossier.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ActArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
+    person: PersonArgs,
+    #[command(flatten)]
+    wait: WaitArgs,
+    /// The dossier.
+    #[arg(long, value_parser = dossier_id)]
+    dossier: DossierId,
+    /// Your own key for this act: the same key is the same message, however often you try.
+    #[arg(long, value_name = "KEY")]
+    id: Option<String>,
+}
+
+/// The answer to an act.
+#[derive(Serialize)]
+pub(super) struct Done {
+    v: u64,
+    dossier: DossierId,
+    message: MessageId,
+    level: Level,
+}
+
+/// A person about to act.
+pub(super) struct Act {
+    pub(super) client: Client,
+    pub(super) wallet: Wallet,
+    pub(super) dossier: DossierId,
+    wait: WaitArgs,
+    key: Option<String>,
+}
+
+impl ActArgs {
+    pub(super) fn open(&self) -> Result<Act, Fault> {
+        Ok(Act {
+            client: self.node.client()?,
+            wallet: self.person.open()?,
+            dossier: self.dossier,
+            wait: self.wait.clone(),
+            key: self.id.clone(),
+        })
+    }
+}
+
+impl Act {
+    /// The message that was sent under this key before, if there is one.
+    pub(super) fn earlier(&self) -> Result<Option<(MessageId, Level)>, Fault> {
+        let Some(key) = self.key.clone() else {
+            return Ok(None);
+        };
+        let patience_ms = self.wait.patience * 1000;
+        let request = Request::Submitted {
+            author: self.wallet.subject,
+            key,
+            wait: self.wait.wait,
+            patience_ms,
+        };
+        match self.client.ask(&request)? {
+            Answer::Deposited { message, level, .. } => Ok(Some((message, level))),
+            Answer::Unknown => Ok(None),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Takes a file in for this dossier.
+    pub(super) fn ingest(&self, file: &Path, output: &Output) -> Result<DocumentRef, Fault> {
+        let source = std::fs::File::open(file).map_err(|error| Fault::unreadable(file, &error))?;
+        let metadata = source
+            .metadata()
+            .map_err(|error| Fault::unreadable(file, &error))?;
+        if !metadata.is_file() {
+            return Err(Fault::usage(format!("{} is not a file", file.display())));
+        }
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| Fault::usage(format!("{}: its name is not UTF-8", file.display())))?;
+        let bytes = metadata.len();
+        let request = Request::Ingest {
+            dossier: self.dossier,
+            name: name.to_owned(),
+            media_type: media_type(file).to_owned(),
+            bytes,
+        };
+        let bar = output.bytes(name, bytes);
+        let answer = self.client.upload(&request, &mut bar.wrap_read(source), bytes);
+        bar.finish_and_clear();
+        match answer? {
+            Answer::Ingested(reference) => Ok(*reference),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The role that the dossier's roster gives this person.
+    pub(super) fn role(&self) -> Result<Role, Fault> {
+        let view = show(&self.client, self.dossier)?;
+        let role = view
+            .participants
+            .iter()
+            .find(|one| one.subject == self.wallet.subject)
+            .map(|one| one.role);
+        role.ok_or_else(|| {
+            let message = format!("{} is not in the roster of this dossier", self.wallet.subject);
+            Fault::new(exit::REFUSED, "not-participant", message, "dossier")
+                .action("Have the expert add you: `basoche dossier add`.")
+        })
+    }
+
+    /// Signs and submits, waits, and gives what became of it.
+    pub(super) fn submit(&self, role: Role, body: Body) -> Result<(MessageId, Level), Fault> {
+        let (envelope, _) = sign(&self.wallet, role, Some(self.dossier), body)?;
+        let (_, message, level) = submit(&self.client, envelope, self.key.clone(), &self.wait)?;
+        Ok((message, level))
+    }
+
+    /// Acts, and prints the answer.
+    pub(super) fn run(
+        &self,
+        output: &Output,
+        body: impl FnOnce(&Self) -> Result<Body, Fault>,
+    ) -> Result<ExitCode, Fault> {
+        let (message, level) = match self.earlier()? {
+            Some(earlier) => earlier,
+            None => self.submit(self.role()?, body(self)?)?,
+        };
+        done(output, self.dossier, message, level, self.wait.wait)
+    }
+
+    /// The exit code of a wait: 75 when the level was not reached in time.
+    pub(super) fn waited(&self, level: Level) -> ExitCode {
+        if level >= self.wait.wait {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(exit::TRY_AGAIN)
+        }
+    }
+}
+
+/// Submits a signed message.
+pub(super) fn submit(
+    client: &Client,
+    envelope: String,
+    key: Option<String>,
+    wait: &WaitArgs,
+) -> Result<(DossierId, MessageId, Level), Fault> {
+    let request = Request::Submit {
+        envelope,
+        key,
+        wait: wait.wait,
+        patience_ms: wait.patience * 1000,
+    };
+    match client.ask(&request)? {
+        Answer::Deposited {
+            dossier,
+            message,
+            level,
+        } => Ok((dossier, message, level)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Prints what became of an act.
+pub(super) fn done(
+    output: &Output,
+    dossier: DossierId,
+    message: MessageId,
+    level: Level,
+    wanted: Level,
+) -> Result<ExitCode, Fault> {
+    output.answer(
+        &Done {
+            v: 1,
+            dossier,
+            message,
+            level,
+        },
+        || {
+            let level = format!("{level:?}").to_lowercase();
+            format!("message {message} of dossier {dossier}: {level}")
+        },
+    );
+    Ok(if level >= wanted {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit::TRY_AGAIN)
+    })
+}
+
+/// Submits a founding act and prints the answer.
+pub(super) fn found(
+    client: &Client,
+    envelope: String,
+    wait: &WaitArgs,
+    output: &Output,
+) -> Result<ExitCode, Fault> {
+    let (dossier, message, level) = submit(client, envelope, None, wait)?;
+    done(output, dossier, message, level, wait.wait)
+}
+
+/// A dossier in full.
+pub(super) fn show(client: &Client, dossier: DossierId) -> Result<DossierView, Fault> {
+    match client.ask(&Request::Dossier { dossier })? {
+        Answer::Dossier(view) => Ok(*view),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Everybody in the node's registry.
+pub(super) fn subjects(client: &Client) -> Result<Vec<SubjectView>, Fault> {
+    match client.ask(&Request::Registry)? {
+        Answer::Registry { subjects, .. } => Ok(subjects),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Somebody whom the registry must know.
+pub(super) fn subject(known: &[SubjectView], who: SubjectId) -> Result<&SubjectView, Fault> {
+    known.iter().find(|one| one.subject == who).ok_or_else(|| {
+        Fault::new(
+            exit::REFUSED,
+            "unknown-subject",
+            format!("{who} is not in this node's registry"),
+            "arguments",
+        )
+        .action("Import the authority's newest entries: `basoche annuaire import`.")
+    })
+}
+
+pub(super) fn unexpected() -> Fault {
+    ClientError::Broken("it answered something else; is it of the same version?".into()).into()
+}
+
+pub(super) fn dossier_id(text: &str) -> Result<DossierId, String> {
+    DossierId::from_hex(text).ok_or_else(|| "a dossier id is 64 lower-case hexadecimal digits".into())
+}
+
+pub(super) fn message_id(text: &str) -> Result<MessageId, String> {
+    MessageId::from_hex(text).ok_or_else(|| "a message id is 64 lower-case hexadecimal digits".into())
+}
+
+pub(super) fn subject_id(text: &str) -> Result<SubjectId, String> {
+    SubjectId::from_hex(text).ok_or_else(|| "a subject id is 32 lower-case hexadecimal digits".into())
+}
+
+/// The media type that a file's name suggests (RFC 6838); anything is accepted.
+fn media_type(file: &Path) -> &'static str {
+    let extension = file
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or_default();
+    match extension.to_ascii_lowercase().as_str() {
+        "pdf" => "application/pdf",
+        "jpg" | "jpeg" => "image/jpeg",
+        "png" => "image/png",
+        "tif" | "tiff" => "image/tiff",
+        "txt" => "text/plain",
+        "csv" => "text/csv",
+        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "odt" => "application/vnd.oasis.opendocument.text",
+        "ods" => "application/vnd.oasis.opendocument.spreadsheet",
+        "zip" => "application/zip",
+        "mp4" => "video/mp4",
+        "eml" => "message/rfc822",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,202 @@
+//! `basoche document …`
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use basoche_protocol::id::{Digest, MessageId};
+use basoche_protocol::message::{Body, ExhibitDeposit, Opening};
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::act::{Act, ActArgs, message_id, show};
+use super::fault::exit;
+use super::person::sign;
+use super::{Fault, Output};
+use crate::control::Request;
+use crate::desk::Level;
+use crate::files::{directory_of, sync_dir, unique_name};
+
+/// Lodge and open documents.
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Lodge a file as an exhibit: every participant gets it (CPC art. 16, 275).
+    Deposit {
+        #[command(flatten)]
+        act: ActArgs,
+        /// What it is; the file's name by default.
+        #[arg(long)]
+        title: Option<String>,
+        /// Its number on your list (bordereau).
+        #[arg(long, default_value_t = 1)]
+        number: u64,
+        /// The file.
+        file: PathBuf,
+    },
+    /// Open a document: the opening is signed and dated before the first byte is given out.
+    Open {
+        #[command(flatten)]
+        act: ActArgs,
+        /// The message that brought it.
+        #[arg(long, value_parser = message_id)]
+        deposit: MessageId,
+        /// Where to write it; never replaces a file.
+        #[arg(long, short)]
+        out: PathBuf,
+    },
+}
+
+/// The answer to a deposit. DESIGN §12.
+#[derive(Serialize)]
+struct Deposited {
+    v: u64,
+    message: MessageId,
+    document: Digest,
+    bytes: u64,
+    level: Level,
+}
+
+/// The answer to an opening.
+#[derive(Serialize)]
+struct Opened {
+    v: u64,
+    opening: MessageId,
+    document: Digest,
+    bytes: u64,
+    file: String,
+}
+
+pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> {
+    match command {
+        Command::Deposit {
+            act,
+            title,
+            number,
+            file,
+        } => deposit(&act.open()?, title, number, &file, output),
+        Command::Open { act, deposit, out } => open(&act.open()?, deposit, &out, output),
+    }
+}
+
+fn deposit(
+    act: &Act,
+    title: Option<String>,
+    number: u64,
+    file: &Path,
+    output: &Output,
+) -> Result<ExitCode, Fault> {
+    let (message, document, bytes, level) = match act.earlier()? {
+        Some((message, level)) => {
+            let view = show(&act.client, act.dossier)?;
+            let found = view.documents.iter().find(|one| one.deposit == message);
+            let found = found.ok_or_else(|| {
+                Fault::new(
+                    exit::REFUSED,
+                    "key-taken",
+                    "this key names a message without a document",
+                    "--id",
+                )
+            })?;
+            (message, found.root, found.bytes, level)
+        }
+        None => {
+            let role = act.role()?;
+            let document = act.ingest(file, output)?;
+            let (root, bytes) = (document.root, document.bytes);
+            let title = title.unwrap_or_else(|| document.name.clone());
+            let body = Body::ExhibitDeposit(ExhibitDeposit {
+                ext: None,
+                number,
+                title,
+                document,
+            });
+            let (message, level) = act.submit(role, body)?;
+            (message, root, bytes, level)
+        }
+    };
+    output.answer(
+        &Deposited {
+            v: 1,
+            message,
+            document,
+            bytes,
+            level,
+        },
+        || {
+            let level = format!("{level:?}").to_lowercase();
+            format!("{} ({bytes} bytes) is {level}: message {message}", file.display())
+        },
+    );
+    Ok(act.waited(level))
+}
+
+fn open(act: &Act, deposit: MessageId, out: &Path, output: &Output) -> Result<ExitCode, Fault> {
+    let view = show(&act.client, act.dossier)?;
+    let document = view
+        .documents
+        .iter()
+        .find(|one| one.deposit == deposit)
+        .ok_or_else(|| {
+            let message = format!("message {deposit} brought no document to this dossier");
+            Fault::new(exit::REFUSED, "unknown-reference", message, "--deposit")
+        })?;
+    let body = Body::Opening(Opening {
+        ext: None,
+        deposit,
+        root: document.root,
+        reader: act.wallet.subject,
+    });
+    let (opening, id) = sign(&act.wallet, act.role()?, Some(act.dossier), body)?;
+    let request = Request::Open {
+        dossier: act.dossier,
+        deposit,
+        root: document.root,
+        opening,
+    };
+    let bytes = save(out, |file| {
+        let bar = output.bytes(&document.name, document.bytes);
+        let done = act.client.download(&request, &mut bar.wrap_write(file));
+        bar.finish_and_clear();
+        Ok(done?)
+    })?;
+    let answer = Opened {
+        v: 1,
+        opening: id,
+        document: document.root,
+        bytes,
+        file: out.display().to_string(),
+    };
+    output.answer(&answer, || {
+        format!("{} opened into {} ({bytes} bytes)", document.name, out.display())
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file whole or not at all, and never over another.
+pub(super) fn save(
+    out: &Path,
+    fill: impl FnOnce(&mut std::fs::File) -> Result<u64, Fault>,
+) -> Result<u64, Fault> {
+    let unwritable = |error: std::io::Error| Fault::unwritable(out, &error);
+    if out.exists() {
+        return Err(Fault::new(
+            exit::CANNOT_WRITE,
+            "exists",
+            format!("{} exists already", out.display()),
+            out.display(),
+        )
+        .action("Choose another name."));
+    }
+    let staged = directory_of(out).join(unique_name(".basoche-").map_err(unwritable)?);
+    let mut file = std::fs::File::create_new(&staged).map_err(unwritable)?;
+    let filled = fill(&mut file).and_then(|bytes| {
+        file.flush().and_then(|()| file.sync_all()).map_err(unwritable)?;
+        std::fs::hard_link(&staged, out).map_err(unwritable)?;
+        Ok(bytes)
+    });
+    // Whatever happened, only a whole file keeps a name.
+    let _ = std::fs::remove_file(&staged);
+    let bytes = filled?;
+    sync_dir(directory_of(out)).map_err(unwritable)?;
+    Ok(bytes)
+}

@@ -1,0 +1,158 @@
+//! Errors as a person and a program see them. DESIGN §12.
+
+use std::path::Path;
+
+use crate::config::ConfigError;
+use crate::control::ClientError;
+use crate::runtime::NodeError;
+use crate::store::StoreError;
+use crate::wallet::WalletError;
+
+/// What went wrong, where, and what to do.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The exit code.
+    pub exit: u8,
+    /// A stable code.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// Where.
+    pub place: String,
+    /// What to do.
+    pub action: String,
+    /// `never`, `after-change` or `later`.
+    pub retry: String,
+}
+
+/// Exit codes, after sysexits.h.
+pub mod exit {
+    /// The evidence contradicts itself.
+    pub const CONTRADICTED: u8 = 1;
+    /// The arguments are wrong.
+    pub const USAGE: u8 = 2;
+    /// Not proved, or not anchored.
+    pub const UNDETERMINED: u8 = 3;
+    /// The input is malformed.
+    pub const MALFORMED: u8 = 65;
+    /// The node is unreachable.
+    pub const UNREACHABLE: u8 = 69;
+    /// The output cannot be written.
+    pub const CANNOT_WRITE: u8 = 73;
+    /// Try again.
+    pub const TRY_AGAIN: u8 = 75;
+    /// Refused.
+    pub const REFUSED: u8 = 77;
+    /// The configuration is wrong.
+    pub const CONFIGURATION: u8 = 78;
+}
+
+impl Fault {
+    /// A fault with an exit code, a stable code and a message that says what to do.
+    pub fn new(exit: u8, code: &str, message: impl ToString, place: impl ToString) -> Self {
+        Self {
+            exit,
+            code: code.into(),
+            message: message.to_string(),
+            place: place.to_string(),
+            action: String::new(),
+            retry: "never".into(),
+        }
+    }
+
+    /// The same, with what to do.
+    #[must_use]
+    pub fn action(mut self, action: impl ToString) -> Self {
+        self.action = action.to_string();
+        self
+    }
+
+    /// A file that cannot be read.
+    pub fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        Self::new(
+            exit::USAGE,
+            "unreadable",
+            format!("{}: {error}", path.display()),
+            path.display(),
+        )
+    }
+
+    /// A file that cannot be written.
+    pub fn unwritable(path: &Path, error: &std::io::Error) -> Self {
+        Self::new(
+            exit::CANNOT_WRITE,
+            "cannot-write",
+            format!("{}: {error}", path.display()),
+            path.display(),
+        )
+    }
+
+    /// Arguments that do not go together.
+    pub fn usage(message: impl ToString) -> Self {
+        Self::new(exit::USAGE, "usage", message, "arguments")
+    }
+}
+
+impl From<ConfigError> for Fault {
+    fn from(error: ConfigError) -> Self {
+        Self::new(exit::CONFIGURATION, "configuration", error, "configuration")
+    }
+}
+
+impl From<WalletError> for Fault {
+    fn from(error: WalletError) -> Self {
+        let code = match error {
+            WalletError::WrongPassphrase { .. } => "wrong-passphrase",
+            WalletError::File { .. } | WalletError::Damaged { .. } | WalletError::Certificate(_) => "wallet",
+        };
+        Self::new(exit::CONFIGURATION, code, error, "wallet")
+    }
+}
+
+impl From<ClientError> for Fault {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Failed(failure) => {
+                let exit = match failure.retry.as_str() {
+                    "later" => exit::TRY_AGAIN,
+                    _ if matches!(failure.code.as_str(), "malformed" | "bad-request") => exit::MALFORMED,
+                    _ => exit::REFUSED,
+                };
+                Self {
+                    exit,
+                    code: failure.code,
+                    message: failure.message,
+                    place: failure.place,
+                    action: failure.action,
+                    retry: failure.retry,
+                }
+            }
+            ClientError::Unreachable { .. } | ClientError::Broken(_) => {
+                let mut fault = Self::new(exit::UNREACHABLE, "unreachable", error, "node");
+                fault.retry = "later".into();
+                fault
+            }
+            ClientError::Local(source) => Self::new(exit::CANNOT_WRITE, "local-file", source, "local file"),
+        }
+    }
+}
+
+impl From<NodeError> for Fault {
+    fn from(error: NodeError) -> Self {
+        let (exit, code) = match &error {
+            NodeError::Store(StoreError::Busy { .. }) => (exit::TRY_AGAIN, "data-in-use"),
+            NodeError::Store(StoreError::Full { .. }) => (exit::CANNOT_WRITE, "disk-full"),
+            NodeError::Store(_) | NodeError::Rows(_) | NodeError::Blobs(_) => (exit::CANNOT_WRITE, "store"),
+            NodeError::Files { .. } => (exit::CANNOT_WRITE, "cannot-write"),
+            NodeError::Transport(_) => (exit::CONFIGURATION, "transport"),
+            NodeError::Clock { .. } => (exit::CONFIGURATION, "clock"),
+            NodeError::Vault(_) => (exit::CONFIGURATION, "vault"),
+            NodeError::Config(_)
+            | NodeError::NoData { .. }
+            | NodeError::Anchors { .. }
+            | NodeError::Keys(_) => (exit::CONFIGURATION, "configuration"),
+            NodeError::Internal(_) => (70, "internal"),
+        };
+        Self::new(exit, code, error, "node")
+    }
+}

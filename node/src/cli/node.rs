@@ -1,0 +1,111 @@
+//! `basoche node …`
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use tracing_subscriber::EnvFilter;
+
+use super::fault::exit;
+use super::{Fault, NodeArgs, Output};
+use crate::config::Config;
+use crate::control::{Answer, ClientError, Request};
+use crate::files::write_atomic;
+use crate::runtime;
+
+/// Set up, run and look at a node.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make the data directory, the keys and an empty store; write what an authority needs to enrol the node.
+    Init {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Where to write the enrolment request.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+    },
+    /// Run until SIGTERM or Ctrl-C.
+    Run {
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Say how the node is: peers, dossiers, refusals.
+    Status {
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+}
+
+pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> {
+    match command {
+        Command::Init { node, request } => {
+            let enrolment = runtime::init(&node.config)?;
+            let json = serde_json::to_vec_pretty(&enrolment).unwrap_or_default();
+            write_atomic(&request, &json, 0o644).map_err(|error| Fault::unwritable(&request, &error))?;
+            output.answer(&enrolment, || {
+                format!(
+                    "Node {} is set up. Have it enrolled with {}.",
+                    enrolment.node,
+                    request.display()
+                )
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run { node } => {
+            let config = Config::read(&node.config)?;
+            let filter = EnvFilter::try_new(&config.log).map_err(|error| {
+                Fault::new(
+                    exit::CONFIGURATION,
+                    "configuration",
+                    format!("log: {error}"),
+                    "configuration",
+                )
+            })?;
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal())
+                .init();
+            runtime::run(&node.config, |listening| {
+                output.note(&format!("ready on udp {listening}"))
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status { node } => match node.client()?.ask(&Request::Status)? {
+            Answer::Status(status) => {
+                output.answer(&status, || {
+                    let mut lines = vec![format!("node {} ({})", status.node, status.version)];
+                    lines.extend(status.reasons.iter().map(|reason| format!("not ready: {reason}")));
+                    for peer in &status.peers {
+                        let state = if peer.connected {
+                            "connected"
+                        } else {
+                            "not connected"
+                        };
+                        lines.push(format!("peer {} {}: {state}", peer.node, peer.organisation));
+                    }
+                    for dossier in &status.dossiers {
+                        lines.push(format!(
+                            "dossier {} {} ({} entries)",
+                            dossier.id, dossier.phase, dossier.entries
+                        ));
+                    }
+                    lines.extend(
+                        status
+                            .refusals
+                            .iter()
+                            .map(|(code, count)| format!("refused {code}: {count}")),
+                    );
+                    lines.join("\n")
+                });
+                Ok(if status.ready {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::from(exit::TRY_AGAIN)
+                })
+            }
+            _ => Err(ClientError::Broken("it answered something else".into()).into()),
+        },
+    }
+}

@@ -1,0 +1,228 @@
+//! The configuration of a node: one TOML file, unknown keys refused. The only owner of `figment`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use secrecy::SecretString;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Where a systemd unit puts the passphrase (`LoadCredential=passphrase:…`).
+const CREDENTIAL: &str = "passphrase";
+/// The longest passphrase file that is read, in bytes.
+const PASSPHRASE_BYTES: u64 = 4096;
+
+/// The configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read, or says something that it may not.
+    #[error("configuration {path}: {what}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, with the key where there is one.
+        what: String,
+    },
+    /// No passphrase.
+    #[error(
+        "no passphrase: set passphrase_file in {path}, or start under systemd with LoadCredential=passphrase"
+    )]
+    NoPassphrase {
+        /// The configuration.
+        path: PathBuf,
+    },
+    /// The passphrase file cannot be used.
+    #[error("passphrase file {path}: {what}")]
+    Passphrase {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// What `node.toml` says. Relative paths are relative to the file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The data directory: store, documents, keys, control socket. One node, one directory.
+    pub data: PathBuf,
+    /// The UDP address to listen on.
+    pub listen: SocketAddr,
+    /// The addresses under which peers reach this node, `host:port`; what `node init` writes into its request.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// The trust anchors of the registry.
+    pub anchors: PathBuf,
+    /// A file whose first line is the passphrase of the storage key.
+    pub passphrase_file: Option<PathBuf>,
+    /// Whether peers may have loopback and private addresses. Off, except in trials and closed networks.
+    #[serde(default)]
+    pub allow_private_addresses: bool,
+    /// Bounds that an operator may lower or raise.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Log filter, as `tracing` reads it: `info`, `basoche_node=debug`.
+    #[serde(default = "default_log")]
+    pub log: String,
+}
+
+fn default_log() -> String {
+    "info".into()
+}
+
+/// Bounds with their defaults.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests on the control socket at once.
+    pub control_connections: usize,
+    /// Document transfers from peers at once.
+    pub transfers: usize,
+    /// Submissions and frames that wait for the desk.
+    pub queue: usize,
+    /// The largest document accepted, in bytes.
+    pub document_bytes: u64,
+    /// Seconds that a stopping node gives its work.
+    pub drain_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            control_connections: 64,
+            transfers: 4,
+            queue: 1024,
+            document_bytes: 1 << 40,
+            drain_seconds: 10,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let fail = |what: String| ConfigError::File {
+            path: path.to_owned(),
+            what,
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        let mut config: Self = Figment::from(Toml::string(&text)).extract().map_err(|error| {
+            let messages: BTreeMap<_, _> = error
+                .into_iter()
+                .map(|one| (one.path.join("."), one.kind.to_string()))
+                .collect();
+            fail(
+                messages
+                    .into_iter()
+                    .map(|(key, what)| format!("{key}: {what}"))
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            )
+        })?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        config.data = base.join(&config.data);
+        config.anchors = base.join(&config.anchors);
+        config.passphrase_file = config.passphrase_file.map(|file| base.join(file));
+        let bounds = &config.limits;
+        if bounds.control_connections == 0 || bounds.transfers == 0 || bounds.queue == 0 {
+            return Err(fail("limits: every bound must be at least 1".into()));
+        }
+        Ok(config)
+    }
+
+    /// The passphrase of the storage key: the configured file, else the systemd credential.
+    pub fn passphrase(&self, path: &Path) -> Result<SecretString, ConfigError> {
+        let credential = || {
+            let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+            Some(Path::new(&directory).join(CREDENTIAL))
+        };
+        match self.passphrase_file.clone().or_else(credential) {
+            Some(file) => read_passphrase(&file),
+            None => Err(ConfigError::NoPassphrase {
+                path: path.to_owned(),
+            }),
+        }
+    }
+}
+
+/// The first line of a passphrase file.
+pub fn read_passphrase(file: &Path) -> Result<SecretString, ConfigError> {
+    use std::io::Read;
+    let fail = |what: String| ConfigError::Passphrase {
+        path: file.to_owned(),
+        what,
+    };
+    let mut text = zeroize::Zeroizing::new(String::new());
+    let opened = std::fs::File::open(file).map_err(|error| fail(error.to_string()))?;
+    opened
+        .take(PASSPHRASE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| fail(error.to_string()))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(SecretString::from(line.to_owned())),
+        _ => Err(fail("it is empty; its first line is the passphrase".into())),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path).map_err(|error| error.to_string())
+    }
+
+    const GOOD: &str = "data = \"data\"\nlisten = \"127.0.0.1:0\"\nanchors = \"anchors.json\"\n";
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file() {
+        let config = read(GOOD).unwrap();
+        assert!(config.data.is_absolute() && config.data.ends_with("data"));
+        assert!(!config.allow_private_addresses);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let error = read(&format!("{GOOD}lisen = 1\n")).unwrap_err();
+        assert!(error.contains("lisen"), "{error}");
+        let error = read(&format!("{GOOD}[limits]\nqueues = 1\n")).unwrap_err();
+        assert!(error.contains("queues"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_key() {
+        let error = read(&GOOD.replace("127.0.0.1:0", "here")).unwrap_err();
+        assert!(error.contains("listen"), "{error}");
+        let error = read(&format!("{GOOD}[limits]\nqueue = 0\n")).unwrap_err();
+        assert!(error.contains("limits"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_passphrase_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("passphrase");
+        std::fs::write(&file, "\nsecond line").unwrap();
+        assert!(
+            read_passphrase(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("first line")
+        );
+    }
+
+    #[test]
+    fn every_sample_configuration_parses() {
+        for name in ["court", "bar", "expert_company"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/sample/{name}.toml"));
+            Config::read(&path).unwrap();
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The control socket: how the command line, and every later interface, speaks to a running node. SPEC §10.6.
+//!
+//! One request per connection: a line of JSON, then raw bytes where the request announces some; the answer is a line
+//! of JSON, then raw bytes where it announces some. The socket belongs to the node's own user.
+
+mod client;
+mod server;
+
+pub use client::{Client, ClientError};
+pub use server::serve;
+
+use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
+use basoche_protocol::message::DocumentRef;
+use serde::{Deserialize, Serialize};
+
+use crate::desk::{DossierView, Level, StatusView};
+
+/// The socket's name in the data directory.
+pub const SOCKET: &str = "control.sock";
+/// The longest request or answer line, in bytes.
+pub const LINE_BYTES: usize = 8 << 20;
+
+/// What a user asks of the node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How the node is.
+    Status,
+    /// One dossier in full.
+    Dossier {
+        /// Which.
+        dossier: DossierId,
+    },
+    /// Submit a signed message and wait.
+    Submit {
+        /// The envelope, base64url.
+        envelope: String,
+        /// The author's own key for it.
+        key: Option<String>,
+        /// Until when to wait.
+        wait: Level,
+        /// For how long, in milliseconds.
+        patience_ms: u64,
+    },
+    /// The message that an author submitted under a key, if there is one.
+    Submitted {
+        /// The author.
+        author: SubjectId,
+        /// The key.
+        key: String,
+        /// Until when to wait.
+        wait: Level,
+        /// For how long, in milliseconds.
+        patience_ms: u64,
+    },
+    /// Take a document in: `bytes` raw bytes follow.
+    Ingest {
+        /// For which dossier.
+        dossier: DossierId,
+        /// Its file name.
+        name: String,
+        /// Its media type.
+        media_type: String,
+        /// Plaintext bytes.
+        bytes: u64,
+    },
+    /// Submit a signed opening, then give the document out: raw bytes follow the answer.
+    Open {
+        /// For which dossier.
+        dossier: DossierId,
+        /// The message that brought it.
+        deposit: MessageId,
+        /// The document.
+        root: Digest,
+        /// The opening, signed: base64url.
+        opening: String,
+    },
+    /// Admit registry entries, in order.
+    Import {
+        /// Entry files, base64url.
+        entries: Vec<String>,
+    },
+    /// How far each registry is held, and who is in it.
+    Registry,
+    /// The evidence bundle of a dossier: raw bytes follow the answer.
+    Export {
+        /// Which dossier.
+        dossier: DossierId,
+    },
+}
+
+/// A registry's place in [`Answer::Registry`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RegistryView {
+    /// The log's name.
+    pub origin: String,
+    /// Leaves held.
+    pub size: u64,
+    /// Root over them.
+    pub root: Digest,
+}
+
+/// Somebody in the registry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SubjectView {
+    /// Who.
+    pub subject: SubjectId,
+    /// The roles, or `node`.
+    pub roles: Vec<String>,
+    /// The node that serves them.
+    pub node: SubjectId,
+    /// The log that says so.
+    pub origin: String,
+    /// Whether that authority is for trials only.
+    pub test: bool,
+}
+
+/// What the node answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Box<StatusView>),
+    /// To [`Request::Dossier`].
+    Dossier(Box<DossierView>),
+    /// To [`Request::Submit`] and [`Request::Submitted`].
+    Deposited {
+        /// The dossier.
+        dossier: DossierId,
+        /// The message.
+        message: MessageId,
+        /// How far it has come.
+        level: Level,
+    },
+    /// To [`Request::Submitted`]: there is none.
+    Unknown,
+    /// To [`Request::Ingest`].
+    Ingested(Box<DocumentRef>),
+    /// To [`Request::Open`] and [`Request::Export`]: raw bytes follow.
+    Bytes {
+        /// How many.
+        bytes: u64,
+    },
+    /// To [`Request::Import`].
+    Imported {
+        /// Entries that were new.
+        new: u64,
+        /// Entries that were known.
+        known: u64,
+    },
+    /// To [`Request::Registry`].
+    Registry {
+        /// The logs.
+        registries: Vec<RegistryView>,
+        /// Who is in them.
+        subjects: Vec<SubjectView>,
+    },
+    /// It did not go through.
+    Failed(Failure),
+}
+
+/// Why something did not go through, for people and programs. DESIGN §12.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// A stable code.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// Where.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// What to do.
+    pub action: String,
+    /// `never`, `after-change` or `later`.
+    pub retry: String,
+}

@@ -1,0 +1,504 @@
+//! The node's end of the control socket.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use basoche_protocol::error::Error;
+use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
+use basoche_protocol::message::{Body, Message};
+use basoche_protocol::refusal::{Code, Retry};
+use basoche_protocol::text::b64url_decode;
+use basoche_registry::file::EntryFile;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::{Answer, Failure, LINE_BYTES, RegistryView, Request, SOCKET, SubjectView};
+use crate::blob::{BlobError, BlobStore};
+use crate::desk::{Deposited, Desk, DeskHandle, Level, SubmitError};
+use crate::documents::{Target, TransferError, give_out, ingest};
+
+/// Time for a request line to arrive.
+const REQUEST: Duration = Duration::from_secs(30);
+/// The longest wait for a level.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// What serving a request needs.
+#[derive(Clone)]
+struct Server {
+    desk: DeskHandle,
+    blobs: Arc<dyn BlobStore>,
+    document_bytes: u64,
+    scratch: Arc<Path>,
+}
+
+/// Serves the socket in `data` until the listener fails.
+pub async fn serve(
+    data: &Path,
+    desk: DeskHandle,
+    blobs: Arc<dyn BlobStore>,
+    connections: usize,
+    document_bytes: u64,
+) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = data.join(SOCKET);
+    // The store's lock is ours: a socket that is there was left by a killed process.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let server = Server {
+        desk,
+        blobs,
+        document_bytes,
+        scratch: Arc::from(data),
+    };
+    let permits = Arc::new(Semaphore::new(connections));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return Ok(());
+        };
+        let (stream, _) = listener.accept().await?;
+        let server = server.clone();
+        tokio::spawn(async move {
+            if let Err(error) = server.handle(stream).await {
+                tracing::debug!(%error, "a control connection ended early");
+            }
+            drop(permit);
+        });
+    }
+}
+
+impl Server {
+    async fn handle(self, stream: UnixStream) -> std::io::Result<()> {
+        let mut reader = BufReader::with_capacity(64 * 1024, stream);
+        let mut line = Vec::new();
+        let limit = LINE_BYTES as u64 + 1;
+        let read = timeout(REQUEST, (&mut reader).take(limit).read_until(b'\n', &mut line)).await;
+        let request = match read {
+            Ok(Ok(length)) if length > 0 && length <= LINE_BYTES => serde_json::from_slice::<Request>(&line),
+            Ok(Err(error)) => return Err(error),
+            _ => return Ok(()),
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => {
+                let failure = failure(
+                    "bad-request",
+                    error,
+                    "control request",
+                    "Use the program of the node's own version.",
+                );
+                return answer(&mut reader, &failure).await;
+            }
+        };
+        match request {
+            Request::Ingest {
+                dossier,
+                name,
+                media_type,
+                bytes,
+            } => self.take_in(reader, dossier, name, media_type, bytes).await,
+            Request::Open {
+                dossier,
+                deposit,
+                root,
+                opening,
+            } => self.open(reader, dossier, deposit, root, &opening).await,
+            Request::Export { dossier } => self.export(reader, dossier).await,
+            other => {
+                let reply = self.reply(other).await;
+                answer(&mut reader, &reply).await
+            }
+        }
+    }
+
+    async fn reply(&self, request: Request) -> Answer {
+        let answered = match request {
+            Request::Status => {
+                self.desk
+                    .ask(|desk| Answer::Status(Box::new(desk.status())))
+                    .await
+            }
+            Request::Dossier { dossier } => self.desk.ask(move |desk| show(desk, &dossier)).await,
+            Request::Registry => self.desk.ask(|desk| registry(desk)).await,
+            Request::Submitted {
+                author,
+                key,
+                wait,
+                patience_ms,
+            } => {
+                return self.submitted(author, &key, wait, patience_ms).await;
+            }
+            Request::Submit {
+                envelope,
+                key,
+                wait,
+                patience_ms,
+            } => {
+                return self.submit(&envelope, key, wait, patience_ms).await;
+            }
+            Request::Import { entries } => return self.import(entries).await,
+            Request::Ingest { .. } | Request::Open { .. } | Request::Export { .. } => {
+                return failure(
+                    "bad-request",
+                    "raw bytes are not possible here",
+                    "control request",
+                    "",
+                );
+            }
+        };
+        answered.unwrap_or_else(|error| of_submit(&error))
+    }
+
+    async fn submitted(&self, author: SubjectId, key: &str, wait: Level, patience_ms: u64) -> Answer {
+        let key = key.to_owned();
+        match self
+            .desk
+            .ask(move |desk| desk.rows().submission(&author, &key))
+            .await
+        {
+            Ok(Ok(Some((dossier, message)))) => {
+                self.wait(Deposited { dossier, message }, wait, patience_ms).await
+            }
+            Ok(Ok(None)) => Answer::Unknown,
+            Ok(Err(error)) => of_submit(&SubmitError::Rows(error)),
+            Err(error) => of_submit(&error),
+        }
+    }
+
+    /// Waits for a level, and says which one is reached.
+    async fn wait(&self, deposited: Deposited, wait: Level, patience_ms: u64) -> Answer {
+        let Deposited { dossier, message } = deposited;
+        let patience = Duration::from_millis(patience_ms).min(PATIENCE);
+        match self.desk.wait(deposited, wait, patience).await {
+            Ok(level) => Answer::Deposited {
+                dossier,
+                message,
+                level,
+            },
+            Err(error) => of_submit(&error),
+        }
+    }
+
+    async fn submit(&self, envelope: &str, key: Option<String>, wait: Level, patience_ms: u64) -> Answer {
+        let Some(envelope) = b64url_decode(envelope) else {
+            return failure("bad-request", "the envelope is not base64url", "envelope", "");
+        };
+        match self.desk.submit(envelope, key).await {
+            Ok(deposited) => self.wait(deposited, wait, patience_ms).await,
+            Err(error) => of_submit(&error),
+        }
+    }
+
+    async fn import(&self, entries: Vec<String>) -> Answer {
+        let mut files = Vec::with_capacity(entries.len());
+        for (entry, number) in entries.iter().zip(1..) {
+            let decoded = b64url_decode(entry).ok_or_else(|| "not base64url".to_owned());
+            match decoded.and_then(|bytes| EntryFile::decode(&bytes).map_err(|error| error.to_string())) {
+                Ok(file) => files.push(file),
+                Err(error) => {
+                    let place = format!("entry {number} of the import");
+                    return failure(
+                        "malformed",
+                        error,
+                        &place,
+                        "Give files written by `basoche authority`.",
+                    );
+                }
+            }
+        }
+        let imported = self.desk.ask(move |desk| {
+            let (mut new, mut known) = (0, 0);
+            for file in files {
+                match desk.import(&file.origin, file.index, file.leaf) {
+                    Ok(true) => new += 1,
+                    Ok(false) => known += 1,
+                    Err(error) => return Err((file.origin, file.index, error)),
+                }
+            }
+            Ok(Answer::Imported { new, known })
+        });
+        match imported.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err((origin, index, error))) => of_refusal(&error, &format!("entry {index} of {origin}")),
+            Err(error) => of_submit(&error),
+        }
+    }
+
+    async fn take_in(
+        self,
+        mut reader: BufReader<UnixStream>,
+        dossier: DossierId,
+        name: String,
+        media_type: String,
+        bytes: u64,
+    ) -> std::io::Result<()> {
+        if bytes > self.document_bytes {
+            let what = format!(
+                "{bytes} bytes are over this node's limit of {}",
+                self.document_bytes
+            );
+            let refused = failure(
+                "too-large",
+                what,
+                &name,
+                "Split the document, or ask the node's operator to raise limits.document_bytes.",
+            );
+            return answer(&mut reader, &refused).await;
+        }
+        let key = self.desk.ask(move |desk| {
+            let replica = desk.engine().dossier(&dossier)?;
+            replica.newest_key().map(|(_, key)| key.clone())
+        });
+        let key = match key.await {
+            Ok(Some(key)) => key,
+            Ok(None) => return answer(&mut reader, &unknown_dossier(&dossier)).await,
+            Err(error) => return answer(&mut reader, &of_submit(&error)).await,
+        };
+        let blobs = Arc::clone(&self.blobs);
+        let (buffered, mut stream) = into_blocking(reader)?;
+        let done = spawn_blocking(move || -> std::io::Result<()> {
+            let target = Target {
+                dossier,
+                epoch: &key,
+                name,
+                media_type,
+            };
+            let taken = ingest(
+                blobs.as_ref(),
+                &mut Read::chain(buffered.as_slice(), &stream),
+                bytes,
+                target,
+            );
+            let reply = match taken {
+                Ok(reference) => Answer::Ingested(Box::new(reference)),
+                Err(error) => of_transfer(&error),
+            };
+            write_line(&mut stream, &reply)
+        });
+        done.await.map_err(std::io::Error::other)?
+    }
+
+    async fn open(
+        self,
+        mut reader: BufReader<UnixStream>,
+        dossier: DossierId,
+        deposit: MessageId,
+        root: Digest,
+        opening: &str,
+    ) -> std::io::Result<()> {
+        let found = self.desk.ask(move |desk| {
+            let replica = desk.engine().dossier(&dossier)?;
+            let document = replica.state().document(&deposit, &root)?;
+            let (_, key) = replica.newest_key()?;
+            let key = document.reference.open_key(key, &dossier);
+            Some((document.reference.clone(), key))
+        });
+        let (reference, key) = match found.await {
+            Ok(Some((reference, Some(key)))) => (reference, key),
+            Ok(Some((_, None))) => return answer(&mut reader, &of_transfer(&TransferError::Key)).await,
+            Ok(None) => return answer(&mut reader, &unknown_dossier(&dossier)).await,
+            Err(error) => return answer(&mut reader, &of_submit(&error)).await,
+        };
+        if !self.blobs.contains(root.as_bytes()).unwrap_or(false) {
+            return answer(&mut reader, &of_transfer(&TransferError::Absent)).await;
+        }
+        // The opening is on file, durable, before the first byte is given out: its date is certain.
+        let opened = match b64url_decode(opening).filter(|bytes| is_opening(bytes, &deposit, &root)) {
+            Some(envelope) => self.desk.submit(envelope, None).await,
+            None => {
+                let refused = failure(
+                    "bad-request",
+                    "the opening is not one of this document",
+                    "opening",
+                    "",
+                );
+                return answer(&mut reader, &refused).await;
+            }
+        };
+        if let Err(error) = opened {
+            return answer(&mut reader, &of_submit(&error)).await;
+        }
+        let blobs = Arc::clone(&self.blobs);
+        let (_, mut stream) = into_blocking(reader)?;
+        let done = spawn_blocking(move || -> std::io::Result<()> {
+            write_line(
+                &mut stream,
+                &Answer::Bytes {
+                    bytes: reference.bytes,
+                },
+            )?;
+            give_out(blobs.as_ref(), &reference, &key, &mut stream).map_err(std::io::Error::other)
+        });
+        done.await.map_err(std::io::Error::other)?
+    }
+
+    async fn export(self, mut reader: BufReader<UnixStream>, dossier: DossierId) -> std::io::Result<()> {
+        let snapshot = self.desk.ask(move |desk| desk.snapshot(&dossier));
+        let snapshot = match snapshot.await {
+            Ok(Some(Ok(snapshot))) => snapshot,
+            Ok(Some(Err(error))) => {
+                return answer(
+                    &mut reader,
+                    &failure("store", error, "node", "Look at the node's log."),
+                )
+                .await;
+            }
+            Ok(None) => return answer(&mut reader, &unknown_dossier(&dossier)).await,
+            Err(error) => return answer(&mut reader, &of_submit(&error)).await,
+        };
+        let scratch = Arc::clone(&self.scratch);
+        let (_, mut stream) = into_blocking(reader)?;
+        let done = spawn_blocking(move || -> std::io::Result<()> {
+            match snapshot.export(&scratch) {
+                Ok((mut file, _)) => {
+                    let bytes = file.metadata()?.len();
+                    write_line(&mut stream, &Answer::Bytes { bytes })?;
+                    std::io::copy(&mut file, &mut stream).map(|_| ())
+                }
+                Err(error) => write_line(
+                    &mut stream,
+                    &failure(
+                        "export",
+                        error,
+                        "bundle",
+                        "Free some disk space, or look at the node's log.",
+                    ),
+                ),
+            }
+        });
+        done.await.map_err(std::io::Error::other)?
+    }
+}
+
+/// Whether an envelope is an opening of just this document: nothing else is let in by this way.
+fn is_opening(envelope: &[u8], deposit: &MessageId, root: &Digest) -> bool {
+    let message = basoche_protocol::envelope::Envelope::decode(envelope).ok();
+    let message = message.and_then(|envelope| Message::decode(envelope.payload()).ok());
+    matches!(message.map(|message| message.body), Some(Body::Opening(one)) if one.deposit == *deposit && one.root == *root)
+}
+
+fn show(desk: &Desk, dossier: &DossierId) -> Answer {
+    desk.show(dossier).map_or_else(
+        || unknown_dossier(dossier),
+        |view| Answer::Dossier(Box::new(view)),
+    )
+}
+
+fn registry(desk: &Desk) -> Answer {
+    let registry = desk.engine().registry();
+    let registries = desk.registries().into_iter().map(|head| RegistryView {
+        origin: head.origin,
+        size: head.size,
+        root: head.root,
+    });
+    let nodes = registry.nodes().map(|info| SubjectView {
+        subject: info.node,
+        roles: vec!["node".into()],
+        node: info.node,
+        origin: info.origin.clone(),
+        test: info.test,
+    });
+    let persons = registry.persons().map(|info| SubjectView {
+        subject: info.person,
+        roles: info.roles.iter().map(|role| role.name().to_owned()).collect(),
+        node: info.node,
+        origin: info.origin.clone(),
+        test: info.test,
+    });
+    Answer::Registry {
+        registries: registries.collect(),
+        subjects: nodes.chain(persons).collect(),
+    }
+}
+
+fn into_blocking(reader: BufReader<UnixStream>) -> std::io::Result<(Vec<u8>, StdStream)> {
+    let buffered = reader.buffer().to_vec();
+    let stream = reader.into_inner().into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok((buffered, stream))
+}
+
+fn line(answer: &Answer) -> std::io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+async fn answer(reader: &mut BufReader<UnixStream>, answer: &Answer) -> std::io::Result<()> {
+    reader.get_mut().write_all(&line(answer)?).await
+}
+
+fn write_line(stream: &mut StdStream, answer: &Answer) -> std::io::Result<()> {
+    stream.write_all(&line(answer)?)
+}
+
+fn failure(code: &str, message: impl ToString, place: &str, action: &str) -> Answer {
+    Answer::Failed(Failure {
+        code: code.into(),
+        message: message.to_string(),
+        place: place.into(),
+        action: action.into(),
+        retry: "never".into(),
+    })
+}
+
+fn unknown_dossier(dossier: &DossierId) -> Answer {
+    let error = basoche_protocol::error::Refused::UnknownDossier { dossier: *dossier };
+    of_refusal(&error.into(), "dossier")
+}
+
+fn of_refusal(error: &Error, place: &str) -> Answer {
+    of_code(error.code(), &error.to_string(), place)
+}
+
+fn of_code(code: Code, message: &str, place: &str) -> Answer {
+    let retry = match code.retry() {
+        Retry::Never => "never",
+        Retry::AfterChange => "after-change",
+        Retry::Later => "later",
+    };
+    Answer::Failed(Failure {
+        code: code.name().into(),
+        message: message.into(),
+        place: place.into(),
+        action: code.action().into(),
+        retry: retry.into(),
+    })
+}
+
+fn of_submit(error: &SubmitError) -> Answer {
+    match error {
+        SubmitError::Refused(refused) => of_refusal(refused, "message"),
+        SubmitError::Unavailable(code) => of_code(*code, &error.to_string(), "node"),
+        SubmitError::KeyTaken(_) => failure(
+            "key-taken",
+            error,
+            "--id",
+            "Choose another key for another message.",
+        ),
+        SubmitError::Wrap(_) => failure(
+            "wrap",
+            error,
+            "registry",
+            "The recipient's encryption key in the registry is unusable: have the node enrolled again.",
+        ),
+        SubmitError::Rows(_) => failure("store", error, "node", "Look at the node's log."),
+    }
+}
+
+fn of_transfer(error: &TransferError) -> Answer {
+    match error {
+        TransferError::Absent => of_code(Code::DocumentMissing, &error.to_string(), "document"),
+        TransferError::Blob(BlobError::Full { .. }) => of_code(Code::StorageFull, &error.to_string(), "node"),
+        _ => failure("document", error, "document", "Look at the node's log."),
+    }
+}

@@ -1,0 +1,66 @@
+//! What still has to go to one connected peer.
+
+use std::collections::VecDeque;
+
+use basoche_protocol::engine::Backlog;
+use basoche_protocol::wire::frame::Frame;
+use bytes::Bytes;
+
+use super::Outside;
+use crate::quic::ConnectionId;
+use crate::rows::Rows;
+
+/// Frames that may wait in memory for one peer; beyond, the connection's own frontier exchange repeats them.
+const PENDING: usize = 4096;
+
+/// A control connection and its queues.
+pub(super) struct Link {
+    pub(super) conn: ConnectionId,
+    /// The transport's queue is full; it says when it is not.
+    pub(super) blocked: bool,
+    /// Runs to be read from the store, one at a time, as the peer takes them.
+    pub(super) backlog: VecDeque<Backlog>,
+    pending: VecDeque<Bytes>,
+}
+
+impl Link {
+    pub(super) fn new(conn: ConnectionId) -> Self {
+        Self {
+            conn,
+            blocked: false,
+            backlog: VecDeque::new(),
+            pending: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, frame: Bytes) {
+        if self.pending.len() < PENDING {
+            self.pending.push_back(frame);
+        }
+    }
+
+    /// Sends until the transport is full or nothing is left.
+    pub(super) fn pump(&mut self, rows: &Rows, outside: &dyn Outside) {
+        while !self.blocked {
+            if let Some(frame) = self.pending.front() {
+                if outside.send(self.conn, frame.clone()) {
+                    self.pending.pop_front();
+                } else {
+                    self.blocked = true;
+                }
+                continue;
+            }
+            let Some(Backlog {
+                dossier, run, from, ..
+            }) = self.backlog.pop_front()
+            else {
+                return;
+            };
+            match rows.run(dossier, run, from) {
+                Ok(Some(run)) => self.pending.push_back(Bytes::from(Frame::Run(run).encode())),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a stored run cannot be read"),
+            }
+        }
+    }
+}

@@ -1,0 +1,688 @@
+//! The desk: the one thread that owns engine, store and keys, and through which every message passes.
+//!
+//! It takes what has come in, lets the engine decide, makes everything durable in one commit, and only then lets
+//! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
+//! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
+
+mod link;
+mod statements;
+mod view;
+
+pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use basoche_protocol::dossier::DocumentFact;
+use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
+use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
+use basoche_protocol::error::Error;
+use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
+use basoche_protocol::jose::{self, SoftwareKey};
+use basoche_protocol::refusal::Code;
+use basoche_registry::Replica;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::blob::BlobStore;
+use crate::effects::{now, random};
+use crate::keys::NodeKeys;
+use crate::quic::{ConnectionId, NodeId};
+use crate::rows::{Rows, RowsError};
+use crate::store::{Batch, StoreError};
+use link::Link;
+
+/// How far a message has come. SPEC §8.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Durable at this node, under a head.
+    Deposited,
+    /// Durable at one other organisation at least, by its own signed head.
+    Transmitted,
+    /// Durable at every node of the dossier.
+    Received,
+}
+
+/// A deposited message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deposited {
+    /// The dossier.
+    pub dossier: DossierId,
+    /// The message.
+    pub message: MessageId,
+}
+
+/// Why a submission did not go through.
+#[derive(Debug, Error)]
+pub enum SubmitError {
+    /// The message was refused; nothing is stored.
+    #[error(transparent)]
+    Refused(#[from] Error),
+    /// The author used this key for another message.
+    #[error("the key {0:?} already names another message of this author")]
+    KeyTaken(String),
+    /// A key could not be wrapped.
+    #[error("a key could not be wrapped: {0}")]
+    Wrap(jose::KeyError),
+    /// The desk has no room or is stopping.
+    #[error("the node is busy or stopping")]
+    Unavailable(Code),
+    /// The store could not be read.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+}
+
+/// A document that a peer may have and we lack.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The dossier.
+    pub dossier: DossierId,
+    /// The document.
+    pub document: DocumentFact,
+    /// The nodes to ask, likeliest first.
+    pub sources: Vec<SubjectId>,
+}
+
+/// What comes in.
+pub enum Input {
+    /// A control connection is up.
+    Connected {
+        /// With whom.
+        peer: NodeId,
+        /// Which.
+        conn: ConnectionId,
+    },
+    /// A control connection is gone.
+    Closed {
+        /// With whom.
+        peer: NodeId,
+        /// Which.
+        conn: ConnectionId,
+    },
+    /// A peer's queue has room again.
+    Writable {
+        /// Whose.
+        peer: NodeId,
+    },
+    /// A frame of a peer.
+    Frame {
+        /// Whose.
+        peer: NodeId,
+        /// On which connection.
+        conn: ConnectionId,
+        /// The frame.
+        bytes: Bytes,
+    },
+    /// A signed message of a user.
+    Submit {
+        /// The envelope.
+        envelope: Vec<u8>,
+        /// The author's own key for it: the same key is the same message.
+        key: Option<String>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Deposited, SubmitError>>,
+    },
+    /// All bytes of a document are stored here.
+    Stored {
+        /// The document's root.
+        root: Digest,
+    },
+    /// Something to look up or to do at the desk.
+    Ask(Box<dyn FnOnce(&mut Desk) + Send>),
+    /// Time passes.
+    Tick,
+    /// Finish what is under way, then end.
+    Stop,
+}
+
+/// Where the desk's effects go.
+pub trait Outside: Send {
+    /// Queues a frame; `false` when the connection's queue is full, and nothing was queued.
+    fn send(&self, conn: ConnectionId, frame: Bytes) -> bool;
+    /// Closes the connections of a peer that the registry no longer knows, or that speaks no common version.
+    fn dismiss(&self, peer: SubjectId, revoked: bool);
+    /// Asks for a document.
+    fn want(&self, wanted: Wanted);
+    /// The registry has changed: keys and addresses may be others.
+    fn registry_changed(&self, registry: &Replica);
+}
+
+/// A submission that waits for its head.
+struct Waiting {
+    reply: oneshot::Sender<Result<Deposited, SubmitError>>,
+}
+
+/// Somebody waits until a message has reached a level.
+struct Watcher {
+    dossier: DossierId,
+    message: MessageId,
+    level: Level,
+    reply: oneshot::Sender<Level>,
+}
+
+/// Inputs that one turn takes before it commits.
+const TURN: usize = 256;
+/// Submissions of one turn: their head must fit in one frame with them. JRN-5.
+const TURN_BYTES: usize = 512 * 1024;
+
+/// The desk.
+pub struct Desk {
+    engine: Engine<Replica>,
+    rows: Rows,
+    blobs: Arc<dyn BlobStore>,
+    seal: SoftwareKey,
+    keys: NodeKeys,
+    outside: Box<dyn Outside>,
+    links: BTreeMap<SubjectId, Link>,
+    waiting: BTreeMap<Ticket, Waiting>,
+    watchers: Vec<Watcher>,
+    /// Submission keys to be stored with the next commit.
+    submissions: Vec<(SubjectId, String, Deposited)>,
+    /// Documents looked at so far, by dossier: to see when there are new ones.
+    settled: BTreeMap<DossierId, (usize, usize)>,
+    wanted: BTreeSet<Digest>,
+    refusals: BTreeMap<Code, u64>,
+    commits: u64,
+    hint: PathBuf,
+    hinted: u64,
+    stopping: bool,
+}
+
+/// What a desk is made of.
+pub struct Parts {
+    /// The engine, with everything restored.
+    pub engine: Engine<Replica>,
+    /// Its store.
+    pub rows: Rows,
+    /// The documents.
+    pub blobs: Arc<dyn BlobStore>,
+    /// The node's keys.
+    pub keys: NodeKeys,
+    /// The seal, opened.
+    pub seal: SoftwareKey,
+    /// Where effects go.
+    pub outside: Box<dyn Outside>,
+    /// The high-water hint: a file outside the store.
+    pub hint: PathBuf,
+    /// Commits so far.
+    pub commits: u64,
+}
+
+impl Desk {
+    /// Sets up the desk.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            engine,
+            rows,
+            blobs,
+            keys,
+            seal,
+            outside,
+            hint,
+            commits,
+        } = parts;
+        Self {
+            engine,
+            rows,
+            blobs,
+            seal,
+            keys,
+            outside,
+            links: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            watchers: Vec::new(),
+            submissions: Vec::new(),
+            settled: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            refusals: BTreeMap::new(),
+            commits,
+            hint,
+            hinted: 0,
+            stopping: false,
+        }
+    }
+
+    /// Works until told to stop, or until the store fails.
+    pub fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), StoreError> {
+        self.outside.registry_changed(self.engine.registry());
+        let dossiers: Vec<_> = self.engine.dossiers().map(|replica| replica.dossier()).collect();
+        for dossier in dossiers {
+            self.settle_documents(dossier);
+        }
+        while !self.stopping {
+            let Some(first) = inputs.blocking_recv() else {
+                break;
+            };
+            self.take(first);
+            loop {
+                self.gather(&mut inputs);
+                if !self.turn()? {
+                    break;
+                }
+            }
+        }
+        self.write_hint();
+        Ok(())
+    }
+
+    /// Takes what else has come in, up to what one commit should carry.
+    fn gather(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+        let mut bytes = 0;
+        for _ in 0..TURN {
+            let Ok(input) = inputs.try_recv() else { return };
+            if let Input::Submit { envelope, .. } = &input {
+                bytes += envelope.len();
+            }
+            self.take(input);
+            if bytes > TURN_BYTES {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Connected { peer, conn } => {
+                let peer = SubjectId::new(peer);
+                self.links.insert(peer, Link::new(conn));
+                self.engine.handle_connected(peer, now());
+            }
+            Input::Closed { peer, conn } => {
+                let peer = SubjectId::new(peer);
+                if self.links.get(&peer).is_some_and(|link| link.conn == conn) {
+                    self.links.remove(&peer);
+                    self.engine.handle_closed(peer);
+                }
+            }
+            Input::Writable { peer } => {
+                if let Some(link) = self.links.get_mut(&SubjectId::new(peer)) {
+                    link.blocked = false;
+                }
+            }
+            Input::Frame { peer, conn, bytes } => {
+                let peer = SubjectId::new(peer);
+                if self.links.get(&peer).is_some_and(|link| link.conn == conn) {
+                    self.engine.handle_frame(peer, &bytes);
+                    self.unwrap_keys();
+                }
+            }
+            Input::Submit { envelope, key, reply } => self.submit(&envelope, key, reply),
+            Input::Stored { root } => self.document_stored(&root),
+            Input::Ask(question) => question(self),
+            Input::Tick => {
+                self.engine.handle_timeout(now());
+                self.write_hint();
+            }
+            Input::Stop => self.stopping = true,
+        }
+    }
+
+    /// Opens the key wraps that the last frame brought: the core never sees a private key.
+    fn unwrap_keys(&mut self) {
+        while let Some(request) = self.engine.poll_unwrap() {
+            match jose::unwrap(&request.jwe, &request.context, self.keys.encryption_key()) {
+                Ok(key) => {
+                    let context = request.context;
+                    self.engine
+                        .learn_key(context.dossier, context.epoch, EpochKey::new(*key));
+                }
+                Err(error) => tracing::warn!(%error, "a key wrap does not open"),
+            }
+        }
+    }
+
+    fn submit(
+        &mut self,
+        envelope: &[u8],
+        key: Option<String>,
+        reply: oneshot::Sender<Result<Deposited, SubmitError>>,
+    ) {
+        match self.try_submit(envelope, key) {
+            Ok(ticket) => {
+                self.waiting.insert(ticket, Waiting { reply });
+            }
+            Err(error) => {
+                if let SubmitError::Refused(refused) = &error {
+                    *self.refusals.entry(refused.code()).or_default() += 1;
+                    tracing::info!(code = refused.code().name(), "a submission was refused");
+                }
+                // The asker may have gone; the refusal is counted all the same.
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    fn try_submit(&mut self, envelope: &[u8], key: Option<String>) -> Result<Ticket, SubmitError> {
+        let at = now();
+        let fresh = Fresh {
+            seal_salt: KeySalt::new(random()),
+            epoch_key: EpochKey::new(random()),
+        };
+        let blobs = &self.blobs;
+        let stored = |root: &Digest| blobs.contains(root.as_bytes()).unwrap_or(false);
+        let needs = self.engine.prepare(envelope, &fresh, at, &stored)?;
+        if let Some(key) = key {
+            let deposited = Deposited {
+                dossier: needs.dossier(),
+                message: needs.message(),
+            };
+            let author = needs.author();
+            let earlier = self
+                .submissions
+                .iter()
+                .find(|(who, used, _)| *who == author && *used == key);
+            let earlier = match earlier {
+                Some((_, _, earlier)) => Some(*earlier),
+                None => self
+                    .rows
+                    .submission(&author, &key)?
+                    .map(|(dossier, message)| Deposited { dossier, message }),
+            };
+            match earlier {
+                Some(earlier) if earlier != deposited => return Err(SubmitError::KeyTaken(key)),
+                Some(_) => {}
+                None => self.submissions.push((author, key, deposited)),
+            }
+        }
+        let wraps = needs
+            .wraps
+            .iter()
+            .map(|need| jose::wrap(need.key.as_bytes(), &need.context, &need.recipient_spki))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(SubmitError::Wrap)?;
+        Ok(self.engine.submit(needs, wraps, &fresh, at))
+    }
+
+    /// One round: commit, sign, let out. True if there may be more.
+    fn turn(&mut self) -> Result<bool, StoreError> {
+        let mut worked = false;
+        if let Some(rows) = self.engine.poll_commit(now()) {
+            worked = true;
+            if crate::faults::acknowledge_before_commit() {
+                self.engine.handle_durable();
+                self.let_out();
+                self.commit(&rows)?;
+            } else {
+                self.commit(&rows)?;
+                self.engine.handle_durable();
+            }
+        }
+        while let Some(request) = self.engine.poll_sign() {
+            worked = true;
+            let unsigned = Unsigned::new(Typ::Head, &self.seal, request.head.time, request.head.encode());
+            let signed = unsigned.sign(&self.seal).map_err(|error| StoreError::Io {
+                what: error.to_string(),
+            })?;
+            if let Err(error) = self.engine.handle_signed(&signed) {
+                // Our own registry entry does not (or no longer) vouch for our seal: nothing can be acknowledged.
+                tracing::error!(%error, "our own head does not verify; is this node enrolled and not revoked?");
+            }
+        }
+        self.let_out();
+        Ok(worked)
+    }
+
+    fn commit(&mut self, rows: &[Row]) -> Result<(), StoreError> {
+        let submissions = std::mem::take(&mut self.submissions);
+        if rows.is_empty() && submissions.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for row in rows {
+            self.rows.put(&mut batch, row)?;
+        }
+        for (author, key, deposited) in &submissions {
+            self.rows
+                .put_submission(&mut batch, author, key, &deposited.dossier, &deposited.message)?;
+        }
+        self.commits += 1;
+        self.rows.put_counter(&mut batch, self.commits)?;
+        self.rows.commit(batch)
+    }
+
+    /// Hands out what the last commit has allowed.
+    fn let_out(&mut self) {
+        let mut changed = BTreeSet::new();
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                Event::Accepted {
+                    ticket,
+                    dossier,
+                    message,
+                } => {
+                    if let Some(waiting) = self.waiting.remove(&ticket) {
+                        let _ = waiting.reply.send(Ok(Deposited { dossier, message }));
+                    }
+                    changed.insert(dossier);
+                }
+                Event::Rejected { ticket, error } => {
+                    if let Some(waiting) = self.waiting.remove(&ticket) {
+                        let _ = waiting.reply.send(Err(error.into()));
+                    }
+                }
+                Event::Changed { dossier } => {
+                    changed.insert(dossier);
+                }
+                Event::Joined { peer } => tracing::info!(%peer, "peer joined"),
+                Event::Refused { peer, code } => {
+                    *self.refusals.entry(code).or_default() += 1;
+                    tracing::warn!(%peer, code = code.name(), "a frame was refused");
+                }
+                Event::Unusable { peer } => {
+                    tracing::warn!(%peer, "peer speaks no common version, or is not who it says");
+                    self.outside.dismiss(peer, false);
+                }
+                Event::RegistryChanged => {
+                    self.outside.registry_changed(self.engine.registry());
+                    self.engine.announce_registry();
+                }
+                Event::Forked { dossier, chain } => {
+                    tracing::error!(dossier = %short(&dossier), ?chain, "ALARM: two heads of one chain contradict each other");
+                }
+                Event::RolledBack { dossier } => {
+                    tracing::error!(dossier = %short(&dossier), "ALARM: a member knows more of our chain than we do; was a backup restored?");
+                }
+            }
+        }
+        while let Some((peer, frame)) = self.engine.poll_frame() {
+            if let Some(link) = self.links.get_mut(&peer) {
+                link.push(Bytes::from(frame));
+            }
+        }
+        while let Some(backlog) = self.engine.poll_backlog() {
+            if let Some(link) = self.links.get_mut(&backlog.peer) {
+                link.backlog.push_back(backlog);
+            }
+        }
+        for link in self.links.values_mut() {
+            link.pump(&self.rows, self.outside.as_ref());
+        }
+        for dossier in changed {
+            self.settle_documents(dossier);
+            self.notify(dossier);
+        }
+    }
+
+    /// The level that a message on file has reached.
+    pub fn level(&self, dossier: &DossierId, message: &MessageId) -> Option<Level> {
+        let replica = self.engine.dossier(dossier)?;
+        replica.position(message)?;
+        let holders: BTreeSet<_> = replica.holders(message, self.engine.node()).into_iter().collect();
+        let others: BTreeSet<_> = replica
+            .state()
+            .nodes()
+            .into_iter()
+            .filter(|node| *node != self.engine.node())
+            .collect();
+        Some(if others.is_subset(&holders) {
+            Level::Received
+        } else if holders.is_empty() {
+            Level::Deposited
+        } else {
+            Level::Transmitted
+        })
+    }
+
+    /// Answers `reply` once the message has reached `level`.
+    pub fn watch(&mut self, deposited: Deposited, level: Level, reply: oneshot::Sender<Level>) {
+        let Deposited { dossier, message } = deposited;
+        self.watchers.push(Watcher {
+            dossier,
+            message,
+            level,
+            reply,
+        });
+        self.notify(dossier);
+    }
+
+    fn notify(&mut self, dossier: DossierId) {
+        let watchers = std::mem::take(&mut self.watchers);
+        for watcher in watchers {
+            if watcher.reply.is_closed() {
+                continue;
+            }
+            let reached = (watcher.dossier == dossier)
+                .then(|| self.level(&dossier, &watcher.message))
+                .flatten();
+            match reached.filter(|reached| *reached >= watcher.level) {
+                Some(reached) => {
+                    let _ = watcher.reply.send(reached);
+                }
+                None => self.watchers.push(watcher),
+            }
+        }
+    }
+
+    /// Notes how far the store is, outside the store: an older store than the note has been rolled back. JRN-6.
+    fn write_hint(&mut self) {
+        if self.commits > self.hinted {
+            self.hinted = self.commits;
+            // A hint: it is neither synced nor needed, it only makes the alarm come at once.
+            if let Err(error) = std::fs::write(&self.hint, self.commits.to_string()) {
+                tracing::warn!(%error, "cannot write the high-water hint");
+            }
+        }
+    }
+
+    /// The engine, for questions.
+    pub fn engine(&self) -> &Engine<Replica> {
+        &self.engine
+    }
+
+    /// The engine, to import registry leaves.
+    pub fn engine_mut(&mut self) -> &mut Engine<Replica> {
+        &mut self.engine
+    }
+
+    /// The documents.
+    pub fn blobs(&self) -> Arc<dyn BlobStore> {
+        Arc::clone(&self.blobs)
+    }
+
+    /// The node's seal, opened anew.
+    pub fn seal(&self) -> Result<SoftwareKey, crate::keys::KeysError> {
+        self.keys.seal()
+    }
+
+    /// The store's rows, for questions.
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// What was refused, by code.
+    pub fn refusals(&self) -> &BTreeMap<Code, u64> {
+        &self.refusals
+    }
+}
+
+/// A dossier in a log: enough to tell two apart, too little to find one.
+fn short(dossier: &DossierId) -> String {
+    let hex = dossier.to_hex();
+    hex[..8].to_owned()
+}
+
+/// The handle through which everything else speaks to the desk.
+#[derive(Clone)]
+pub struct DeskHandle {
+    inputs: mpsc::Sender<Input>,
+}
+
+impl DeskHandle {
+    /// A handle and the queue behind it.
+    pub fn new(bound: usize) -> (Self, mpsc::Receiver<Input>) {
+        let (inputs, receiver) = mpsc::channel(bound);
+        (Self { inputs }, receiver)
+    }
+
+    /// Sends an input, waiting for room: this is how back-pressure reaches the peers.
+    pub async fn send(&self, input: Input) -> Result<(), SubmitError> {
+        self.inputs
+            .send(input)
+            .await
+            .map_err(|_| SubmitError::Unavailable(Code::Stopping))
+    }
+
+    /// Asks something of the desk.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Desk) -> T + Send + 'static,
+    ) -> Result<T, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        let ask = Input::Ask(Box::new(move |desk| {
+            let _ = reply.send(question(desk));
+        }));
+        self.send(ask).await?;
+        answer.await.map_err(|_| SubmitError::Unavailable(Code::Stopping))
+    }
+
+    /// Submits a message, and waits until it is deposited.
+    pub async fn submit(&self, envelope: Vec<u8>, key: Option<String>) -> Result<Deposited, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Submit { envelope, key, reply }).await?;
+        answer
+            .await
+            .map_err(|_| SubmitError::Unavailable(Code::Stopping))?
+    }
+
+    /// Waits until a message has reached a level, or the time is up; gives the level that it has.
+    pub async fn wait(
+        &self,
+        deposited: Deposited,
+        level: Level,
+        patience: Duration,
+    ) -> Result<Level, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(move |desk| desk.watch(deposited, level, reply)).await?;
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(reached)) => Ok(reached),
+            _ => {
+                let reached = self
+                    .ask(move |desk| desk.level(&deposited.dossier, &deposited.message))
+                    .await?;
+                Ok(reached.unwrap_or(Level::Deposited))
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Admits entries of an authority, from files. Those before a bad one stay.
+    pub fn import(
+        &mut self,
+        origin: &str,
+        index: u64,
+        leaf: basoche_protocol::wire::frame::RegistryLeaf,
+    ) -> Result<bool, Error> {
+        self.engine.import_leaf(origin, index, leaf)
+    }
+
+    /// How far each registry is held.
+    pub fn registries(&self) -> Vec<basoche_protocol::journal::RegistryHead> {
+        self.engine.registry().heads()
+    }
+}

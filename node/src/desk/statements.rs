@@ -1,0 +1,139 @@
+//! What the node itself states about documents: that it holds them, and for whom it keeps them ready. SPEC §8.3.
+
+use basoche_protocol::dossier::{DocumentFact, Statement};
+use basoche_protocol::engine::Fresh;
+use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
+use basoche_protocol::id::{Digest, DossierId, KeySalt, Salt, SubjectId};
+use basoche_protocol::message::{Body, Held, MadeAvailable, Message};
+use basoche_protocol::role::{Assurance, Role};
+
+use super::{Desk, Wanted};
+use crate::effects::{now, random};
+
+impl Desk {
+    /// All bytes of a document have come.
+    pub(super) fn document_stored(&mut self, root: &Digest) {
+        self.wanted.remove(root);
+        let concerned = |replica: &basoche_protocol::dossier::Replica| {
+            replica
+                .state()
+                .documents()
+                .any(|document| document.reference.root == *root)
+        };
+        let dossiers: Vec<_> = self
+            .engine
+            .dossiers()
+            .filter(|replica| concerned(replica))
+            .map(|replica| replica.dossier())
+            .collect();
+        for dossier in dossiers {
+            self.settled.remove(&dossier);
+            self.settle_documents(dossier);
+        }
+    }
+
+    /// States what has become true of a dossier's documents, and asks for those that are missing.
+    pub(super) fn settle_documents(&mut self, dossier: DossierId) {
+        let Some(replica) = self.engine.dossier(&dossier) else {
+            return;
+        };
+        let state = replica.state();
+        let (documents, persons) = (state.documents().count(), state.roster().len());
+        if self.settled.get(&dossier) == Some(&(documents, persons)) {
+            return;
+        }
+        self.settled.insert(dossier, (documents, persons));
+        let node = self.engine.node();
+        let served: Vec<_> = state
+            .roster()
+            .into_iter()
+            .filter(|(_, member)| member.node == node)
+            .map(|(subject, _)| subject)
+            .collect();
+        let (mut bodies, mut wanted) = (Vec::new(), Vec::new());
+        for document in state.documents() {
+            let (deposit, root) = (document.deposit, document.reference.root);
+            if !self.blobs.contains(root.as_bytes()).unwrap_or(false) {
+                wanted.push(document.clone());
+                continue;
+            }
+            if state.stated(Statement::Held, document, &node).is_none() {
+                bodies.push(Body::Held(Held {
+                    ext: None,
+                    deposit,
+                    root,
+                }));
+            }
+            let addressees: Vec<SubjectId> = served
+                .iter()
+                .filter(|one| state.stated(Statement::MadeAvailable, document, one).is_none())
+                .copied()
+                .collect();
+            if !addressees.is_empty() {
+                bodies.push(Body::MadeAvailable(MadeAvailable {
+                    ext: None,
+                    deposit,
+                    root,
+                    addressees,
+                }));
+            }
+        }
+        for document in wanted {
+            self.want(dossier, document);
+        }
+        for body in bodies {
+            self.state(dossier, body);
+        }
+    }
+
+    /// Asks the nodes that may have a document for it, the depositor's first.
+    fn want(&mut self, dossier: DossierId, document: DocumentFact) {
+        if !self.wanted.insert(document.reference.root) {
+            return;
+        }
+        let Some(replica) = self.engine.dossier(&dossier) else {
+            return;
+        };
+        let state = replica.state();
+        let roster = state.roster();
+        let first = roster.get(&document.author).map(|member| member.node);
+        let mut sources: Vec<_> = first.into_iter().collect();
+        sources.extend(state.nodes().into_iter().filter(|node| Some(*node) != first));
+        sources.retain(|node| *node != self.engine.node());
+        self.outside.want(Wanted {
+            dossier,
+            document,
+            sources,
+        });
+    }
+
+    /// Signs and submits a statement of this node, through the same door as everybody's messages.
+    fn state(&mut self, dossier: DossierId, body: Body) {
+        let message = Message {
+            dossier: Some(dossier),
+            author: self.engine.node(),
+            role: Role::Node,
+            assurance: Assurance::Seal,
+            class: body.message_type().readers(),
+            refs: Vec::new(),
+            salt: Salt::new(random()),
+            body,
+        };
+        let at = now();
+        let fresh = Fresh {
+            seal_salt: KeySalt::new(random()),
+            epoch_key: EpochKey::new(random()),
+        };
+        let signed = Unsigned::new(Typ::Message, &self.seal, at, message.encode()).sign(&self.seal);
+        let Ok(envelope) = signed else {
+            tracing::error!("the seal does not sign");
+            return;
+        };
+        match self.engine.prepare(&envelope.encode(), &fresh, at, &|_| true) {
+            Ok(needs) => {
+                self.engine.submit(needs, Vec::new(), &fresh, at);
+            }
+            Err(error) => tracing::warn!(code = error.code().name(), "our own statement was refused"),
+        }
+    }
+}

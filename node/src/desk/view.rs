@@ -1,0 +1,301 @@
+//! What the desk shows of itself: status and dossiers, as JSON for people and programs.
+
+use std::collections::BTreeMap;
+
+use basoche_protocol::dossier::{Phase, Replica, Statement};
+use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
+use basoche_protocol::journal::{Content, HeadRow, Verdict};
+use basoche_protocol::role::Role;
+use serde::{Deserialize, Serialize};
+
+use super::{Desk, Level};
+use crate::effects::now;
+
+/// A connected peer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Its id.
+    pub node: SubjectId,
+    /// Its organisation, from the registry.
+    pub organisation: String,
+    /// Whether a version is agreed with it now.
+    pub connected: bool,
+}
+
+/// One dossier in the status.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DossierStatus {
+    /// Its id.
+    pub id: DossierId,
+    /// Where it stands.
+    pub phase: Phase,
+    /// SHA-256 of its canonical state.
+    pub state_hash: Digest,
+    /// Journal entries held.
+    pub entries: usize,
+    /// How far each chain is held.
+    pub frontier: Vec<HeadRow>,
+    /// Entries that wait for a key or a signer.
+    pub quarantined: usize,
+}
+
+/// `basoche node status --json`. DESIGN §12.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusView {
+    /// 1.
+    pub v: u64,
+    /// This node.
+    pub node: SubjectId,
+    /// The program.
+    pub version: String,
+    /// Whether it accepts work.
+    pub ready: bool,
+    /// Why not, if not.
+    pub reasons: Vec<String>,
+    /// Commits so far: grows for as long as the store lives.
+    pub commits: u64,
+    /// The store's life, as of the newest chain written.
+    pub incarnation: Option<String>,
+    /// The other nodes of the registry.
+    pub peers: Vec<PeerView>,
+    /// The dossiers held.
+    pub dossiers: Vec<DossierStatus>,
+    /// What was refused, by code.
+    pub refusals: BTreeMap<String, u64>,
+}
+
+/// Somebody in the roster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ParticipantView {
+    /// Who.
+    pub subject: SubjectId,
+    /// In which capacity.
+    pub role: Role,
+    /// The node that serves them.
+    pub node: SubjectId,
+    /// That node's organisation.
+    pub organisation: String,
+}
+
+/// A message on file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MessageView {
+    /// Its id.
+    pub id: MessageId,
+    /// Its type; absent while it cannot be opened.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message_type: Option<String>,
+    /// Its author; absent while it cannot be opened.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub author: Option<SubjectId>,
+    /// When its node recorded it, RFC 3339.
+    pub recorded_at: String,
+    /// What became of it: `effective`, `pending` or the code of what kept it without effect.
+    pub verdict: String,
+    /// How far it has come.
+    pub level: Level,
+}
+
+/// When somebody was given and opened a document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Addressee {
+    /// Who.
+    pub subject: SubjectId,
+    /// In which capacity.
+    pub role: Role,
+    /// *Mise à disposition*, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub available_at: Option<String>,
+    /// *Ouverture*, RFC 3339. Its absence proves nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub opened_at: Option<String>,
+}
+
+/// A document on file and its dated facts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DocumentView {
+    /// The message that brought it.
+    pub deposit: MessageId,
+    /// Its root.
+    pub root: Digest,
+    /// Its file name.
+    pub name: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Plaintext bytes.
+    pub bytes: u64,
+    /// *Dépôt*, RFC 3339.
+    pub deposited_at: String,
+    /// The nodes that state that they hold it, and since when.
+    pub held: BTreeMap<String, String>,
+    /// Everybody in the roster.
+    pub addressees: Vec<Addressee>,
+}
+
+/// `basoche dossier show --json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DossierView {
+    /// 1.
+    pub v: u64,
+    /// Its id.
+    pub dossier: DossierId,
+    /// The court's number.
+    pub case_number: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Until when dires are due, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dires_due: Option<String>,
+    /// The dires on file.
+    pub dires: Vec<MessageId>,
+    /// The roster.
+    pub participants: Vec<ParticipantView>,
+    /// The messages, in a causal order.
+    pub messages: Vec<MessageView>,
+    /// The documents.
+    pub documents: Vec<DocumentView>,
+}
+
+impl Desk {
+    /// The status. `ready` wants this node to be enrolled.
+    pub fn status(&self) -> StatusView {
+        let node = self.engine.node();
+        let registry = self.engine.registry();
+        let mut reasons = Vec::new();
+        if registry.node_at(&node, now()).is_none() {
+            reasons.push(format!("node {node} is not in the registry, or was revoked: have it enrolled, then `basoche annuaire import`"));
+        }
+        let connected: Vec<_> = self.engine.peers().collect();
+        let peers = registry
+            .nodes()
+            .filter(|info| info.node != node)
+            .map(|info| PeerView {
+                node: info.node,
+                organisation: info.organisation_name.clone(),
+                connected: connected.contains(&info.node),
+            });
+        let dossiers = self.engine.dossiers().map(|replica| DossierStatus {
+            id: replica.dossier(),
+            phase: replica.state().phase(),
+            state_hash: replica.state().hash(),
+            entries: replica.entries(),
+            frontier: replica.frontier(),
+            quarantined: replica.pending(),
+        });
+        let own = self
+            .engine
+            .dossiers()
+            .filter_map(|replica| replica.heads().get(&node));
+        StatusView {
+            v: 1,
+            node,
+            version: crate::VERSION.into(),
+            ready: reasons.is_empty(),
+            reasons,
+            commits: self.commits,
+            incarnation: own
+                .max_by_key(|head| head.head().time)
+                .map(|head| head.head().incarnation.to_hex()),
+            peers: peers.collect(),
+            dossiers: dossiers.collect(),
+            refusals: self
+                .refusals()
+                .iter()
+                .map(|(code, count)| (code.name().to_owned(), *count))
+                .collect(),
+        }
+    }
+
+    /// One dossier in full.
+    pub fn show(&self, dossier: &DossierId) -> Option<DossierView> {
+        let replica = self.engine.dossier(dossier)?;
+        let state = replica.state();
+        let registry = self.engine.registry();
+        let organisation = |node: &SubjectId| {
+            registry
+                .node(node)
+                .map(|info| info.organisation_name.clone())
+                .unwrap_or_default()
+        };
+        let participants = state
+            .roster()
+            .into_iter()
+            .map(|(subject, member)| ParticipantView {
+                subject,
+                role: member.role,
+                organisation: organisation(&member.node),
+                node: member.node,
+            });
+        Some(DossierView {
+            v: 1,
+            dossier: *dossier,
+            case_number: state
+                .designation()
+                .map(|order| order.case_number.clone())
+                .unwrap_or_default(),
+            phase: state.phase(),
+            dires_due: state.dires_due().map(|due| due.to_string()),
+            dires: state.dires().keys().copied().collect(),
+            participants: participants.collect(),
+            messages: self.messages(replica),
+            documents: documents(replica),
+        })
+    }
+
+    fn messages(&self, replica: &Replica) -> Vec<MessageView> {
+        let view = |record: &basoche_protocol::journal::Record| {
+            let opened = match &record.content {
+                Content::Authentic(message) => {
+                    Some((message.message_type().name().to_owned(), message.author))
+                }
+                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
+            };
+            MessageView {
+                id: record.message,
+                author: opened.as_ref().map(|(_, author)| *author),
+                message_type: opened.map(|(name, _)| name),
+                recorded_at: record.recorded_at.to_string(),
+                verdict: match record.verdict {
+                    Verdict::Effective => "effective".into(),
+                    Verdict::WithoutEffect(code) => code.name().into(),
+                    Verdict::Pending(_) => "pending".into(),
+                },
+                level: self
+                    .level(&replica.dossier(), &record.message)
+                    .unwrap_or(Level::Deposited),
+            }
+        };
+        replica.records().map(|(_, _, record)| view(record)).collect()
+    }
+}
+
+fn documents(replica: &Replica) -> Vec<DocumentView> {
+    let state = replica.state();
+    let (roster, nodes) = (state.roster(), state.nodes());
+    let mut documents: Vec<_> = state.documents().collect();
+    documents.sort_by_key(|document| (document.deposited_at, document.deposit));
+    let view = |document: &&basoche_protocol::dossier::DocumentFact| {
+        let stated =
+            |statement, who: &SubjectId| state.stated(statement, document, who).map(|at| at.to_string());
+        let held = nodes
+            .iter()
+            .filter_map(|node| Some((node.to_hex(), stated(Statement::Held, node)?)));
+        let addressees = roster.iter().map(|(subject, member)| Addressee {
+            subject: *subject,
+            role: member.role,
+            available_at: stated(Statement::MadeAvailable, subject),
+            opened_at: stated(Statement::Opened, subject),
+        });
+        DocumentView {
+            deposit: document.deposit,
+            root: document.reference.root,
+            name: document.reference.name.clone(),
+            media_type: document.reference.media_type.clone(),
+            bytes: document.reference.bytes,
+            deposited_at: document.deposited_at.to_string(),
+            held: held.collect(),
+            addressees: addressees.collect(),
+        }
+    };
+    documents.iter().map(view).collect()
+}

@@ -1,0 +1,175 @@
+//! What a node exports of a dossier: the source of an evidence bundle, from one moment of its store.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+use std::sync::Arc;
+
+use basoche_protocol::document::DocumentKey;
+use basoche_protocol::dossier::DocumentFact;
+use basoche_protocol::envelope::{Envelope, EpochKey};
+use basoche_protocol::id::{DossierId, SubjectId};
+use basoche_protocol::jose::SoftwareKey;
+use basoche_protocol::journal::Entry;
+use basoche_protocol::message::DocumentRef;
+use basoche_protocol::wire::frame::RegistryLeaf;
+use basoche_registry::Anchors;
+
+use crate::blob::BlobStore;
+use crate::bundle::{self, BundleError, ExportReport, Items, Run, Source};
+use crate::desk::Desk;
+use crate::documents::give_out;
+use crate::effects::now;
+use crate::files::unique_name;
+use crate::rows::Rows;
+
+/// Everything of one dossier that a bundle needs, taken at the desk.
+pub struct Snapshot {
+    dossier: DossierId,
+    node: SubjectId,
+    anchors: Anchors,
+    leaves: Vec<(String, u64, RegistryLeaf)>,
+    heads: Vec<Vec<u8>>,
+    runs: u64,
+    keys: Vec<(u64, EpochKey)>,
+    rows: Rows,
+    blobs: Arc<dyn BlobStore>,
+    seal: SoftwareKey,
+}
+
+impl Desk {
+    /// One dossier as the store holds it now; `None` if there is no such dossier.
+    pub fn snapshot(&self, dossier: &DossierId) -> Option<io::Result<Snapshot>> {
+        let replica = self.engine().dossier(dossier)?;
+        let keys = replica.keys().map(|(epoch, key)| (epoch, key.clone())).collect();
+        Some(self.snapshot_of(*dossier, keys))
+    }
+
+    fn snapshot_of(&self, dossier: DossierId, keys: Vec<(u64, EpochKey)>) -> io::Result<Snapshot> {
+        // Heads and runs are read from the store, where they stand in the same commits: no head is ahead of its runs.
+        let rows = self.rows().clone();
+        Ok(Snapshot {
+            dossier,
+            node: self.engine().node(),
+            anchors: self.engine().registry().anchors().clone(),
+            leaves: rows.leaves().map_err(io::Error::other)?,
+            heads: rows.heads(dossier).map_err(io::Error::other)?,
+            runs: rows.run_count(dossier).map_err(io::Error::other)?,
+            keys,
+            rows,
+            blobs: self.blobs(),
+            seal: self.seal().map_err(io::Error::other)?,
+        })
+    }
+}
+
+impl Snapshot {
+    /// Writes the bundle into a nameless file in `scratch`, rewound.
+    pub fn export(&self, scratch: &Path) -> Result<(File, ExportReport), BundleError> {
+        let staged = scratch.join(unique_name("export-")?);
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&staged)?;
+        std::fs::remove_file(&staged)?;
+        let report = bundle::export(self, &mut file, &self.seal, self.node, now(), &|_, _| {})?;
+        file.rewind()?;
+        Ok((file, report))
+    }
+}
+
+impl Source for Snapshot {
+    fn dossier(&self) -> DossierId {
+        self.dossier
+    }
+
+    fn anchors(&self) -> Anchors {
+        self.anchors.clone()
+    }
+
+    fn leaves(&self) -> Items<'_, (String, u64, RegistryLeaf)> {
+        let mut leaves = self.leaves.clone();
+        leaves.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        Box::new(leaves.into_iter().map(Ok))
+    }
+
+    fn runs(&self) -> Items<'_, Run> {
+        Box::new((0..self.runs).map(|index| {
+            let run = self.rows.run(self.dossier, index, 0).map_err(io::Error::other)?;
+            let run = run.ok_or_else(|| io::Error::other("a run is missing"))?;
+            Ok(Run {
+                chain: run.chain,
+                entries: run.items.into_iter().map(|item| item.entry.into_vec()).collect(),
+                head: run.head.into_vec(),
+            })
+        }))
+    }
+
+    fn heads(&self) -> Items<'_, Vec<u8>> {
+        Box::new(self.heads.iter().cloned().map(Ok))
+    }
+
+    fn envelope(&self, entry: &Entry) -> io::Result<Option<Envelope>> {
+        let sealed = self
+            .rows
+            .sealed(&self.dossier, &entry.chain, entry.seq)
+            .map_err(io::Error::other)?;
+        let Some(sealed) = sealed else { return Ok(None) };
+        let key = self.keys.iter().find(|(epoch, _)| *epoch == sealed.key_epoch());
+        Ok(key.and_then(|(_, key)| sealed.open(&self.dossier, entry.message, key).ok()))
+    }
+
+    fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>> {
+        let reference = &document.reference;
+        if !self
+            .blobs
+            .contains(reference.root.as_bytes())
+            .map_err(io::Error::other)?
+        {
+            return Ok(None);
+        }
+        let key = self
+            .keys
+            .iter()
+            .find_map(|(_, key)| reference.open_key(key, &self.dossier));
+        let Some(key) = key else { return Ok(None) };
+        let plaintext = Plaintext::start(Arc::clone(&self.blobs), reference.clone(), key.clone())?;
+        Ok(Some((key, Box::new(plaintext))))
+    }
+}
+
+/// A document's plaintext as a stream: a thread decrypts into a pipe.
+struct Plaintext {
+    pipe: io::PipeReader,
+    worker: Option<std::thread::JoinHandle<io::Result<()>>>,
+}
+
+impl Plaintext {
+    fn start(blobs: Arc<dyn BlobStore>, reference: DocumentRef, key: DocumentKey) -> io::Result<Self> {
+        let (pipe, mut sink) = io::pipe()?;
+        let worker = std::thread::Builder::new()
+            .name("decrypt".into())
+            .spawn(move || give_out(blobs.as_ref(), &reference, &key, &mut sink).map_err(io::Error::other))?;
+        Ok(Self {
+            pipe,
+            worker: Some(worker),
+        })
+    }
+}
+
+impl Read for Plaintext {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.pipe.read(buffer)?;
+        // At the end, what went wrong in the thread is said here.
+        if read == 0
+            && !buffer.is_empty()
+            && let Some(worker) = self.worker.take()
+        {
+            worker
+                .join()
+                .map_err(|_| io::Error::other("the decrypting thread failed"))??;
+        }
+        Ok(read)
+    }
+}

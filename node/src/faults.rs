@@ -1,0 +1,18 @@
+//! Planted faults, for the harnesses' negative controls. Without the feature `faults` there are none.
+
+/// Whether this build can plant faults at all.
+pub const PRESENT: bool = cfg!(feature = "faults");
+
+/// Whether acknowledgements leave before the commit: the kill harness must notice.
+pub fn acknowledge_before_commit() -> bool {
+    #[cfg(feature = "faults")]
+    {
+        use std::sync::OnceLock;
+        static CHOSEN: OnceLock<bool> = OnceLock::new();
+        *CHOSEN.get_or_init(|| {
+            std::env::var("BASOCHE_FAULT").is_ok_and(|fault| fault.contains("ack-before-commit"))
+        })
+    }
+    #[cfg(not(feature = "faults"))]
+    false
+}

@@ -1,0 +1,203 @@
+//! The node's own keys: seal, encryption, transport. Each is a file sealed under the storage key.
+
+use std::path::{Path, PathBuf};
+
+use basoche_protocol::crypto;
+use basoche_protocol::id::{CertificateId, Digest, SubjectId};
+use basoche_protocol::jose::SoftwareKey;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::certificate::{self, CertificateError};
+use crate::effects::random;
+use crate::files::write_new;
+use crate::quic::{Identity, Secrets};
+use crate::vault::{StorageKey, VaultError};
+
+/// The node's keys cannot be made or read.
+#[derive(Debug, Error)]
+pub enum KeysError {
+    /// A file cannot be read or written.
+    #[error("key file {path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file does not open or does not hold what it should.
+    #[error("key file {path}: {what}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A key could not be made.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// What an authority needs in order to enrol a node: public halves only. `node init` writes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeRequest {
+    /// 1.
+    pub v: u64,
+    /// The node's id.
+    pub node: SubjectId,
+    /// Certificate of the seal key, DER, base64url.
+    pub seal_certificate: String,
+    /// SubjectPublicKeyInfo of the encryption key, DER, base64url.
+    pub encryption_spki: String,
+    /// SHA-256 of the transport key's SubjectPublicKeyInfo.
+    pub tls_spki_sha256: Digest,
+    /// Where peers reach it, `host:port`.
+    pub addresses: Vec<String>,
+}
+
+/// The private halves, as stored. Secret: no `Debug`, no `Display`.
+#[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+struct Stored {
+    #[zeroize(skip)]
+    node: SubjectId,
+    seal_certificate: Vec<u8>,
+    seal_key: Vec<u8>,
+    encryption_spki: Vec<u8>,
+    encryption_key: Vec<u8>,
+    tls_certificate: Vec<u8>,
+    tls_key: Vec<u8>,
+    reset_key: Vec<u8>,
+    token_key: Vec<u8>,
+}
+
+/// The node's keys.
+pub struct NodeKeys {
+    stored: Stored,
+}
+
+const FILE: &str = "keys/node.key";
+const PURPOSE: &str = "node keys";
+
+impl NodeKeys {
+    /// Makes new keys and writes them under `data`; refuses if there are keys already.
+    pub fn create(data: &Path, storage: &StorageKey) -> Result<Self, KeysError> {
+        let (seal, encryption) = (
+            certificate::generate("basoche seal")?,
+            certificate::generate("basoche encryption")?,
+        );
+        let tls = certificate::generate("basoche transport")?;
+        let stored = Stored {
+            node: SubjectId::new(random()),
+            seal_certificate: seal.certificate_der,
+            seal_key: seal.private_key_pkcs8.to_vec(),
+            encryption_spki: encryption.spki,
+            encryption_key: encryption.private_key_pkcs8.to_vec(),
+            tls_certificate: tls.certificate_der,
+            tls_key: tls.private_key_pkcs8.to_vec(),
+            reset_key: random::<64>().to_vec(),
+            token_key: random::<64>().to_vec(),
+        };
+        let path = data.join(FILE);
+        let file = |source| KeysError::File {
+            path: path.clone(),
+            source,
+        };
+        let damaged = |what: String| KeysError::Damaged {
+            path: path.clone(),
+            what,
+        };
+        let plain = Zeroizing::new(serde_json::to_vec(&stored).map_err(|error| damaged(error.to_string()))?);
+        let sealed = storage
+            .seal_file(PURPOSE, &plain)
+            .map_err(|error: VaultError| damaged(error.to_string()))?;
+        std::fs::create_dir_all(data.join("keys")).map_err(file)?;
+        write_new(&path, &sealed, 0o600).map_err(file)?;
+        Ok(Self { stored })
+    }
+
+    /// Reads the keys under `data`.
+    pub fn open(data: &Path, storage: &StorageKey) -> Result<Self, KeysError> {
+        let path = data.join(FILE);
+        let damaged = |what: String| KeysError::Damaged {
+            path: path.clone(),
+            what,
+        };
+        let sealed = std::fs::read(&path).map_err(|source| KeysError::File {
+            path: path.clone(),
+            source,
+        })?;
+        let plain = storage
+            .open_file(PURPOSE, sealed)
+            .map_err(|error| damaged(error.to_string()))?;
+        let stored: Stored = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
+        if stored.reset_key.len() != 64 || stored.token_key.len() != 64 {
+            return Err(damaged("a transport secret is not 64 bytes".into()));
+        }
+        Ok(Self { stored })
+    }
+
+    /// The node's id.
+    pub fn node(&self) -> SubjectId {
+        self.stored.node
+    }
+
+    /// The seal: signs heads, statements and bundles.
+    pub fn seal(&self) -> Result<SoftwareKey, KeysError> {
+        let unfit = |_| KeysError::Damaged {
+            path: FILE.into(),
+            what: "the seal key is not a P-256 key".into(),
+        };
+        SoftwareKey::from_pkcs8(&self.stored.seal_key, self.seal_certificate()).map_err(unfit)
+    }
+
+    /// The seal's certificate.
+    pub fn seal_certificate(&self) -> CertificateId {
+        CertificateId::new(crypto::sha256(&[&self.stored.seal_certificate]))
+    }
+
+    /// The private encryption key, PKCS#8 DER: opens key wraps.
+    pub fn encryption_key(&self) -> &[u8] {
+        &self.stored.encryption_key
+    }
+
+    /// The transport key.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            certificate_der: self.stored.tls_certificate.clone(),
+            private_key_pkcs8: Zeroizing::new(self.stored.tls_key.clone()),
+        }
+    }
+
+    /// The transport secrets that outlive the process.
+    pub fn secrets(&self) -> Secrets {
+        let fixed = |bytes: &[u8]| {
+            let mut key = [0; 64];
+            key.copy_from_slice(bytes);
+            key
+        };
+        Secrets {
+            reset_key: fixed(&self.stored.reset_key),
+            token_key: fixed(&self.stored.token_key),
+        }
+    }
+
+    /// The public halves, for the authority.
+    pub fn request(&self, addresses: Vec<String>) -> Result<NodeRequest, KeysError> {
+        use basoche_protocol::text::b64url_encode;
+        let tls = self.identity().spki_sha256();
+        let tls = tls.map_err(|error| KeysError::Damaged {
+            path: FILE.into(),
+            what: error.to_string(),
+        })?;
+        Ok(NodeRequest {
+            v: 1,
+            node: self.node(),
+            seal_certificate: b64url_encode(&self.stored.seal_certificate),
+            encryption_spki: b64url_encode(&self.stored.encryption_spki),
+            tls_spki_sha256: Digest::new(tls),
+            addresses,
+        })
+    }
+}

@@ -1,0 +1,348 @@
+//! Where the engine's rows stand in the store, and how they are read back at a start.
+
+use std::collections::BTreeSet;
+
+use basoche_protocol::dossier::RunItem;
+use basoche_protocol::engine::{Engine, Row};
+use basoche_protocol::envelope::{EpochKey, Sealed};
+use basoche_protocol::id::{DossierId, Incarnation, MessageId, SubjectId};
+use basoche_protocol::journal::{ChainId, Entry};
+use basoche_protocol::wire::codec;
+use basoche_protocol::wire::frame::{Item, RegistryLeaf, Run};
+use basoche_registry::Replica;
+use serde_bytes::ByteBuf;
+use thiserror::Error;
+
+use crate::store::{Batch, StoreError};
+use crate::vault::SealedStore;
+
+const ENTRIES: u8 = 1;
+const RUNS: u8 = 2;
+const HEADS: u8 = 3;
+const KEYS: u8 = 4;
+const WRITERS: u8 = 5;
+const LEAVES: u8 = 6;
+const SUBMISSIONS: u8 = 7;
+const COUNTER: u8 = 8;
+
+/// Rows read at once when a range is walked.
+const PAGE: usize = 256;
+/// The largest row, in bytes: a sealed message and its entry.
+const ROW_BYTES: usize = 2 << 20;
+
+/// What the store holds cannot be used.
+#[derive(Debug, Error)]
+pub enum RowsError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A row does not hold what its kind holds, or the core refuses it.
+    #[error(
+        "the store's {what} cannot be read back: {why}; keep a copy of the data directory, then run `basoche node repair`"
+    )]
+    Damaged {
+        /// Which row.
+        what: String,
+        /// Why.
+        why: String,
+    },
+}
+
+type StoredRun = (DossierId, ChainId, u64, u64, ByteBuf);
+type StoredHead = (DossierId, SubjectId, ByteBuf);
+type StoredKey = (DossierId, u64, ByteBuf);
+type StoredWriter = (DossierId, Incarnation);
+type StoredLeaf = (String, u64, RegistryLeaf);
+
+/// The engine's rows in the store.
+#[derive(Clone)]
+pub struct Rows {
+    store: SealedStore,
+}
+
+impl Rows {
+    /// Over `store`.
+    pub fn new(store: SealedStore) -> Self {
+        Self { store }
+    }
+
+    fn chain_owner(&self, dossier: &DossierId, chain: &ChainId) -> [u8; 16] {
+        self.store.owner(
+            ENTRIES,
+            &[
+                dossier.as_bytes(),
+                chain.node.as_bytes(),
+                chain.incarnation.as_bytes(),
+            ],
+        )
+    }
+
+    fn dossier_owner(&self, family: u8, dossier: &DossierId) -> [u8; 16] {
+        self.store.owner(family, &[dossier.as_bytes()])
+    }
+
+    /// Adds a row to a commit.
+    pub fn put(&self, batch: &mut Batch, row: &Row) -> Result<(), StoreError> {
+        match row {
+            Row::Entry { item } => {
+                let entry = &item.entry;
+                let value = (ByteBuf::from(entry.encode()), ByteBuf::from(item.sealed.encode()));
+                let owner = self.chain_owner(&entry.dossier, &entry.chain);
+                self.store
+                    .put(batch, ENTRIES, owner, entry.seq, &codec::encode(&value))
+            }
+            Row::Run {
+                dossier,
+                index,
+                chain,
+                from,
+                to,
+                head,
+            } => {
+                let value: StoredRun = (*dossier, *chain, *from, *to, ByteBuf::from(head.clone()));
+                self.store.put(
+                    batch,
+                    RUNS,
+                    self.dossier_owner(RUNS, dossier),
+                    *index,
+                    &codec::encode(&value),
+                )
+            }
+            Row::Head { dossier, node, head } => {
+                let value: StoredHead = (*dossier, *node, ByteBuf::from(head.clone()));
+                let owner = self.store.owner(HEADS, &[dossier.as_bytes(), node.as_bytes()]);
+                self.store.put(batch, HEADS, owner, 0, &codec::encode(&value))
+            }
+            Row::Key { dossier, epoch, key } => {
+                let value: StoredKey = (*dossier, *epoch, ByteBuf::from(key.as_bytes().to_vec()));
+                self.store.put(
+                    batch,
+                    KEYS,
+                    self.dossier_owner(KEYS, dossier),
+                    *epoch,
+                    &codec::encode(&value),
+                )
+            }
+            Row::Writer { dossier, incarnation } => {
+                let value: StoredWriter = (*dossier, *incarnation);
+                self.store.put(
+                    batch,
+                    WRITERS,
+                    self.dossier_owner(WRITERS, dossier),
+                    0,
+                    &codec::encode(&value),
+                )
+            }
+            Row::Leaf { origin, index, leaf } => {
+                let value: StoredLeaf = (origin.clone(), *index, leaf.clone());
+                let owner = self.store.owner(LEAVES, &[origin.as_bytes()]);
+                self.store
+                    .put(batch, LEAVES, owner, *index, &codec::encode(&value))
+            }
+        }
+    }
+
+    /// Remembers under which key an author submitted a message: the same key is the same message for ever.
+    pub fn put_submission(
+        &self,
+        batch: &mut Batch,
+        author: &SubjectId,
+        key: &str,
+        dossier: &DossierId,
+        message: &MessageId,
+    ) -> Result<(), StoreError> {
+        let owner = self
+            .store
+            .owner(SUBMISSIONS, &[author.as_bytes(), key.as_bytes()]);
+        self.store.put(
+            batch,
+            SUBMISSIONS,
+            owner,
+            0,
+            &codec::encode(&(*dossier, *message)),
+        )
+    }
+
+    /// The message that an author submitted under a key.
+    pub fn submission(
+        &self,
+        author: &SubjectId,
+        key: &str,
+    ) -> Result<Option<(DossierId, MessageId)>, RowsError> {
+        let owner = self
+            .store
+            .owner(SUBMISSIONS, &[author.as_bytes(), key.as_bytes()]);
+        match self.store.get(SUBMISSIONS, &owner, 0)? {
+            Some(bytes) => Ok(Some(read(&bytes, "submission key")?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Adds the count of commits to a commit.
+    pub fn put_counter(&self, batch: &mut Batch, count: u64) -> Result<(), StoreError> {
+        let owner = self.store.owner(COUNTER, &[]);
+        self.store.put(batch, COUNTER, owner, 0, &count.to_be_bytes())
+    }
+
+    /// The count of commits.
+    pub fn counter(&self) -> Result<u64, RowsError> {
+        let owner = self.store.owner(COUNTER, &[]);
+        let bytes = self.store.get(COUNTER, &owner, 0)?;
+        Ok(bytes
+            .and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)))
+            .unwrap_or(0))
+    }
+
+    /// Run `index` of a dossier from entry `first` on, as a peer is sent it.
+    pub fn run(&self, dossier: DossierId, index: u64, first: u64) -> Result<Option<Run>, RowsError> {
+        let Some(bytes) = self.store.get(RUNS, &self.dossier_owner(RUNS, &dossier), index)? else {
+            return Ok(None);
+        };
+        let (_, chain, from, to, head): StoredRun = read(&bytes, "run")?;
+        let items = self.items(dossier, chain, from.max(first), to)?;
+        Ok(Some(Run {
+            dossier,
+            chain,
+            items,
+            head,
+        }))
+    }
+
+    /// Every run of a dossier, in the order applied here.
+    pub fn runs(&self, dossier: DossierId) -> Result<Vec<Run>, RowsError> {
+        let mut runs = Vec::new();
+        while let Some(run) = self.run(dossier, runs.len() as u64, 0)? {
+            runs.push(run);
+        }
+        Ok(runs)
+    }
+
+    /// How many runs of a dossier there are.
+    pub fn run_count(&self, dossier: DossierId) -> Result<u64, RowsError> {
+        let last = self.store.last(RUNS, &self.dossier_owner(RUNS, &dossier))?;
+        Ok(last.map_or(0, |(index, _)| index + 1))
+    }
+
+    /// Each node's latest head in a dossier, as signed.
+    pub fn heads(&self, dossier: DossierId) -> Result<Vec<Vec<u8>>, RowsError> {
+        let heads: Vec<StoredHead> = self.family(HEADS, "head")?;
+        Ok(heads
+            .into_iter()
+            .filter(|(of, ..)| *of == dossier)
+            .map(|(.., head)| head.into_vec())
+            .collect())
+    }
+
+    /// The sealed message of an entry.
+    pub fn sealed(
+        &self,
+        dossier: &DossierId,
+        chain: &ChainId,
+        seq: u64,
+    ) -> Result<Option<Sealed>, RowsError> {
+        let Some(bytes) = self.store.get(ENTRIES, &self.chain_owner(dossier, chain), seq)? else {
+            return Ok(None);
+        };
+        let (_, sealed): (ByteBuf, ByteBuf) = read(&bytes, "entry")?;
+        Sealed::decode(&sealed)
+            .map(Some)
+            .map_err(|error| damaged("sealed message", error))
+    }
+
+    fn items(&self, dossier: DossierId, chain: ChainId, from: u64, to: u64) -> Result<Vec<Item>, RowsError> {
+        let owner = self.chain_owner(&dossier, &chain);
+        let mut items = Vec::new();
+        let mut next = from;
+        while next < to {
+            let limit = PAGE.min(usize::try_from(to - next).unwrap_or(PAGE));
+            let page = self.store.scan(ENTRIES, &owner, next, limit)?;
+            for (seq, bytes) in &page {
+                if *seq != next {
+                    return Err(damaged("journal", format!("entry {next} of a chain is missing")));
+                }
+                let (entry, sealed): (ByteBuf, ByteBuf) = read(bytes, "entry")?;
+                items.push(Item { entry, sealed });
+                next += 1;
+            }
+            if page.is_empty() {
+                return Err(damaged("journal", format!("entry {next} of a chain is missing")));
+            }
+        }
+        Ok(items)
+    }
+
+    /// Every registry leaf, each log in its order.
+    pub fn leaves(&self) -> Result<Vec<StoredLeaf>, RowsError> {
+        self.family(LEAVES, "registry leaf")
+    }
+
+    /// Reads everything back into `engine`, through the doors by which it came. ADM-1.
+    pub fn restore(&self, engine: &mut Engine<Replica>) -> Result<(), RowsError> {
+        let writers: Vec<StoredWriter> = self.family(WRITERS, "writer")?;
+        let keys: Vec<StoredKey> = self.family(KEYS, "key")?;
+        let mut dossiers: BTreeSet<DossierId> = BTreeSet::new();
+        for (dossier, incarnation) in writers {
+            engine.restore_writer(dossier, incarnation);
+            dossiers.insert(dossier);
+        }
+        for (dossier, epoch, key) in keys {
+            let key = <[u8; 32]>::try_from(key.as_slice()).map_err(|_| damaged("key", "not 32 bytes"))?;
+            engine.restore_key(dossier, epoch, EpochKey::new(key));
+            dossiers.insert(dossier);
+        }
+        for dossier in dossiers {
+            for run in self.runs(dossier)? {
+                let items = run.items.iter().map(run_item).collect::<Result<Vec<_>, _>>()?;
+                engine
+                    .restore_run(dossier, &items, &run.head)
+                    .map_err(|error| damaged("journal", error))?;
+            }
+        }
+        for (dossier, _, head) in self.family::<StoredHead>(HEADS, "head")? {
+            engine
+                .restore_head(dossier, &head)
+                .map_err(|error| damaged("head", error))?;
+        }
+        Ok(())
+    }
+
+    fn family<T: serde::Serialize + serde::de::DeserializeOwned>(
+        &self,
+        family: u8,
+        what: &str,
+    ) -> Result<Vec<T>, RowsError> {
+        let mut rows = Vec::new();
+        let mut failure = None;
+        self.store.scan_family(family, &mut |_, bytes| {
+            match read(&bytes, what) {
+                Ok(row) => rows.push(row),
+                Err(error) => failure = Some(error),
+            }
+            Ok(())
+        })?;
+        failure.map_or(Ok(rows), Err)
+    }
+
+    /// Commits a batch.
+    pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.store.commit(batch).map(|_| ())
+    }
+}
+
+/// An entry and its message from their stored bytes.
+pub fn run_item(item: &Item) -> Result<RunItem, RowsError> {
+    let entry = Entry::decode(&item.entry).map_err(|error| damaged("entry", error))?;
+    let sealed = Sealed::decode(&item.sealed).map_err(|error| damaged("sealed message", error))?;
+    Ok(RunItem { entry, sealed })
+}
+
+fn read<T: serde::Serialize + serde::de::DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, RowsError> {
+    codec::decode(bytes, ROW_BYTES).map_err(|error| damaged(what, error))
+}
+
+fn damaged(what: &str, why: impl ToString) -> RowsError {
+    RowsError::Damaged {
+        what: what.to_owned(),
+        why: why.to_string(),
+    }
+}

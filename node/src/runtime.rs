@@ -1,0 +1,349 @@
+//! A node's life: set-up, start, stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use basoche_protocol::engine::Engine;
+use basoche_protocol::id::Incarnation;
+use basoche_protocol::time::{Instant, Span};
+use basoche_registry::{Anchors, Replica};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::blob::{BlobError, BlobStore, FileBlobs};
+use crate::config::{Config, ConfigError};
+use crate::control;
+use crate::desk::{Desk, DeskHandle, Input, Parts};
+use crate::effects::{now, random};
+use crate::keys::{KeysError, NodeKeys, NodeRequest};
+use crate::network::{Network, Phonebook};
+use crate::quic::{CloseCode, Endpoint, Options, TransportError};
+use crate::rows::{Rows, RowsError};
+use crate::store::{Store, StoreError};
+use crate::vault::{self, SealedStore, VaultError};
+
+/// How often time passes at the desk.
+const TICK: Duration = Duration::from_millis(250);
+/// Events of the transport that may wait for the desk.
+const EVENTS: usize = 256;
+/// A clock before this is wrong: 2026-01-01.
+const EARLIEST: Instant = Instant::from_seconds(1_767_225_600);
+/// How far the clock may lie behind what this node has already signed.
+const CLOCK_BEHIND: Span = Span::from_seconds(300);
+
+/// A node cannot be set up, or cannot go on.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory is not there.
+    #[error("data directory {path} does not exist: run `basoche node init --config FILE` first, or mount it")]
+    NoData {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A directory or file cannot be made.
+    #[error("{path}: {source}")]
+    Files {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The anchors cannot be used.
+    #[error("trust anchors {path}: {what}")]
+    Anchors {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The storage key cannot be opened.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The node's keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The store cannot be opened, or has failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store cannot be read back.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    /// The documents cannot be opened.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// The transport cannot be set up.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The clock is wrong.
+    #[error(
+        "the clock says {now}, which is before {bound}: set it (timedatectl set-ntp true), then start again"
+    )]
+    Clock {
+        /// What it says.
+        now: Instant,
+        /// What it cannot be before.
+        bound: Instant,
+    },
+    /// A thread or the runtime failed.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// Makes a node: data directory, storage key, keys, empty store. Gives what an authority needs to enrol it.
+pub fn init(path: &Path) -> Result<NodeRequest, NodeError> {
+    let config = Config::read(path)?;
+    let passphrase = config.passphrase(path)?;
+    let files = |path: PathBuf| move |source| NodeError::Files { path, source };
+    std::fs::create_dir_all(&config.data).map_err(files(config.data.clone()))?;
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&config.data, std::fs::Permissions::from_mode(0o700))
+        .map_err(files(config.data.clone()))?;
+    let storage = vault::create(&config.data, &passphrase)?;
+    create_store(&config.data.join("store"))?;
+    FileBlobs::open(&config.data.join("blobs"))?;
+    let keys = NodeKeys::create(&config.data, &storage)?;
+    Ok(keys.request(config.addresses)?)
+}
+
+#[cfg(feature = "rocksdb")]
+fn create_store(path: &Path) -> Result<(), StoreError> {
+    crate::store::RocksStore::create(path).map(drop)
+}
+
+#[cfg(feature = "rocksdb")]
+fn open_store(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(crate::store::RocksStore::open(path)?))
+}
+
+#[cfg(not(feature = "rocksdb"))]
+fn create_store(_path: &Path) -> Result<(), StoreError> {
+    Err(StoreError::Io {
+        what: "this build has no durable store (feature rocksdb)".into(),
+    })
+}
+
+#[cfg(not(feature = "rocksdb"))]
+fn open_store(_path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Err(StoreError::Io {
+        what: "this build has no durable store (feature rocksdb)".into(),
+    })
+}
+
+/// Everything of a node that its files hold, opened.
+struct Opened {
+    config: Config,
+    keys: NodeKeys,
+    rows: Rows,
+    blobs: Arc<dyn BlobStore>,
+    engine: Engine<Replica>,
+    commits: u64,
+}
+
+fn open(path: &Path) -> Result<Opened, NodeError> {
+    let config = Config::read(path)?;
+    if !config.data.is_dir() {
+        return Err(NodeError::NoData { path: config.data });
+    }
+    let at = now();
+    if at < EARLIEST {
+        return Err(NodeError::Clock {
+            now: at,
+            bound: EARLIEST,
+        });
+    }
+    let storage = vault::open(&config.data, &config.passphrase(path)?)?;
+    let keys = NodeKeys::open(&config.data, &storage)?;
+    let rows = Rows::new(SealedStore::new(open_store(&config.data.join("store"))?, storage));
+    let blobs: Arc<dyn BlobStore> = Arc::new(FileBlobs::open(&config.data.join("blobs"))?);
+    let mut engine = Engine::new(
+        keys.node(),
+        Incarnation::new(random()),
+        crate::VERSION,
+        registry(&config, &rows)?,
+    );
+    rows.restore(&mut engine)?;
+    let signed = engine
+        .dossiers()
+        .filter_map(|replica| replica.heads().get(&keys.node()))
+        .map(|head| head.head().time);
+    if let Some(bound) = signed
+        .max()
+        .map(|latest| latest - CLOCK_BEHIND)
+        .filter(|bound| at < *bound)
+    {
+        return Err(NodeError::Clock { now: at, bound });
+    }
+    let commits = rows.counter()?;
+    Ok(Opened {
+        config,
+        keys,
+        rows,
+        blobs,
+        engine,
+        commits,
+    })
+}
+
+fn registry(config: &Config, rows: &Rows) -> Result<Replica, NodeError> {
+    let fail = |what: String| NodeError::Anchors {
+        path: config.anchors.clone(),
+        what,
+    };
+    let anchors = std::fs::read(&config.anchors).map_err(|error| fail(error.to_string()))?;
+    let mut registry = Replica::new(Anchors::parse(&anchors).map_err(|error| fail(error.to_string()))?);
+    for (origin, index, leaf) in rows.leaves()? {
+        let known = registry.admit(&origin, index, &leaf);
+        known.map_err(|error| {
+            fail(format!(
+                "entry {index} of {origin}, imported earlier, does not hold under them: {error}"
+            ))
+        })?;
+    }
+    Ok(registry)
+}
+
+/// Runs a node until SIGTERM or SIGINT, or until its store fails. `ready` is called once it accepts work.
+pub fn run(path: &Path, ready: impl FnOnce(&str)) -> Result<(), NodeError> {
+    let opened = open(path)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| NodeError::Internal(error.to_string()))?;
+    runtime.block_on(live(opened, ready))
+}
+
+async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError> {
+    let Opened {
+        config,
+        keys,
+        rows,
+        blobs,
+        engine,
+        commits,
+    } = opened;
+    let hint = config.data.join("high-water");
+    warn_if_rolled_back(&hint, commits);
+    let (desk, inputs) = DeskHandle::new(config.limits.queue);
+    let (events, incoming) = mpsc::channel(EVENTS);
+    let phonebook = Arc::new(Phonebook::default());
+    let options = Options {
+        listen: config.listen,
+        ..Options::default()
+    };
+    let directory = Arc::clone(&phonebook);
+    let endpoint = Endpoint::bind(options, &keys.identity(), &keys.secrets(), directory, events)?;
+    let listening = endpoint
+        .local_addr()
+        .map_or_else(|| config.listen.to_string(), |address| address.to_string());
+    let (network, outside, wants) = Network::new(
+        endpoint,
+        phonebook,
+        desk.clone(),
+        Arc::clone(&blobs),
+        keys.node(),
+        config.allow_private_addresses,
+        config.limits.transfers,
+    );
+    let seal = keys.seal()?;
+    let (node, shared) = (keys.node(), Arc::clone(&blobs));
+    let parts = Parts {
+        engine,
+        rows,
+        blobs: shared,
+        keys,
+        seal,
+        outside: Box::new(outside),
+        hint,
+        commits,
+    };
+    let (ended, mut end) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("desk".into()).spawn(move || {
+        let _ = ended.send(Desk::new(parts).run(inputs));
+    });
+    thread.map_err(|error| NodeError::Internal(error.to_string()))?;
+    tokio::spawn(network.clone().carry(incoming));
+    tokio::spawn(network.clone().dial());
+    tokio::spawn(network.clone().fetch_all(wants));
+    tokio::spawn(tick(desk.clone()));
+    let limits = config.limits.clone();
+    let (data, served) = (config.data.clone(), desk.clone());
+    let mut server = tokio::spawn(async move {
+        control::serve(
+            &data,
+            served,
+            blobs,
+            limits.control_connections,
+            limits.document_bytes,
+        )
+        .await
+    });
+    let fail = |error: std::io::Error| NodeError::Internal(error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+    tracing::info!(%node, %listening, version = crate::VERSION, "node runs");
+    ready(&listening);
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+        ended = &mut end => return desk_ended(ended),
+        served = &mut server => {
+            let why = served.map_or_else(|error| error.to_string(), |done| done.err().map_or_else(String::new, |error| error.to_string()));
+            return Err(NodeError::Files { path: config.data.join(control::SOCKET), source: std::io::Error::other(why) });
+        }
+    }
+    server.abort();
+    let drained = async {
+        let _ = desk.send(Input::Stop).await;
+        let ended = (&mut end).await;
+        network.endpoint().close(CloseCode::Restarting).await;
+        ended
+    };
+    let drained = tokio::time::timeout(Duration::from_secs(config.limits.drain_seconds), drained).await;
+    let _ = std::fs::remove_file(config.data.join(control::SOCKET));
+    match drained {
+        Ok(ended) => desk_ended(ended),
+        Err(_) => {
+            tracing::warn!("not everything was sent in time; peers fetch it after the next start");
+            Ok(())
+        }
+    }
+}
+
+fn desk_ended(
+    ended: Result<Result<(), StoreError>, tokio::sync::oneshot::error::RecvError>,
+) -> Result<(), NodeError> {
+    match ended {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the store failed: stopping before anything more is acknowledged");
+            Err(error.into())
+        }
+        Err(_) => Err(NodeError::Internal("the desk stopped unexpectedly".into())),
+    }
+}
+
+async fn tick(desk: DeskHandle) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if desk.send(Input::Tick).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The hint lies outside the store: if it is ahead, the store was restored from a backup or rolled back. JRN-6.
+fn warn_if_rolled_back(hint: &Path, commits: u64) {
+    let noted = std::fs::read_to_string(hint)
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
+    if noted.is_some_and(|noted| noted > commits) {
+        tracing::error!(
+            "ALARM: the store is older than it was; was a backup restored? Its journal goes on under a new incarnation"
+        );
+    }
+}

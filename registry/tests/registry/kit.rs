@@ -1,0 +1,313 @@
+//! Deterministic keys and a small federation to test with. Days are counted from 2026-06-01.
+
+use basoche_protocol::envelope::{Envelope, Typ, Unsigned};
+use basoche_protocol::id::{CertificateId, Digest, Salt, SubjectId};
+use basoche_protocol::jose::{Algorithm, KeyError, Signer};
+use basoche_protocol::role::{Assurance, OrganisationKind, Role};
+use basoche_protocol::time::{Instant, Span};
+use basoche_protocol::wire::frame::RegistryLeaf;
+use basoche_registry::entry::{Enrolment, Genesis, KeyRecord, Node, Organisation, Reason, Revocation};
+use basoche_registry::leaf::{Capacity, CoSignature};
+use basoche_registry::{Anchors, Authority, Certificate, Content, Entry, Inadmissible, Leaf, Replica};
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature, SigningKey};
+use serde_bytes::ByteBuf;
+
+/// Midnight of day `n`, from 2026-06-01.
+pub(crate) fn day(n: u64) -> Instant {
+    Instant::from_seconds(1_780_272_000) + Span::from_seconds(n * 86_400)
+}
+
+pub(crate) fn subject(n: u8) -> SubjectId {
+    SubjectId::new([n; 16])
+}
+
+/// A P-256 key made from one byte, signing as RFC 6979 has it.
+pub(crate) struct Key {
+    signing: SigningKey,
+    pub(crate) certificate: Certificate,
+}
+
+/// The same key as `rcgen` wants it.
+struct CertificateKey<'a>(&'a SigningKey, Vec<u8>);
+
+impl rcgen::PublicKeyData for CertificateKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        &self.1
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl rcgen::SigningKey for CertificateKey<'_> {
+    fn sign(&self, input: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signature: Signature = self.0.sign(input);
+        Ok(signature.to_der().as_bytes().to_vec())
+    }
+}
+
+fn signing_key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32].into()).unwrap()
+}
+
+fn certificate_key(signing: &SigningKey) -> CertificateKey<'_> {
+    let point = signing.verifying_key().to_encoded_point(false);
+    CertificateKey(signing, point.as_bytes().to_vec())
+}
+
+impl Key {
+    /// Self-signed, in force for ten years around the tests.
+    pub(crate) fn new(seed: u8) -> Self {
+        Self::dated(seed, (2025, 1, 1), (2035, 1, 1))
+    }
+
+    /// Self-signed, in force between these two midnights.
+    pub(crate) fn dated(seed: u8, from: (i32, u8, u8), to: (i32, u8, u8)) -> Self {
+        let signing = signing_key(seed);
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+        parameters.not_after = rcgen::date_time_ymd(to.0, to.1, to.2);
+        let certificate = parameters.self_signed(&certificate_key(&signing)).unwrap();
+        Self::with_certificate(seed, certificate.der())
+    }
+
+    /// Issued by the key made from `issuer`.
+    pub(crate) fn issued_by(seed: u8, issuer: u8) -> Self {
+        let (signing, above) = (signing_key(seed), signing_key(issuer));
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "issuer");
+        let issuer = rcgen::Issuer::new(parameters, certificate_key(&above));
+        let parameters = rcgen::CertificateParams::default();
+        let certificate = parameters.signed_by(&certificate_key(&signing), &issuer).unwrap();
+        Self::with_certificate(seed, certificate.der())
+    }
+
+    /// With that certificate, which need not be this key's.
+    pub(crate) fn with_certificate(seed: u8, der: &[u8]) -> Self {
+        Self {
+            signing: signing_key(seed),
+            certificate: Certificate::from_der(der).unwrap(),
+        }
+    }
+
+    pub(crate) fn record(&self) -> KeyRecord {
+        KeyRecord {
+            certificate: self.certificate.id(),
+            spki_sha256: self.certificate.spki_sha256(),
+            algorithm: Algorithm::Es256,
+        }
+    }
+
+    pub(crate) fn der(&self) -> &[u8] {
+        self.certificate.der()
+    }
+}
+
+impl Signer for Key {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Es256
+    }
+
+    fn certificate(&self) -> CertificateId {
+        self.certificate.id()
+    }
+
+    fn sign(&self, signing_input: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let signature: Signature = self.signing.sign(signing_input);
+        Ok(signature.to_bytes().to_vec())
+    }
+}
+
+pub(crate) const COURT: &str = "justice.example";
+pub(crate) const BAR: &str = "bars.example";
+pub(crate) const COMPANY: &str = "experts.example";
+
+/// The root key of an authority.
+pub(crate) fn root(origin: &str) -> Key {
+    Key::new(match origin {
+        COURT => 1,
+        BAR => 2,
+        _ => 3,
+    })
+}
+
+pub(crate) fn profession(origin: &str) -> OrganisationKind {
+    match origin {
+        COURT => OrganisationKind::Court,
+        BAR => OrganisationKind::Bar,
+        _ => OrganisationKind::ExpertCompany,
+    }
+}
+
+pub(crate) fn authority(origin: &str) -> Authority {
+    Authority::new(origin, profession(origin), root(origin).der(), true).unwrap()
+}
+
+pub(crate) fn anchors() -> Anchors {
+    Anchors::new([COURT, BAR, COMPANY].map(authority).to_vec()).unwrap()
+}
+
+pub(crate) fn genesis(origin: &str) -> Genesis {
+    Genesis {
+        profession: profession(origin),
+        test: true,
+    }
+}
+
+pub(crate) fn organisation(origin: &str) -> Organisation {
+    Organisation {
+        kind: profession(origin),
+        identifier: "000000000".to_owned(),
+        name: format!("Test organisation of {origin}"),
+    }
+}
+
+/// A node of organisation `organisation` sealing with `seal`; its other keys come from the next two seeds.
+pub(crate) fn node(organisation: u8, seal: &Key, other_keys: u8) -> Node {
+    Node {
+        organisation: subject(organisation),
+        seal: seal.record(),
+        encryption_spki: Key::new(other_keys).certificate.spki().to_vec(),
+        tls_spki_sha256: tls(other_keys),
+        addresses: vec!["127.0.0.1:4433".to_owned()],
+    }
+}
+
+/// The TLS key of such a node.
+pub(crate) fn tls(other_keys: u8) -> Digest {
+    Key::new(other_keys + 1).certificate.spki_sha256()
+}
+
+pub(crate) fn enrolment(key: &Key, role: Role, node: u8) -> Enrolment {
+    Enrolment {
+        key: key.record(),
+        roles: vec![role],
+        node: subject(node),
+        assurance: Assurance::Software,
+        commitment: None,
+    }
+}
+
+pub(crate) fn revocation(key: &Key, invalid_since: Option<Instant>) -> Revocation {
+    Revocation {
+        certificate: key.certificate.id(),
+        invalid_since,
+        reason: Reason::KeyCompromise,
+    }
+}
+
+/// Signs `entry` as `signer`, and co-signs it.
+pub(crate) fn leaf(
+    entry: &Entry,
+    signer: &Key,
+    cosigners: &[(&Key, Capacity)],
+    certificate: &[u8],
+) -> RegistryLeaf {
+    let envelope = sign(entry, Typ::Registry, signer);
+    let cosignatures = cosigners.iter().map(|(key, capacity)| {
+        let unsigned = CoSignature::draft(*key, envelope.id(), *capacity, entry.issued_at);
+        unsigned.sign(*key).unwrap()
+    });
+    let leaf = Leaf::new(envelope.clone(), cosignatures.collect()).unwrap();
+    RegistryLeaf {
+        leaf: ByteBuf::from(leaf.encode()),
+        certificate: ByteBuf::from(certificate),
+    }
+}
+
+pub(crate) fn sign(entry: &Entry, typ: Typ, signer: &Key) -> Envelope {
+    let unsigned = Unsigned::new(typ, signer, entry.issued_at, entry.encode());
+    unsigned.sign(signer).unwrap()
+}
+
+/// A replica that one adds entries to, signed by the right root.
+pub(crate) struct Federation {
+    pub(crate) replica: Replica,
+}
+
+impl Federation {
+    pub(crate) fn empty() -> Self {
+        Self {
+            replica: Replica::new(anchors()),
+        }
+    }
+
+    /// Of each authority the genesis, an organisation and its node, all of day 0: subjects 11, 12 for the court,
+    /// 21, 22 for the bar, 31, 32 for the company; the seal of node n is the key n.
+    pub(crate) fn founded() -> Self {
+        let mut federation = Self::empty();
+        for (origin, first) in [(COURT, 11), (BAR, 21), (COMPANY, 31)] {
+            federation.add(origin, None, genesis(origin), &[]).unwrap();
+            federation
+                .add(origin, Some(first), organisation(origin), &[])
+                .unwrap();
+            let seal = Key::new(first + 1);
+            let node = node(first, &seal, first + 100);
+            federation.add(origin, Some(first + 1), node, seal.der()).unwrap();
+        }
+        federation
+    }
+
+    pub(crate) fn size(&self, origin: &str) -> u64 {
+        self.replica.entries(origin).count() as u64
+    }
+
+    /// The entry that may come next, of day 0 or of the day of the last one, whichever is later.
+    pub(crate) fn next(&self, origin: &str, about: Option<u8>, content: impl Into<Content>) -> Entry {
+        let last = self.replica.entries(origin).last();
+        let issued_at = last.map_or_else(|| day(0), |last| last.issued_at);
+        let index = self.size(origin);
+        Entry {
+            origin: origin.to_owned(),
+            index,
+            subject: about.map(subject),
+            prev: about.and_then(|about| self.replica.last_entry(&subject(about))),
+            issued_at,
+            effective_at: issued_at,
+            salt: Salt::new([index as u8; 16]),
+            content: content.into(),
+        }
+    }
+
+    pub(crate) fn admit(&mut self, origin: &str, leaf: &RegistryLeaf) -> Result<bool, Inadmissible> {
+        self.replica.admit(origin, self.size(origin), leaf)
+    }
+
+    /// Signs `entry` by the root of `origin` and admits it.
+    pub(crate) fn enter(
+        &mut self,
+        origin: &str,
+        entry: &Entry,
+        certificate: &[u8],
+    ) -> Result<bool, Inadmissible> {
+        self.admit(origin, &leaf(entry, &root(origin), &[], certificate))
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        origin: &str,
+        about: Option<u8>,
+        content: impl Into<Content>,
+        certificate: &[u8],
+    ) -> Result<bool, Inadmissible> {
+        let entry = self.next(origin, about, content);
+        self.enter(origin, &entry, certificate)
+    }
+
+    /// Adds an entry issued on one day with effect on another.
+    pub(crate) fn add_on(
+        &mut self,
+        (issued, effective): (u64, u64),
+        about: u8,
+        content: impl Into<Content>,
+        certificate: &[u8],
+    ) {
+        let mut entry = self.next(BAR, Some(about), content);
+        (entry.issued_at, entry.effective_at) = (day(issued), day(effective));
+        assert_eq!(self.enter(BAR, &entry, certificate), Ok(true));
+    }
+}

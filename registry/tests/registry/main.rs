@@ -1,0 +1,10 @@
+//! The registry from outside: formats by their bytes, every refusal by name, status by its table.
+#![allow(clippy::unwrap_used)]
+
+mod admission;
+mod anchors;
+mod bytes;
+mod kit;
+mod replicas;
+mod status;
+mod vectors;
