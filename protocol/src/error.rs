@@ -1,7 +1,7 @@
 //! Errors by whose fault it is. SPEC §11.
 //!
 //! [`Malformed`] (the bytes), [`Untrusted`] (signature or certificate), [`Refused`] (authentic, but against the
-//! procedure), [`Incompatible`] (version) and [`Misuse`] (our own caller). [`Error::code`] maps each to its one wire code.
+//! procedure) and [`Incompatible`] (version). [`Error::code`] maps each to its one wire code.
 
 use thiserror::Error;
 
@@ -163,7 +163,7 @@ pub enum Refused {
         /// The document's tree root.
         root: Digest,
     },
-    /// The act belongs to somebody else. DOS-2.
+    /// The act belongs to somebody else. DOS-3.
     #[error("{author} is not the person designated for this act")]
     NotCompetent {
         /// Who tried.
@@ -175,16 +175,16 @@ pub enum Refused {
         /// Who tried.
         author: SubjectId,
     },
-    /// Exhibits travel only once the provision is paid in. DOS-4, CPC art. 267.
+    /// Exhibits travel only once the provision is paid in. DOS-6, CPC art. 267.
     #[error("exhibit lodged before the provision was paid in")]
     ProvisionUnpaid,
-    /// The roster change contradicts the roster. DOS-5.
+    /// The roster change contradicts the roster. DOS-10.
     #[error("the roster change contradicts the roster at {subject}")]
     RosterConflict {
         /// At whom.
         subject: SubjectId,
     },
-    /// No message of that type may come from that role.
+    /// No message of that type may come from that role. DOS-2.
     #[error("a {role} may not send {act:?}")]
     SenderRole {
         /// The sender's role.
@@ -225,12 +225,7 @@ pub enum Incompatible {
     Rules(u64),
 }
 
-/// Our own caller is wrong: never caused by a peer.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("misuse: {0}")]
-pub struct Misuse(pub &'static str);
-
-/// Why [`crate::admit`] turned something away.
+/// Why something was turned away, whatever brought it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Error {
     /// Whose fault: the encoder.

@@ -246,9 +246,8 @@ impl Journal {
                     continue;
                 };
                 let id = format!("registry:{}", log.origin);
-                let held = tree.size();
-                if log.size > held {
-                    let gap = logs.entry(id).or_insert((log.size, held, &head.member));
+                if log.size > tree.size() {
+                    let gap = logs.entry(id).or_insert((log.size, tree.size(), &head.member));
                     gap.0 = gap.0.max(log.size);
                 } else if tree.root_at(log.size).map(Digest::new) != Some(log.root) {
                     let what = "this head saw another history of the log than the bundle's";

@@ -157,7 +157,7 @@ impl Named {
     pub(super) fn new(replica: &Replica) -> Self {
         let mut named = Self::default();
         for (_, _, record) in replica.records() {
-            let Content::Authentic(message) = &record.content else {
+            let Content::Authentic(message, _) = &record.content else {
                 continue;
             };
             match &message.body {
@@ -310,7 +310,7 @@ pub(super) fn summary(replica: &Replica, receipts: &Receipts, registry: &Registr
 
 fn message_row(chain: ChainId, seq: u64, record: &Record, receipts: &Receipts) -> MessageRow {
     let message = match &record.content {
-        Content::Authentic(message) => Some(message),
+        Content::Authentic(message, _) => Some(message),
         Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
     };
     let (effect, code) = effect(record);

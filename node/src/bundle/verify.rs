@@ -257,7 +257,7 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
             .map(|one| format!("{} by {}", one.subject, one.at));
         let receipts = receipts.collect::<Vec<_>>().join(", ");
         let what = match &record.content {
-            Content::Authentic(message) => {
+            Content::Authentic(message, _) => {
                 let act = message.message_type();
                 format!("{act}, signed by {} as {}", message.author, message.role)
             }

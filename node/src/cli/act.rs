@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use basoche_protocol::id::{DossierId, MessageId, SubjectId};
 use basoche_protocol::message::{Body, DocumentRef};
 use basoche_protocol::role::Role;
+use basoche_protocol::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
 use super::fault::exit;
 use super::person::{PersonArgs, sign};
-use super::{Fault, NodeArgs, Output};
+use super::{Fault, NodeArgs, Output, when};
 use crate::control::{Answer, Client, ClientError, Request, SubjectView};
 use crate::desk::{DossierView, Level};
 use crate::wallet::Wallet;
@@ -270,6 +271,11 @@ pub(super) fn message_id(text: &str) -> Result<MessageId, String> {
 
 pub(super) fn subject_id(text: &str) -> Result<SubjectId, String> {
     SubjectId::from_hex(text).ok_or_else(|| "a subject id is 32 lower-case hexadecimal digits".into())
+}
+
+/// An instant on the command line.
+pub(super) fn instant(text: &str) -> Result<Instant, String> {
+    when::parse(text).map_err(|fault| fault.message)
 }
 
 /// The media type that a file's name suggests (RFC 6838); anything is accepted.

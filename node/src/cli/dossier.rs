@@ -14,9 +14,11 @@ use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
 use clap::{Args, Subcommand};
 
-use super::act::{ActArgs, WaitArgs, dossier_id, found, message_id, show, subject, subject_id, subjects};
+use super::act::{
+    ActArgs, WaitArgs, dossier_id, found, instant, message_id, show, subject, subject_id, subjects,
+};
 use super::person::{PersonArgs, sign};
-use super::{Fault, NodeArgs, Output, when};
+use super::{Fault, NodeArgs, Output};
 use crate::desk::{DossierView, Level};
 use crate::effects::now;
 
@@ -57,7 +59,7 @@ pub(super) enum Command {
         #[arg(long, value_parser = euros)]
         amount: EuroCents,
         /// The value date, RFC 3339; now by default.
-        #[arg(long, value_parser = when::parse)]
+        #[arg(long, value_parser = instant)]
         paid_at: Option<Instant>,
         /// Who paid.
         #[arg(long, value_parser = subject_id)]
@@ -85,7 +87,7 @@ pub(super) enum Command {
         #[command(flatten)]
         act: ActArgs,
         /// The last instant at which a dire is in time, RFC 3339.
-        #[arg(long, value_parser = when::parse)]
+        #[arg(long, value_parser = instant)]
         dires_due: Instant,
         /// The pre-report.
         file: PathBuf,
@@ -163,10 +165,10 @@ pub(super) struct Designate {
     #[arg(long, value_parser = euros)]
     provision: EuroCents,
     /// When the provision is to be paid in, RFC 3339.
-    #[arg(long, value_parser = when::parse)]
+    #[arg(long, value_parser = instant)]
     provision_due: Instant,
     /// When the report is due, RFC 3339.
-    #[arg(long, value_parser = when::parse)]
+    #[arg(long, value_parser = instant)]
     report_due: Instant,
     /// Who is to pay the provision.
     #[arg(long, value_parser = subject_id)]

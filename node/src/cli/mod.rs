@@ -1,7 +1,10 @@
 //! The command line: nouns and verbs, one file per noun. The only owner of `clap`, and the only place that prints.
 
 mod act;
+mod annuaire;
+mod authority;
 mod bundle;
+mod decode;
 mod demo;
 mod document;
 mod dossier;
@@ -9,6 +12,7 @@ mod fault;
 mod node;
 mod output;
 mod person;
+mod wallet;
 mod when;
 
 pub use fault::Fault;
@@ -53,6 +57,17 @@ enum Command {
     Verify(bundle::VerifyArgs),
     /// Run three nodes here and carry a whole assessment through them.
     Demo(demo::DemoArgs),
+    /// Make and look at a person's key.
+    #[command(subcommand)]
+    Wallet(wallet::Command),
+    /// Keep the log of an authority: a court's, a bar's or a company of experts'.
+    #[command(subcommand)]
+    Authority(authority::Command),
+    /// Import, look at and check the registry (annuaire).
+    #[command(subcommand)]
+    Annuaire(annuaire::Command),
+    /// Read an envelope and say what it holds, or why it is refused.
+    Decode(decode::Command),
 }
 
 /// Which node to speak to.
@@ -86,6 +101,10 @@ pub fn main() -> ExitCode {
         Command::Export(args) => bundle::export(&args, &output),
         Command::Verify(args) => bundle::verify(&args, &output),
         Command::Demo(args) => demo::run(args, &output),
+        Command::Wallet(command) => wallet::run(command, &output),
+        Command::Authority(command) => authority::run(command, &output),
+        Command::Annuaire(command) => annuaire::run(command, &output),
+        Command::Decode(command) => decode::run(&command, &output),
     };
     match done {
         Ok(code) => code,

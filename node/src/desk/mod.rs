@@ -307,7 +307,7 @@ impl Desk {
             Input::Frame { peer, conn, bytes } => {
                 let peer = SubjectId::new(peer);
                 if self.links.get(&peer).is_some_and(|link| link.conn == conn) {
-                    self.engine.handle_frame(peer, &bytes);
+                    self.engine.handle_frame(peer, &bytes, now());
                     self.unwrap_keys();
                 }
             }

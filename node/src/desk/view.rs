@@ -245,7 +245,7 @@ impl Desk {
     fn messages(&self, replica: &Replica) -> Vec<MessageView> {
         let view = |record: &basoche_protocol::journal::Record| {
             let opened = match &record.content {
-                Content::Authentic(message) => {
+                Content::Authentic(message, _) => {
                     Some((message.message_type().name().to_owned(), message.author))
                 }
                 Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,

@@ -18,7 +18,7 @@ use zeroize::ZeroizeOnDrop;
 use super::TransportError;
 
 /// Longest frame on the control lane, in bytes.
-pub const MAX_FRAME: usize = 1024 * 1024 + 64 * 1024;
+pub const MAX_FRAME: usize = basoche_protocol::wire::limits::FRAME_BYTES;
 /// Longest bulk request, in bytes.
 pub const MAX_REQUEST: usize = 64 * 1024;
 

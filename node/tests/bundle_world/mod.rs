@@ -296,7 +296,7 @@ impl World {
             for (from, peer, bytes) in frames {
                 let to = Who::NODES.iter().position(|who| who.subject() == peer).unwrap();
                 let engine = &mut self.nodes[to].engine;
-                engine.handle_frame(Who::NODES[from].subject(), &bytes);
+                engine.handle_frame(Who::NODES[from].subject(), &bytes, self.now);
                 while let Some(request) = engine.poll_unwrap() {
                     let key = jose::unwrap(&request.jwe, &request.context, &self.keys[8 + to].pkcs8).unwrap();
                     engine.learn_key(
@@ -330,7 +330,7 @@ impl World {
     pub(crate) fn act_of(&self, who: Who) -> (MessageId, MessageId) {
         let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
         let theirs = replica.records().filter(
-            |(_, _, record)| matches!(&record.content, Authentic(message) if message.author == who.subject()),
+            |(_, _, record)| matches!(&record.content, Authentic(message, _) if message.author == who.subject()),
         );
         let ids: Vec<_> = theirs.map(|(_, _, record)| record.message).collect();
         (*ids.last().unwrap(), ids[0])

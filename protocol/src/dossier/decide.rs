@@ -8,6 +8,7 @@ use crate::id::{DossierId, MessageId, SubjectId};
 use crate::message::{Body, Message, MessageType, Report, RosterChange};
 use crate::role::Role;
 use crate::time::Instant;
+use crate::wire::limits;
 
 /// The version of the procedure's rules that this crate knows. DOS-1.
 pub const RULES: u64 = 1;
@@ -30,7 +31,7 @@ impl State {
             if designation.rules != RULES {
                 return Err(Incompatible::Rules(designation.rules).into());
             }
-            // The order names its judge and its clerk; one of them signs it.
+            // DOS-3: the order names its judge and its clerk; one of them signs it.
             self.require_author(message.author, &[designation.judge, designation.clerk])?;
         } else {
             let dossier = message.dossier.unwrap_or(DossierId::new([0; 32]));
@@ -147,7 +148,7 @@ impl State {
             Body::Report(report) => self.check_report(report, at),
             Body::Opening(opening) => self.check_reader(message, opening.reader),
             Body::MadeAvailable(made) => {
-                // A node speaks for those whom it serves, and for nobody else.
+                // DOS-7: a node speaks for those whom it serves, and for nobody else.
                 let roster = self.roster();
                 let stranger = made
                     .addressees
@@ -193,7 +194,11 @@ impl State {
                     .any(|one| one.subject == *party && one.role == Role::Party);
             !party_on_file && !party_joins
         });
-        let crowded = roster.len() + change.add.len() > crate::wire::limits::DOSSIER_PERSONS;
+        let mut nodes = self.nodes();
+        nodes.extend(change.add.iter().map(|one| one.node));
+        // DOS-20: an entry must be able to carry a key wrap for each joining node.
+        let crowded =
+            roster.len() + change.add.len() > limits::DOSSIER_PERSONS || nodes.len() > limits::DOSSIER_NODES;
         let crowd = crowded
             .then(|| change.add.first().map(|one| one.subject))
             .flatten();
@@ -224,7 +229,7 @@ impl State {
         }
     }
 
-    /// An opening is signed by the reader, or by the node that serves a reader without a key.
+    /// DOS-8: an opening is signed by the reader, or by the node that serves a reader without a key.
     fn check_reader(&self, message: &Message, reader: SubjectId) -> Result<(), Refused> {
         let served = || {
             self.roster()

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Fact, State};
-use crate::directory::Directory;
+use crate::directory::{Directory, Status};
 use crate::envelope::{self, Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused, Untrusted};
-use crate::id::{Digest, DossierId, MessageId, SubjectId};
+use crate::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use crate::journal::{
     Chain, ChainId, Citation, Clock, Content, Entry, EpochWrap, HeadRow, Need, Record, SignedHead, Verdict,
 };
 use crate::message::{Body, Message};
+use crate::refusal::Code;
 use crate::time::Instant;
 
 /// An entry with its sealed message, as they travel.
@@ -330,6 +331,12 @@ impl Replica {
                 Ok(Received::Forked)
             };
         }
+        if entries
+            .last()
+            .is_some_and(|entry| entry.recorded_at > head.head().time)
+        {
+            return mismatch("an entry is recorded after its head was signed");
+        }
         // Citations must be held before any effect: all entries, or none.
         if !self.citations_held(news) {
             return Ok(Received::Early);
@@ -382,7 +389,7 @@ impl Replica {
     /// Adds a judged record's effect to the state.
     fn settle(&mut self, record: &Record) {
         match (&record.verdict, &record.content) {
-            (Verdict::Effective, Content::Authentic(message)) => {
+            (Verdict::Effective, Content::Authentic(message, _)) => {
                 self.state
                     .apply(&Fact::new(record.message, record.recorded_at, message));
             }
@@ -400,14 +407,18 @@ impl Replica {
         content: Content,
         directory: &dyn Directory,
     ) -> (Verdict, Content) {
-        let message = match content {
+        let (message, signer) = match content {
             Content::Rejected => {
-                return (
-                    Verdict::WithoutEffect(crate::refusal::Code::BadSignature),
-                    content,
-                );
+                return (Verdict::WithoutEffect(Code::BadSignature), content);
             }
-            Content::Authentic(message) => message,
+            // A revocation that has come since, and took effect before this was recorded, undoes it. REG-8.
+            Content::Authentic(message, signer) => {
+                if let Status::Invalid { .. } = directory.status(&signer, at) {
+                    let verdict = Verdict::WithoutEffect(Code::SignerInvalid);
+                    return (verdict, Content::Authentic(message, signer));
+                }
+                (message, signer)
+            }
             Content::Absent => return (Verdict::Pending(Need::Message(id)), content),
             Content::Sealed(sealed) => {
                 let Some(key) = self.keys.get(&sealed.key_epoch()) else {
@@ -418,13 +429,13 @@ impl Replica {
                 };
                 let opened = sealed.open(&self.dossier, id, key);
                 match authentic(opened, id, directory, at) {
-                    Ok(message) => message,
+                    Ok(authentic) => authentic,
                     Err(verdict @ Verdict::Pending(_)) => return (verdict, Content::Sealed(sealed)),
                     Err(verdict) => return (verdict, Content::Rejected),
                 }
             }
             Content::Opened(envelope) => match authentic(Ok((*envelope).clone()), id, directory, at) {
-                Ok(message) => message,
+                Ok(authentic) => authentic,
                 Err(verdict @ Verdict::Pending(_)) => return (verdict, Content::Opened(envelope)),
                 Err(verdict) => return (verdict, Content::Rejected),
             },
@@ -444,8 +455,11 @@ impl Replica {
             _ => self.state_at(past).decide(id, &message, at),
         };
         match lawful {
-            Ok(_) => (Verdict::Effective, Content::Authentic(message)),
-            Err(error) => (Verdict::WithoutEffect(error.code()), Content::Authentic(message)),
+            Ok(_) => (Verdict::Effective, Content::Authentic(message, signer)),
+            Err(error) => (
+                Verdict::WithoutEffect(error.code()),
+                Content::Authentic(message, signer),
+            ),
         }
     }
 
@@ -458,7 +472,7 @@ impl Replica {
     fn state_at(&self, past: &Clock) -> State {
         let mut state = State::default();
         for (chain, seq, record) in self.records() {
-            if let (Verdict::Effective, Content::Authentic(message)) = (&record.verdict, &record.content)
+            if let (Verdict::Effective, Content::Authentic(message, _)) = (&record.verdict, &record.content)
                 && seq < past.size(&chain)
             {
                 state.apply(&Fact::new(record.message, record.recorded_at, message));
@@ -470,30 +484,32 @@ impl Replica {
     /// Learns an epoch's key, and judges again what waited for it.
     pub fn add_key(&mut self, epoch: u64, key: EpochKey, directory: &dyn Directory) {
         self.keys.insert(epoch, key);
-        self.judge_again(directory);
+        if self.pending > 0 {
+            self.judge_again(directory);
+        }
     }
 
-    /// Judges everything again in causal order if anything is pending: a key or a registry entry has come.
-    pub fn judge_again(&mut self, directory: &dyn Directory) {
-        if self.pending == 0 {
-            return;
-        }
+    /// Judges everything again in causal order: a key or a registry entry has come. True if the state is another.
+    pub fn judge_again(&mut self, directory: &dyn Directory) -> bool {
         let order = std::mem::take(&mut self.order);
-        self.state = State::default();
+        let before = std::mem::take(&mut self.state);
         self.held = Clock::default();
         self.pending = 0;
         for (chain, seq) in order {
             let Some(mut record) = self.chains.get(&chain).and_then(|held| held.record(seq)).cloned() else {
                 continue;
             };
-            let (verdict, content) = self.judge(
-                record.message,
-                record.recorded_at,
-                &record.past,
-                record.content.clone(),
-                directory,
-            );
-            (record.verdict, record.content) = (verdict, content);
+            // What was not authentic never becomes so.
+            if !matches!(record.content, Content::Rejected) {
+                let content = record.content.clone();
+                (record.verdict, record.content) = self.judge(
+                    record.message,
+                    record.recorded_at,
+                    &record.past,
+                    content,
+                    directory,
+                );
+            }
             self.settle(&record);
             self.held.raise(chain, seq + 1);
             self.order.push((chain, seq));
@@ -501,6 +517,7 @@ impl Replica {
                 *slot = record;
             }
         }
+        self.state != before
     }
 
     /// Keeps a node's head if it is later than the one we have. True if it was news.
@@ -527,9 +544,12 @@ fn authentic(
     id: MessageId,
     directory: &dyn Directory,
     at: Instant,
-) -> Result<Arc<Message>, Verdict> {
+) -> Result<(Arc<Message>, CertificateId), Verdict> {
     match opened.and_then(|envelope| envelope::verify(envelope, directory, at)) {
-        Ok(verified) => Ok(Arc::new(verified.message().clone())),
+        Ok(verified) => Ok((
+            Arc::new(verified.message().clone()),
+            verified.envelope().header().certificate,
+        )),
         Err(Error::Untrusted(Untrusted::UnknownSigner { .. })) => Err(Verdict::Pending(Need::Signer(id))),
         Err(error) => Err(Verdict::WithoutEffect(error.code())),
     }

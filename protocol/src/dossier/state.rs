@@ -150,8 +150,8 @@ impl State {
     /// Where the assessment stands.
     pub fn phase(&self) -> Phase {
         let reached = [
-            (MessageType::Decline, Phase::Declined),
             (MessageType::CloseDossier, Phase::Closed),
+            (MessageType::Decline, Phase::Declined),
             (MessageType::FeeOrder, Phase::FeesFixed),
             (MessageType::FeeClaim, Phase::FeeAssessment),
             (MessageType::Report, Phase::ReportFiled),

@@ -206,6 +206,8 @@ pub struct Engine<R> {
     backlogs: VecDeque<Backlog>,
     events: VecDeque<Event>,
     next_repair: Instant,
+    /// The registry has changed since the dossiers were judged.
+    rejudge: bool,
 }
 
 /// A dossier and where our writing of it stands.
@@ -277,6 +279,7 @@ impl<R: Registry> Engine<R> {
             backlogs: VecDeque::new(),
             events: VecDeque::new(),
             next_repair: Instant::default(),
+            rejudge: false,
         }
     }
 
@@ -368,9 +371,7 @@ impl<R: Registry> Engine<R> {
     pub fn import_leaf(&mut self, origin: &str, index: u64, leaf: RegistryLeaf) -> Result<bool, Error> {
         let news = self.registry.import(origin, index, &leaf)?;
         if news {
-            for held in self.dossiers.values_mut() {
-                held.replica.judge_again(&self.registry);
-            }
+            self.rejudge = true;
             self.stage.rows.push(Row::Leaf {
                 origin: origin.to_owned(),
                 index,

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use serde_bytes::ByteBuf;
 
 use super::{Engine, Event, Registry};
+use crate::error::Malformed;
 use crate::id::{DossierId, SubjectId};
 use crate::journal::Clock;
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Frontier, Hello, RegistryLeaves};
 use crate::wire::limits;
 
+/// Versions and features that one hello may name. SYN-1.
+const HELLO_ITEMS: usize = 64;
 /// Protocol versions that we speak, ascending.
 const VERSIONS: &[u64] = &[1];
 
@@ -52,14 +55,21 @@ impl<R: Registry> Engine<R> {
     }
 
     /// A peer's hello: agrees on a version, then offers what it may lack. SYN-1.
-    pub(super) fn handle_hello(&mut self, from: SubjectId, hello: &Hello) {
+    pub(super) fn handle_hello(&mut self, from: SubjectId, hello: &Hello) -> Result<(), Malformed> {
+        let bounded = hello.versions.len() <= HELLO_ITEMS
+            && hello.features.len() <= HELLO_ITEMS
+            && hello.registries.len() <= limits::REGISTRIES
+            && hello.software.len() <= limits::SHORT_TEXT_BYTES;
+        if !bounded {
+            return Err(Malformed::bad_value());
+        }
         let common = hello.versions.iter().any(|version| VERSIONS.contains(version));
         if !common || hello.node != from {
             self.events.push_back(Event::Unusable { peer: from });
-            return;
+            return Ok(());
         }
         let Some(peer) = self.peers.get_mut(&from) else {
-            return;
+            return Ok(());
         };
         peer.joined = true;
         peer.registries = hello
@@ -70,6 +80,7 @@ impl<R: Registry> Engine<R> {
         self.events.push_back(Event::Joined { peer: from });
         self.offer_registry(from);
         self.offer_frontiers(from, false);
+        Ok(())
     }
 
     /// Sends the leaves that `to` lacks. SYN-4.

@@ -8,6 +8,7 @@ use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::jose::{WrapContext, check_wrap};
 use crate::journal::{Clock, Entry, SignedHead};
+use crate::time::{Instant, Span};
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
 use crate::wire::limits;
 
@@ -26,8 +27,8 @@ pub struct Backlog {
 
 impl<R: Registry> Engine<R> {
     /// Takes one frame of a peer. Whatever is wrong with it is refused with its code; the connection goes on.
-    pub fn handle_frame(&mut self, from: SubjectId, bytes: &[u8]) {
-        if let Err(error) = self.take_frame(from, bytes) {
+    pub fn handle_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) {
+        if let Err(error) = self.take_frame(from, bytes, now) {
             let code = error.code();
             let about = Digest::of(&[bytes]);
             let refusal = Frame::Refusal(Refusal {
@@ -39,17 +40,17 @@ impl<R: Registry> Engine<R> {
         }
     }
 
-    fn take_frame(&mut self, from: SubjectId, bytes: &[u8]) -> Result<(), Error> {
+    fn take_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Result<(), Error> {
         let frame = Frame::decode(bytes)?;
         let joined = self.peers.get(&from).is_some_and(|peer| peer.joined);
         match frame {
-            Frame::Hello(hello) => self.handle_hello(from, &hello),
+            Frame::Hello(hello) => self.handle_hello(from, &hello)?,
             // Nothing counts before the hello.
             _ if !joined => return Err(Malformed::bad_value().into()),
             Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves)?,
-            Frame::Frontier(frontier) => self.take_frontier(from, &frontier)?,
-            Frame::Run(run) => self.take_runs(from, bytes, run)?,
-            Frame::Head(head) => self.take_head(from, &head)?,
+            Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,
+            Frame::Run(run) => self.take_runs(from, bytes, run, now)?,
+            Frame::Head(head) => self.take_head(from, &head, now)?,
             Frame::Refusal(refusal) => {
                 let code = u16::try_from(refusal.code)
                     .ok()
@@ -75,7 +76,7 @@ impl<R: Registry> Engine<R> {
     }
 
     /// A peer says how far it holds a dossier: learns keys, confirms or doubts our own chain, lists what it lacks.
-    fn take_frontier(&mut self, from: SubjectId, frontier: &Frontier) -> Result<(), Error> {
+    fn take_frontier(&mut self, from: SubjectId, frontier: &Frontier, now: Instant) -> Result<(), Error> {
         let dossier = frontier.dossier;
         if frontier.rows.len() > limits::FRONTIER_ROWS || frontier.wraps.len() > limits::DOSSIER_NODES {
             return Err(Malformed::bad_value().into());
@@ -112,7 +113,7 @@ impl<R: Registry> Engine<R> {
             return Err(Refused::UnknownDossier { dossier }.into());
         }
         if let Some(head) = &frontier.head {
-            self.take_head(from, head)?;
+            self.take_head(from, head, now)?;
         }
         let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
         for row in frontier.rows.iter().filter(|row| row.chain.node == self.node) {
@@ -174,8 +175,8 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes a run, then every run that had waited for it.
-    fn take_runs(&mut self, from: SubjectId, bytes: &[u8], run: Run) -> Result<(), Error> {
-        if !self.take_run(from, run)? {
+    fn take_runs(&mut self, from: SubjectId, bytes: &[u8], run: Run, now: Instant) -> Result<(), Error> {
+        if !self.take_run(from, run, now)? {
             let Some(peer) = self.peers.get_mut(&from) else {
                 return Ok(());
             };
@@ -193,7 +194,7 @@ impl<R: Registry> Engine<R> {
             let mut still = Vec::new();
             for bytes in early {
                 let taken = match Frame::decode(&bytes)? {
-                    Frame::Run(run) => self.take_run(from, run)?,
+                    Frame::Run(run) => self.take_run(from, run, now)?,
                     _ => true,
                 };
                 if !taken {
@@ -211,7 +212,7 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes one run; `false` if something that it cites has not come yet.
-    fn take_run(&mut self, from: SubjectId, run: Run) -> Result<bool, Error> {
+    fn take_run(&mut self, from: SubjectId, run: Run, now: Instant) -> Result<bool, Error> {
         if run.items.is_empty() || run.items.len() > limits::ENTRIES_PER_FRAME {
             return Err(Malformed::bad_value().into());
         }
@@ -225,6 +226,7 @@ impl<R: Registry> Engine<R> {
             return Err(Refused::UnknownDossier { dossier }.into());
         };
         let head = SignedHead::verify(&run.head, &self.registry)?;
+        check_time(&head, now)?;
         let mut items = Vec::with_capacity(run.items.len());
         for item in &run.items {
             let entry = Entry::decode(&item.entry)?;
@@ -292,8 +294,9 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes a head without entries: a receipt.
-    fn take_head(&mut self, from: SubjectId, bytes: &[u8]) -> Result<(), Error> {
+    fn take_head(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Result<(), Error> {
         let head = SignedHead::verify(bytes, &self.registry)?;
+        check_time(&head, now)?;
         let dossier = head.head().dossier;
         let Some(held) = self.dossiers.get_mut(&dossier) else {
             return Ok(());
@@ -327,4 +330,13 @@ impl<R: Registry> Engine<R> {
         }
         Ok(())
     }
+}
+
+/// JRN-4: no node dates what it signs, and so what it recorded, into the future.
+fn check_time(head: &SignedHead, now: Instant) -> Result<(), Untrusted> {
+    let claimed = head.head().time;
+    if claimed > now + Span::from_ms(limits::CLAIM_AHEAD_MS) {
+        return Err(Untrusted::ClaimedAhead { claimed, now });
+    }
+    Ok(())
 }

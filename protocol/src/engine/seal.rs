@@ -22,6 +22,13 @@ impl<R: Registry> Engine<R> {
         if self.in_flight.is_some() || self.stage.is_empty() {
             return None;
         }
+        if std::mem::take(&mut self.rejudge) {
+            for (dossier, held) in &mut self.dossiers {
+                if held.replica.judge_again(&self.registry) {
+                    self.stage.events.push(Event::Changed { dossier: *dossier });
+                }
+            }
+        }
         let mut stage = std::mem::take(&mut self.stage);
         let registries = self.registry.heads();
         for dossier in std::mem::take(&mut stage.to_seal) {

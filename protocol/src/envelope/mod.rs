@@ -83,7 +83,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Reads `[protected, payload, signature]`. ENV-1 to ENV-6.
+    /// Reads `[protected, payload, signature]`. ENV-1, ENV-2, ENV-6, ENV-10.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         canon::check(bytes, limits::ENVELOPE_BYTES)?;
         let [protected, payload, signature] = canon::byte_strings(bytes)?;

@@ -78,6 +78,11 @@ pub fn verify(envelope: Envelope, directory: &dyn Directory, at: Instant) -> Res
         Status::Undetermined { .. } => return Err(Untrusted::UnknownSigner { certificate }.into()),
     };
     envelope.check(Typ::Message, &signer.key)?;
+    // ENV-14: by the instant of record, not by the signer's own claim.
+    if !header.algorithm.is_acceptable(at) {
+        return Err(Untrusted::BadSignature { certificate }.into());
+    }
+    // ENV-17: the registry says who the author is, and in which roles.
     if message.author != signer.subject {
         return Err(Untrusted::AuthorMismatch {
             author: message.author,

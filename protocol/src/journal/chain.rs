@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{ChainId, Entry, HeadRow, Verdict};
 use crate::envelope::{Envelope, Sealed};
 use crate::error::Untrusted;
-use crate::id::{Digest, MessageId};
+use crate::id::{CertificateId, Digest, MessageId};
 use crate::message::Message;
 use crate::time::Instant;
 use crate::tree::Tree;
@@ -58,8 +58,8 @@ pub struct Record {
 /// What an entry's message says.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// Opened and authentic.
-    Authentic(Arc<Message>),
+    /// Opened and authentic, under this certificate.
+    Authentic(Arc<Message>, CertificateId),
     /// Kept sealed until its key or its signer is known.
     Sealed(Arc<Sealed>),
     /// Opened elsewhere, kept until its signer is known.

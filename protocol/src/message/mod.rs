@@ -246,7 +246,7 @@ impl Message {
         Ok(message)
     }
 
-    /// Refuses what no dossier could accept. ENV-11, ENV-12; the body's own section says the rest.
+    /// Refuses what no dossier could accept. ENV-5, ENV-11, ENV-12, ENV-16; the body's own section says the rest.
     pub fn validate(&self) -> Result<(), Malformed> {
         let founding = matches!(self.body, Body::Designation(_));
         let ascending = self.refs.windows(2).all(|pair| pair[0] < pair[1]);

@@ -18,7 +18,7 @@ pub struct Hello {
     pub features: Vec<u64>,
     /// Who it is: the TLS key has already proved it.
     pub node: SubjectId,
-    /// The life of its store.
+    /// Drawn anew at every start: tells a restart from a reconnection.
     pub incarnation: Incarnation,
     /// The registries it holds, and how far.
     pub registries: Vec<RegistryHead>,

@@ -1,0 +1,327 @@
+//! `basoche annuaire …`: the registry as this node holds it, and the entry files that authorities hand out.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use basoche_protocol::engine::Registry;
+use basoche_protocol::error::Error;
+use basoche_protocol::refusal::Retry;
+use basoche_protocol::text::b64url_encode;
+use basoche_registry::file::FILE_BYTES;
+use basoche_registry::{Anchors, EntryFile, Inadmissible, Replica};
+use clap::Subcommand;
+use serde_json::json;
+
+use super::fault::exit;
+use super::{Fault, NodeArgs, Output};
+use crate::config::Config;
+use crate::control::{Answer, ClientError, Request};
+
+/// Bytes of entries in one request to the node.
+const BATCH_BYTES: usize = 4 << 20;
+/// What is written wherever an authority for trials shows.
+const TEST_MARK: &str = "autorité d'essai";
+
+/// Import, look at and check the registry (*annuaire*).
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Have the running node admit entries.
+    Import {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Entry files, directories of them, or authorities' directories.
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+    /// Say how far the running node holds each log, and who is in them.
+    Show {
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Check entries against the anchors, without a node.
+    Check {
+        /// The anchor file.
+        #[arg(long, value_name = "FILE")]
+        anchors: PathBuf,
+        /// Entry files, directories of them, or authorities' directories: whole logs.
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+}
+
+pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> {
+    match command {
+        Command::Import { node, paths } => import(&node, &paths, output),
+        Command::Show { node } => show(&node, output),
+        Command::Check { anchors, paths } => check(&anchors, &paths, output),
+    }
+}
+
+fn import(node: &NodeArgs, paths: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {
+    let client = node.client()?;
+    let found = read(paths)?;
+    let (mut new, mut known) = (0, 0);
+    let encoded: Vec<String> = found
+        .iter()
+        .map(|found| b64url_encode(&found.file.encode()))
+        .collect();
+    for (batch, files) in batches(&encoded, &found) {
+        let request = Request::Import {
+            entries: batch.to_vec(),
+        };
+        match client.ask(&request) {
+            Ok(Answer::Imported { new: n, known: k }) => (new, known) = (new + n, known + k),
+            Ok(_) => return Err(ClientError::Broken("it answered something else".into()).into()),
+            Err(error) => return Err(named(error, files)),
+        }
+    }
+    output.answer(&json!({ "v": 1, "new": new, "known": known }), || {
+        format!("{new} entries are new, {known} were known.")
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Slices of `encoded`, each within [`BATCH_BYTES`] with its quotes and commas, and the files that they come from.
+fn batches<'a>(encoded: &'a [String], found: &'a [Found]) -> Vec<(&'a [String], &'a [Found])> {
+    // The request line has a head and a tail of some 40 bytes.
+    const LINE: usize = BATCH_BYTES - 64;
+    let (mut cuts, mut bytes) = (vec![0], 0);
+    for (place, entry) in encoded.iter().enumerate() {
+        bytes += entry.len() + 3;
+        if bytes > LINE {
+            cuts.push(place);
+            bytes = entry.len() + 3;
+        }
+    }
+    cuts.push(encoded.len());
+    cuts.dedup();
+    cuts.windows(2)
+        .map(|cut| (&encoded[cut[0]..cut[1]], &found[cut[0]..cut[1]]))
+        .collect()
+}
+
+/// The node's refusal, with the file that it is about.
+fn named(error: ClientError, files: &[Found]) -> Fault {
+    let mut fault = Fault::from(error);
+    let about =
+        |found: &&Found| fault.place == format!("entry {} of {}", found.file.index, found.file.origin);
+    if let Some(found) = files.iter().find(about) {
+        fault.message = format!("{} ({}): {}", found.path.display(), fault.place, fault.message);
+        fault.place = found.path.display().to_string();
+    }
+    fault
+}
+
+fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
+    let anchors = anchors(&Config::read(&node.config)?.anchors)?;
+    let Answer::Registry { registries, subjects } = node.client()?.ask(&Request::Registry)? else {
+        return Err(ClientError::Broken("it answered something else".into()).into());
+    };
+    let is_test = |origin: &str| anchors.authority(origin).is_some_and(|one| one.is_test());
+    let mark = |test: bool| {
+        if test {
+            format!(" ({TEST_MARK})")
+        } else {
+            String::new()
+        }
+    };
+    let rows: Vec<_> = registries
+        .iter()
+        .map(|one| json!({ "origin": one.origin, "size": one.size, "root": one.root, "test": is_test(&one.origin) }))
+        .collect();
+    output.answer(
+        &json!({ "v": 1, "registries": rows, "subjects": subjects }),
+        || {
+            let mut lines = Vec::new();
+            for one in &registries {
+                let mark = mark(is_test(&one.origin));
+                lines.push(format!(
+                    "registry {}{mark}: {} entries, root {}",
+                    one.origin, one.size, one.root
+                ));
+            }
+            for one in &subjects {
+                let (roles, mark) = (one.roles.join(", "), mark(one.test));
+                lines.push(format!(
+                    "{} {roles} at node {}, {}{mark}",
+                    one.subject, one.node, one.origin
+                ));
+            }
+            lines.join("\n")
+        },
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(anchors_file: &Path, paths: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {
+    let replica = admit(anchors(anchors_file)?, &read(paths)?)?;
+    let heads = replica.heads();
+    let is_test = |origin: &str| {
+        replica
+            .anchors()
+            .authority(origin)
+            .is_some_and(|one| one.is_test())
+    };
+    let rows: Vec<_> = heads
+        .iter()
+        .map(|head| json!({ "origin": head.origin, "size": head.size, "root": head.root, "test": is_test(&head.origin) }))
+        .collect();
+    output.answer(&json!({ "v": 1, "registries": rows }), || {
+        let line = |origin: &str, size: u64| {
+            let mark = if is_test(origin) {
+                format!(" ({TEST_MARK})")
+            } else {
+                String::new()
+            };
+            format!("registry {origin}{mark}: {size} entries, all admissible")
+        };
+        let lines: Vec<_> = heads.iter().map(|head| line(&head.origin, head.size)).collect();
+        lines.join("\n")
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads an anchor file.
+pub(super) fn anchors(path: &Path) -> Result<Anchors, Fault> {
+    let bytes = std::fs::read(path).map_err(|error| Fault::unreadable(path, &error))?;
+    Anchors::parse(&bytes).map_err(|error| {
+        let message = format!("{}: {error}", path.display());
+        Fault::new(exit::MALFORMED, "anchors", message, path.display())
+    })
+}
+
+/// An entry, and the file that it was read from.
+pub(super) struct Found {
+    /// Which file.
+    pub(super) path: PathBuf,
+    /// What it holds.
+    pub(super) file: EntryFile,
+}
+
+/// Reads the entry files at `paths` (files, directories of `*.entry`, authorities' directories), ascending by log and
+/// index. One entry given twice is taken once; two that contradict each other are an error that names both.
+pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Found>, Fault> {
+    let mut found: Vec<Found> = Vec::new();
+    for path in paths {
+        for path in files_at(path)? {
+            let file = read_file(&path)?;
+            found.push(Found { path, file });
+        }
+    }
+    found.sort_by(|a, b| (&a.file.origin, a.file.index).cmp(&(&b.file.origin, b.file.index)));
+    for pair in found.windows(2) {
+        let [one, other] = [&pair[0], &pair[1]];
+        let (origin, index) = (&one.file.origin, one.file.index);
+        let same_place = (origin, index) == (&other.file.origin, other.file.index);
+        if same_place && one.file != other.file {
+            let (a, b) = (one.path.display(), other.path.display());
+            let message = format!("{a} and {b} are two different entries {index} of {origin}");
+            return Err(Fault::new(exit::REFUSED, "duplicate-entry", message, a).action(
+                "Keep the one that the authority published; if it published both, it rewrote its log.",
+            ));
+        }
+    }
+    found.dedup_by(|a, b| a.file == b.file);
+    Ok(found)
+}
+
+/// The entry files that `path` stands for.
+fn files_at(path: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| Fault::unreadable(&path, &error)
+    };
+    if !std::fs::metadata(path).map_err(unreadable(path))?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = path.join("entries");
+    let directory = if entries.is_dir() { &entries } else { path };
+    let mut files = Vec::new();
+    for item in std::fs::read_dir(directory).map_err(unreadable(directory))? {
+        let file = item.map_err(unreadable(directory))?.path();
+        if file.extension().is_some_and(|extension| extension == "entry") {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        let message = format!("{} holds no entry files (*.entry)", directory.display());
+        return Err(
+            Fault::new(exit::USAGE, "no-entries", message, directory.display())
+                .action("Give the directory of an authority, or of its entry files."),
+        );
+    }
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> Result<EntryFile, Fault> {
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(path);
+    opened
+        .and_then(|file| file.take(FILE_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| Fault::unreadable(path, &error))?;
+    EntryFile::decode(&bytes).map_err(|error| {
+        let code = Error::from(error).code();
+        let message = format!("{}: not an entry file: {error}", path.display());
+        Fault::new(exit::MALFORMED, code.name(), message, path.display())
+            .action("Give files written by `basoche authority`; ask the authority for this one again.")
+    })
+}
+
+/// A fresh replica of the anchors' logs that has admitted `found`, which starts at each log's first entry.
+pub(super) fn admit(anchors: Anchors, found: &[Found]) -> Result<Replica, Fault> {
+    let mut replica = Replica::new(anchors);
+    for one in found {
+        let EntryFile { origin, index, leaf } = &one.file;
+        replica
+            .admit(origin, *index, leaf)
+            .map_err(|error| inadmissible(one, &error))?;
+    }
+    Ok(replica)
+}
+
+/// What is wrong with an entry, with its file.
+pub(super) fn inadmissible(found: &Found, error: &Inadmissible) -> Fault {
+    let (path, EntryFile { origin, index, .. }) = (&found.path, &found.file);
+    if let Inadmissible::WrongIndex { expected, .. } = error {
+        let missing = path.with_file_name(file_name(*expected));
+        let message = format!("{} is missing: {error} of {origin}", missing.display());
+        return Fault::new(exit::REFUSED, "missing-entry", message, missing.display()).action(
+            "Give every entry of the log, from the first one; ask the authority for those that are missing.",
+        );
+    }
+    let action = match error {
+        Inadmissible::UnknownAuthority { .. } => {
+            "Leave this authority's entries out, or have it added to the anchors."
+        }
+        _ => "Do not use this file; ask the authority for it again.",
+    };
+    refusal(
+        error,
+        format!("{} (entry {index} of {origin}): {error}", path.display()),
+        path.display(),
+    )
+    .action(action)
+}
+
+/// An inadmissible entry as a fault: malformed or refused, under its wire code.
+pub(super) fn refusal(error: &Inadmissible, message: String, place: impl ToString) -> Fault {
+    let error = Error::from(error.clone());
+    let exit = match &error {
+        Error::Malformed(_) | Error::Incompatible(_) => exit::MALFORMED,
+        Error::Untrusted(_) | Error::Refused(_) => exit::REFUSED,
+    };
+    let mut fault = Fault::new(exit, error.code().name(), message, place);
+    fault.retry = match error.code().retry() {
+        Retry::Never => "never",
+        Retry::AfterChange => "after-change",
+        Retry::Later => "later",
+    }
+    .into();
+    fault
+}
+
+/// The name of entry `index` in an authority's directory.
+pub(super) fn file_name(index: u64) -> String {
+    format!("{index:08}.entry")
+}
