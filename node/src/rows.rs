@@ -38,7 +38,7 @@ pub enum RowsError {
     Store(#[from] StoreError),
     /// A row does not hold what its kind holds, or the core refuses it.
     #[error(
-        "the store's {what} cannot be read back: {why}; keep a copy of the data directory, then run `basoche node repair`"
+        "the store's {what} cannot be read back: {why}; keep a copy of the data directory, then put a sound copy in its place (deploy/OPERATIONS.md)"
     )]
     Damaged {
         /// Which row.

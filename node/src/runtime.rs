@@ -96,6 +96,7 @@ pub enum NodeError {
 
 /// Makes a node: data directory, storage key, keys, empty store. Gives what an authority needs to enrol it.
 pub fn init(path: &Path) -> Result<NodeRequest, NodeError> {
+    keep_private();
     let config = Config::read(path)?;
     let passphrase = config.passphrase(path)?;
     let files = |path: PathBuf| move |source| NodeError::Files { path, source };
@@ -108,6 +109,11 @@ pub fn init(path: &Path) -> Result<NodeRequest, NodeError> {
     FileBlobs::open(&config.data.join("blobs"))?;
     let keys = NodeKeys::create(&config.data, &storage)?;
     Ok(keys.request(config.addresses)?)
+}
+
+/// Nothing that the node writes is for other users of the machine.
+fn keep_private() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
 #[cfg(feature = "rocksdb")]
@@ -209,6 +215,7 @@ fn registry(config: &Config, rows: &Rows) -> Result<Replica, NodeError> {
 
 /// Runs a node until SIGTERM or SIGINT, or until its store fails. `ready` is called once it accepts work.
 pub fn run(path: &Path, ready: impl FnOnce(&str)) -> Result<(), NodeError> {
+    keep_private();
     let opened = open(path)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| NodeError::Internal(error.to_string()))?;

@@ -40,7 +40,7 @@ pub enum WalletError {
         what: &'static str,
     },
     /// The passphrase does not open it.
-    #[error("wallet {path}: wrong passphrase; give it with --passphrase-file, or in BASOCHE_PASSPHRASE")]
+    #[error("wallet {path}: wrong passphrase; it comes from --passphrase-file, else from BASOCHE_PASSPHRASE")]
     WrongPassphrase {
         /// Which file.
         path: PathBuf,

@@ -134,7 +134,7 @@ pub enum Untrusted {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
     /// A once-only act is there already.
-    #[error("{act:?} is already on file as {by}")]
+    #[error("a {act} is already on file: message {by}")]
     AlreadyDone {
         /// Which act.
         act: MessageType,
@@ -185,7 +185,7 @@ pub enum Refused {
         subject: SubjectId,
     },
     /// No message of that type may come from that role. DOS-2.
-    #[error("a {role} may not send {act:?}")]
+    #[error("the role {role} may not send a {act}")]
     SenderRole {
         /// The sender's role.
         role: Role,
@@ -205,7 +205,7 @@ pub enum Refused {
         reference: MessageId,
     },
     /// The act has no place in this phase. SPEC §7.2.
-    #[error("{act:?} has no place while the dossier is {phase}")]
+    #[error("a {act} has no place while the dossier is {phase}")]
     WrongPhase {
         /// Which act.
         act: MessageType,

@@ -151,6 +151,7 @@ impl Code {
                 }
                 _ => "Look at `basoche dossier show` for the dossier's phase.",
             },
+            Retry::Never if matches!(self, Self::AlreadyDone) => "Nothing to do: it is on file.",
             Retry::Never => "Do not send it again: correct the message and sign a new one.",
         }
     }

@@ -423,7 +423,7 @@ mod tests {
                 panic!("opened")
             };
             assert!(what.contains(&"01".repeat(32)), "{what}");
-            assert!(action.contains("basoche node repair"), "{action}");
+            assert!(action.contains("OPERATIONS.md"), "{action}");
         }
         store(&set, root(1), b"bytes");
         let reader = set.open(&root(1)).unwrap().unwrap();

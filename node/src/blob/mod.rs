@@ -168,7 +168,7 @@ impl BlobError {
     fn damaged(root: &Root, what: &str) -> Self {
         Self::Damaged {
             what: format!("the document file {} is damaged ({what})", files::hex(root)),
-            action: "run `basoche node repair` to fetch it again from another node".into(),
+            action: "stop the node, remove the file and start again: it is fetched from another node (deploy/OPERATIONS.md)".into(),
         }
     }
 }

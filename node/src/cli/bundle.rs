@@ -100,12 +100,12 @@ pub(super) fn verify(args: &VerifyArgs, output: &Output) -> Result<ExitCode, Fau
         },
     );
     bar.finish_and_clear();
-    output.answer(&report, || describe(&report));
+    output.answer(&report, || describe(&report, args.anchors.is_some()));
     Ok(ExitCode::from(report.exit_code()))
 }
 
 /// The verdict in words: everything that is not proved, then the verdict.
-fn describe(report: &Report) -> String {
+fn describe(report: &Report, anchors_given: bool) -> String {
     let claims = report.claims();
     let proved = claims
         .iter()
@@ -133,9 +133,7 @@ fn describe(report: &Report) -> String {
     lines.push(format!("{proved} of {} claims hold", claims.len()));
     lines.push(match report.verdict() {
         Verdict::Proved => "PROVED against the given anchors".into(),
-        Verdict::Undetermined if !report.anchored() => {
-            "NOT PROVED: give the trust anchors with --anchors".into()
-        }
+        Verdict::Undetermined if !anchors_given => "NOT PROVED: give the trust anchors with --anchors".into(),
         Verdict::Undetermined => "UNDETERMINED: the evidence is not complete".into(),
         Verdict::Contradicted => "CONTRADICTED: the evidence does not hold together".into(),
     });

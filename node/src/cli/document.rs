@@ -1,9 +1,11 @@
 //! `basoche document …`
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use basoche_protocol::crypto::Sha256;
+use basoche_protocol::document::plaintext_commitment;
 use basoche_protocol::id::{Digest, MessageId};
 use basoche_protocol::message::{Body, ExhibitDeposit, Opening};
 use clap::Subcommand;
@@ -97,6 +99,17 @@ fn deposit(
                     "--id",
                 )
             })?;
+            let sha256 = sha256(file)?;
+            let commitment = plaintext_commitment(found.plaintext_salt.as_bytes(), &sha256);
+            if commitment != *found.plaintext_commitment.as_bytes() {
+                let what = format!(
+                    "this key names message {message}, which brought {}: another content",
+                    found.name
+                );
+                return Err(
+                    Fault::new(exit::REFUSED, "key-taken", what, "--id").action("Choose another key.")
+                );
+            }
             (message, found.root, found.bytes, level)
         }
         None => {
@@ -170,6 +183,19 @@ fn open(act: &Act, deposit: MessageId, out: &Path, output: &Output) -> Result<Ex
         format!("{} opened into {} ({bytes} bytes)", document.name, out.display())
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// SHA-256 of a file.
+fn sha256(file: &Path) -> Result<[u8; 32], Fault> {
+    let unreadable = |error: std::io::Error| Fault::unreadable(file, &error);
+    let mut source = std::fs::File::open(file).map_err(unreadable)?;
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match source.read(&mut piece).map_err(unreadable)? {
+            0 => return Ok(hash.finish()),
+            length => hash.update(&piece[..length]),
+        }
+    }
 }
 
 /// Writes a file whole or not at all, and never over another.

@@ -149,6 +149,10 @@ impl From<NodeError> for Fault {
             | NodeError::Keys(_) => (exit::CONFIGURATION, "configuration"),
             NodeError::Internal(_) => (70, "internal"),
         };
-        Self::new(exit, code, error, "node")
+        let mut fault = Self::new(exit, code, error, "node");
+        if exit == exit::TRY_AGAIN {
+            fault.retry = "later".into();
+        }
+        fault
     }
 }

@@ -169,6 +169,8 @@ struct Watcher {
 const TURN: usize = 256;
 /// Submissions of one turn: their head must fit in one frame with them. JRN-5.
 const TURN_BYTES: usize = 512 * 1024;
+/// Frames of one turn, in bytes: their rows must fit in one commit, [`crate::store::MAX_BATCH_BYTES`].
+const TURN_FRAME_BYTES: usize = 16 << 20;
 
 /// The desk.
 pub struct Desk {
@@ -191,6 +193,8 @@ pub struct Desk {
     hint: PathBuf,
     hinted: u64,
     stopping: bool,
+    /// The registry has changed since the network was told.
+    registry_news: bool,
 }
 
 /// What a desk is made of.
@@ -244,6 +248,7 @@ impl Desk {
             hint,
             hinted: 0,
             stopping: false,
+            registry_news: false,
         }
     }
 
@@ -272,14 +277,16 @@ impl Desk {
 
     /// Takes what else has come in, up to what one commit should carry.
     fn gather(&mut self, inputs: &mut mpsc::Receiver<Input>) {
-        let mut bytes = 0;
+        let (mut submitted, mut received) = (0, 0);
         for _ in 0..TURN {
             let Ok(input) = inputs.try_recv() else { return };
-            if let Input::Submit { envelope, .. } = &input {
-                bytes += envelope.len();
+            match &input {
+                Input::Submit { envelope, .. } => submitted += envelope.len(),
+                Input::Frame { bytes, .. } => received += bytes.len(),
+                _ => {}
             }
             self.take(input);
-            if bytes > TURN_BYTES {
+            if submitted > TURN_BYTES || received > TURN_FRAME_BYTES {
                 return;
             }
         }
@@ -316,6 +323,9 @@ impl Desk {
             Input::Ask(question) => question(self),
             Input::Tick => {
                 self.engine.handle_timeout(now());
+                if std::mem::take(&mut self.registry_news) {
+                    self.outside.registry_changed(self.engine.registry());
+                }
                 self.write_hint();
             }
             Input::Stop => self.stopping = true,
@@ -477,8 +487,9 @@ impl Desk {
                     tracing::warn!(%peer, "peer speaks no common version, or is not who it says");
                     self.outside.dismiss(peer, false);
                 }
+                // Peers are told first, the revoked one included; its connections close at the next tick.
                 Event::RegistryChanged => {
-                    self.outside.registry_changed(self.engine.registry());
+                    self.registry_news = true;
                     self.engine.announce_registry();
                 }
                 Event::Forked { dossier, chain } => {

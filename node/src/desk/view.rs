@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use basoche_protocol::dossier::{Phase, Replica, Statement};
-use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
+use basoche_protocol::id::{Digest, DossierId, MessageId, Salt, SubjectId};
 use basoche_protocol::journal::{Content, HeadRow, Verdict};
 use basoche_protocol::role::Role;
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,10 @@ pub struct DocumentView {
     pub media_type: String,
     /// Plaintext bytes.
     pub bytes: u64,
+    /// Salted commitment to the plaintext. DOC-5.
+    pub plaintext_commitment: Digest,
+    /// Its salt.
+    pub plaintext_salt: Salt,
     /// *Dépôt*, RFC 3339.
     pub deposited_at: String,
     /// The nodes that state that they hold it, and since when.
@@ -292,6 +296,8 @@ fn documents(replica: &Replica) -> Vec<DocumentView> {
             name: document.reference.name.clone(),
             media_type: document.reference.media_type.clone(),
             bytes: document.reference.bytes,
+            plaintext_commitment: document.reference.plaintext_commitment,
+            plaintext_salt: document.reference.plaintext_salt,
             deposited_at: document.deposited_at.to_string(),
             held: held.collect(),
             addressees: addressees.collect(),

@@ -25,8 +25,7 @@ pub const KEY_BYTES: usize = 25;
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// What an operator is told to do about damage. The one wording, so that it can be looked up.
-pub(crate) const REPAIR: &str =
-    "stop the node, keep a copy of its data directory, then run `basoche node repair`";
+pub(crate) const REPAIR: &str = "stop the node, keep a copy of its data directory, then put a sound copy of it in its place (deploy/OPERATIONS.md)";
 
 /// The name of a row: a family (a kind of row), its owner (a keyed hash), and a position in the owner's list.
 ///

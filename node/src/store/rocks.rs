@@ -448,7 +448,7 @@ mod tests {
                     panic!("byte {offset}, bit {bit}: {error:?}");
                 };
                 assert!(what.contains(&path.display().to_string()), "{what}");
-                assert!(action.contains("basoche node repair"), "{action}");
+                assert!(action.contains("OPERATIONS.md"), "{action}");
                 assert_eq!(
                     fs::read(log_of(&path)).unwrap().len(),
                     bytes.len(),

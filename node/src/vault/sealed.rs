@@ -238,7 +238,7 @@ mod tests {
         };
         let damaged = |key: Key| {
             let error = store.get(key.family, &key.owner, key.index).unwrap_err();
-            assert!(error.to_string().contains("basoche node repair"), "{error}");
+            assert!(error.to_string().contains("OPERATIONS.md"), "{error}");
             assert!(matches!(error, StoreError::Damaged { .. }));
         };
         for other in [
