@@ -1,4 +1,5 @@
 # The front door. Every target but help first asks deploy/setup.sh for what the machine lacks.
+# Every build selects the whole workspace: another selection would build other variants of the dependencies.
 # What a target produces for people stays in the checkout (target/demo, target/bench, ...), wherever cargo builds.
 
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ setup: ## install the native packages and Python modules that are missing, say w
 	@deploy/setup.sh $(if $(filter setup,$(MAKECMDGOALS)),--report)
 
 demo: setup ## three nodes carry one assessment and prove it; options in ARGS="--once --json"
-	@cargo build --locked -p basoche-node
+	@cargo build --locked --workspace --bins
 	@exec "$(CARGO_TARGET_DIR)/debug/basoche" demo $(ARGS)
 
 test: setup ## format, lints, purity and every test; ends with "N passed, N failed, N skipped"
@@ -29,9 +30,10 @@ lint: setup ## format, clippy, documentation, directions of the crates, floors o
 
 bench: setup ## measure beside limits and peers of the same run; writes target/bench/results.json
 	@mkdir -p target/bench
-	@cargo run --locked -p basoche-benches -- --output "$(CURDIR)/target/bench/results.json" $(ARGS)
+	@cargo build --locked --workspace --bins
+	@"$(CARGO_TARGET_DIR)/debug/basoche-benches" --output "$(CURDIR)/target/bench/results.json" $(ARGS)
 
-conformance: setup ## judge the node from outside; writes target/conformance/report.json
+conformance: setup ## hold the decoders and the second codec to the vectors; writes target/conformance/report.json
 	@mkdir -p target/conformance
-	@cargo build --locked -p basoche-node
-	@cargo run --locked -p basoche-conformance -- --node "$(CARGO_TARGET_DIR)/debug/basoche" --report "$(CURDIR)/target/conformance/report.json" $(ARGS)
+	@cargo build --locked --workspace --bins
+	@"$(CARGO_TARGET_DIR)/debug/basoche-conformance" vectors --vectors conformance/vectors --out "$(CURDIR)/target/conformance/report.json" $(ARGS)

@@ -23,6 +23,7 @@ needs=(
     'python3|python3|test|verifies exported evidence independently'
     'python-venv|python3-venv|test|the Python environment of the tests'
     'strace|strace|test|watches what reaches the disk before an acknowledgement'
+    'faketime|faketime|test|gives a node a wrong clock'
     'mkfs.ext4|e2fsprogs|test|file systems for the power cuts'
     'rsync|rsync|test|the peer of the document benchmark'
     'sshd|openssh-server|test|the same; the binary only, the service stays off'

@@ -123,7 +123,7 @@ impl Config {
                     .join("; "),
             )
         })?;
-        let base = path.parent().unwrap_or(Path::new("."));
+        let base = path.parent().unwrap_or_else(|| Path::new("."));
         config.data = base.join(&config.data);
         config.anchors = base.join(&config.anchors);
         config.passphrase_file = config.passphrase_file.map(|file| base.join(file));

@@ -94,7 +94,7 @@ impl Wallet {
             path: path.to_owned(),
             what,
         };
-        let cipher = cipher(passphrase, &salt).ok_or(damaged("argon2 failed"))?;
+        let cipher = cipher(passphrase, &salt).ok_or_else(|| damaged("argon2 failed"))?;
         cipher.seal_in_place([0; 12], subject.as_bytes(), &mut sealed);
         let stored = Stored {
             v: 1,
@@ -128,8 +128,8 @@ impl Wallet {
             return Err(damaged("a field is not base64url"));
         };
         let certificate =
-            b64url_decode(&stored.certificate).ok_or(damaged("the certificate is not base64url"))?;
-        let cipher = cipher(passphrase, &salt).ok_or(damaged("the salt is too short"))?;
+            b64url_decode(&stored.certificate).ok_or_else(|| damaged("the certificate is not base64url"))?;
+        let cipher = cipher(passphrase, &salt).ok_or_else(|| damaged("the salt is too short"))?;
         let mut sealed = Zeroizing::new(sealed);
         let wrong = WalletError::WrongPassphrase {
             path: path.to_owned(),

@@ -19,6 +19,7 @@ pub use archive::{Archive, MemberReader};
 pub use writer::{MemberWriter, Writer};
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 
 /// The most members of an archive.
@@ -125,9 +126,13 @@ struct Names(HashMap<String, usize>);
 
 impl Names {
     fn add(&mut self, name: &str, index: usize) -> Result<(), &'static str> {
-        match self.0.insert(name.to_ascii_lowercase(), index) {
-            None => Ok(()),
-            Some(_) => Err("a second member of this name"),
+        match self.0.entry(name.to_ascii_lowercase()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(index);
+                Ok(())
+            }
+            // The first one keeps its place: what is salvaged before a second one is still found.
+            Entry::Occupied(_) => Err("a second member of this name"),
         }
     }
 

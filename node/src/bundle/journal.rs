@@ -247,7 +247,9 @@ impl Journal {
                 };
                 let id = format!("registry:{}", log.origin);
                 if log.size > tree.size() {
-                    let gap = logs.entry(id).or_insert((log.size, tree.size(), &head.member));
+                    let gap = logs
+                        .entry(id)
+                        .or_insert_with(|| (log.size, tree.size(), &head.member));
                     gap.0 = gap.0.max(log.size);
                 } else if tree.root_at(log.size).map(Digest::new) != Some(log.root) {
                     let what = "this head saw another history of the log than the bundle's";

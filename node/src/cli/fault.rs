@@ -26,25 +26,21 @@ pub struct Fault {
 }
 
 /// Exit codes, after sysexits.h.
-pub mod exit {
-    /// The evidence contradicts itself.
-    pub const CONTRADICTED: u8 = 1;
+pub(super) mod exit {
     /// The arguments are wrong.
-    pub const USAGE: u8 = 2;
-    /// Not proved, or not anchored.
-    pub const UNDETERMINED: u8 = 3;
+    pub(crate) const USAGE: u8 = 2;
     /// The input is malformed.
-    pub const MALFORMED: u8 = 65;
+    pub(crate) const MALFORMED: u8 = 65;
     /// The node is unreachable.
-    pub const UNREACHABLE: u8 = 69;
+    pub(crate) const UNREACHABLE: u8 = 69;
     /// The output cannot be written.
-    pub const CANNOT_WRITE: u8 = 73;
+    pub(crate) const CANNOT_WRITE: u8 = 73;
     /// Try again.
-    pub const TRY_AGAIN: u8 = 75;
+    pub(crate) const TRY_AGAIN: u8 = 75;
     /// Refused.
-    pub const REFUSED: u8 = 77;
+    pub(crate) const REFUSED: u8 = 77;
     /// The configuration is wrong.
-    pub const CONFIGURATION: u8 = 78;
+    pub(crate) const CONFIGURATION: u8 = 78;
 }
 
 impl Fault {

@@ -16,7 +16,7 @@ use crate::runtime;
 
 /// Set up, run and look at a node.
 #[derive(Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Make the data directory, the keys and an empty store; write what an authority needs to enrol the node.
     Init {
         #[command(flatten)]

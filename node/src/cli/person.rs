@@ -18,15 +18,15 @@ use crate::wallet::Wallet;
 
 /// Where a wallet's passphrase comes from, besides `BASOCHE_PASSPHRASE`.
 #[derive(Args, Clone, Debug)]
-pub struct PassphraseArgs {
+pub(super) struct PassphraseArgs {
     /// A file whose first line is the wallet's passphrase; else the variable BASOCHE_PASSPHRASE.
     #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
+    pub(super) passphrase_file: Option<PathBuf>,
 }
 
 impl PassphraseArgs {
     /// The passphrase.
-    pub fn read(&self) -> Result<SecretString, Fault> {
+    pub(super) fn read(&self) -> Result<SecretString, Fault> {
         match (&self.passphrase_file, std::env::var("BASOCHE_PASSPHRASE")) {
             (Some(file), _) => Ok(read_passphrase(file)?),
             (None, Ok(passphrase)) if !passphrase.is_empty() => Ok(SecretString::from(passphrase)),
@@ -43,7 +43,7 @@ impl PassphraseArgs {
 
 /// Who acts.
 #[derive(Args, Clone, Debug)]
-pub struct PersonArgs {
+pub(super) struct PersonArgs {
     /// The wallet of the person who acts and signs.
     #[arg(long = "as", value_name = "WALLET")]
     wallet: PathBuf,
@@ -53,13 +53,13 @@ pub struct PersonArgs {
 
 impl PersonArgs {
     /// Opens the wallet.
-    pub fn open(&self) -> Result<Wallet, Fault> {
+    pub(super) fn open(&self) -> Result<Wallet, Fault> {
         Ok(Wallet::open(&self.wallet, &self.passphrase.read()?)?)
     }
 }
 
 /// Signs what a person says, and gives it as the control socket takes it, with its id.
-pub fn sign(
+pub(super) fn sign(
     wallet: &Wallet,
     role: Role,
     dossier: Option<DossierId>,

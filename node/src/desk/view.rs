@@ -214,7 +214,7 @@ impl Desk {
         let organisation = |node: &SubjectId| {
             registry
                 .node(node)
-                .map(|info| info.organisation_name.clone())
+                .map(|info| info.organisation_name)
                 .unwrap_or_default()
         };
         let participants = state

@@ -412,3 +412,19 @@ fn the_writer_refuses_names_sizes_and_outputs() {
     ));
     assert!(matches!(Writer::new(Cursor::new(vec![1])), Err(ZipError::Io(_))));
 }
+
+#[test]
+fn what_stands_before_a_second_member_of_a_name_is_salvaged() {
+    let one = |name: &str, data: &[u8]| {
+        let mut writer = Writer::new(Cursor::new(Vec::new())).unwrap();
+        writer.add(name, data).unwrap();
+        // Local header, name and data, without the directory.
+        let length = 30 + name.len() + data.len();
+        writer.finish().unwrap().into_inner()[..length].to_vec()
+    };
+    let twice = [one("a", b"first"), one("b", b"other"), one("A", b"second")].concat();
+    let mut salvaged = Archive::salvage(Cursor::new(twice)).unwrap();
+    assert_eq!(salvaged.members().len(), 2);
+    assert_eq!(salvaged.find("A"), None);
+    assert_eq!(salvaged.read("a", 100).unwrap(), b"first");
+}

@@ -33,6 +33,14 @@ pub struct OpenedItem {
     pub envelope: Option<Envelope>,
 }
 
+/// What an entry says of its message.
+#[derive(Clone, Copy)]
+struct Recorded {
+    message: MessageId,
+    envelope: Digest,
+    at: Instant,
+}
+
 /// What became of a run of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
@@ -369,9 +377,15 @@ impl Replica {
     fn record(&mut self, entry: &Entry, content: Content, directory: &dyn Directory) {
         let past = Arc::new(self.past(entry).unwrap_or_default());
         self.wraps.extend(entry.wraps.iter().cloned());
-        let (verdict, content) = self.judge(entry.message, entry.recorded_at, &past, content, directory);
+        let recorded = Recorded {
+            message: entry.message,
+            envelope: entry.envelope_digest,
+            at: entry.recorded_at,
+        };
+        let (verdict, content) = self.judge(recorded, &past, content, directory);
         let record = Record {
             message: entry.message,
+            envelope: entry.envelope_digest,
             recorded_at: entry.recorded_at,
             verdict,
             content,
@@ -401,12 +415,12 @@ impl Replica {
     /// The verdict on a message with this past. JRN-12.
     fn judge(
         &self,
-        id: MessageId,
-        at: Instant,
+        recorded: Recorded,
         past: &Clock,
         content: Content,
         directory: &dyn Directory,
     ) -> (Verdict, Content) {
+        let Recorded { message: id, at, .. } = recorded;
         let (message, signer) = match content {
             Content::Rejected => {
                 return (Verdict::WithoutEffect(Code::BadSignature), content);
@@ -428,13 +442,13 @@ impl Replica {
                     );
                 };
                 let opened = sealed.open(&self.dossier, id, key);
-                match authentic(opened, id, directory, at) {
+                match authentic(opened, recorded, directory) {
                     Ok(authentic) => authentic,
                     Err(verdict @ Verdict::Pending(_)) => return (verdict, Content::Sealed(sealed)),
                     Err(verdict) => return (verdict, Content::Rejected),
                 }
             }
-            Content::Opened(envelope) => match authentic(Ok((*envelope).clone()), id, directory, at) {
+            Content::Opened(envelope) => match authentic(Ok((*envelope).clone()), recorded, directory) {
                 Ok(authentic) => authentic,
                 Err(verdict @ Verdict::Pending(_)) => return (verdict, Content::Opened(envelope)),
                 Err(verdict) => return (verdict, Content::Rejected),
@@ -502,13 +516,12 @@ impl Replica {
             // What was not authentic never becomes so.
             if !matches!(record.content, Content::Rejected) {
                 let content = record.content.clone();
-                (record.verdict, record.content) = self.judge(
-                    record.message,
-                    record.recorded_at,
-                    &record.past,
-                    content,
-                    directory,
-                );
+                let recorded = Recorded {
+                    message: record.message,
+                    envelope: record.envelope,
+                    at: record.recorded_at,
+                };
+                (record.verdict, record.content) = self.judge(recorded, &record.past, content, directory);
             }
             self.settle(&record);
             self.held.raise(chain, seq + 1);
@@ -541,16 +554,26 @@ impl Replica {
 /// The message of an opened envelope, or the verdict on one that cannot be believed (yet).
 fn authentic(
     opened: Result<Envelope, Error>,
-    id: MessageId,
+    recorded: Recorded,
     directory: &dyn Directory,
-    at: Instant,
 ) -> Result<(Arc<Message>, CertificateId), Verdict> {
-    match opened.and_then(|envelope| envelope::verify(envelope, directory, at)) {
+    // A second valid signature over the same message would have the same id: the entry says which one it records.
+    let exact = opened.and_then(|envelope| match envelope.digest() == recorded.envelope {
+        true => Ok(envelope),
+        false => Err(Untrusted::IdMismatch {
+            expected: recorded.message,
+            found: envelope.id(),
+        }
+        .into()),
+    });
+    match exact.and_then(|envelope| envelope::verify(envelope, directory, recorded.at)) {
         Ok(verified) => Ok((
             Arc::new(verified.message().clone()),
             verified.envelope().header().certificate,
         )),
-        Err(Error::Untrusted(Untrusted::UnknownSigner { .. })) => Err(Verdict::Pending(Need::Signer(id))),
+        Err(Error::Untrusted(Untrusted::UnknownSigner { .. })) => {
+            Err(Verdict::Pending(Need::Signer(recorded.message)))
+        }
         Err(error) => Err(Verdict::WithoutEffect(error.code())),
     }
 }

@@ -259,7 +259,7 @@ impl Stage {
 }
 
 impl<R: Registry> Engine<R> {
-    /// A node that holds nothing yet; [`Self::restore`] adds what its store holds.
+    /// A node that holds nothing yet; the `restore_` methods add what its store holds.
     ///
     /// `fresh` is 16 random bytes, drawn anew at every start.
     pub fn new(node: SubjectId, fresh: Incarnation, software: &str, registry: R) -> Self {

@@ -45,6 +45,8 @@ impl Clock {
 pub struct Record {
     /// The message.
     pub message: MessageId,
+    /// SHA-256 of its envelope.
+    pub envelope: Digest,
     /// When the writer recorded it.
     pub recorded_at: Instant,
     /// What became of it.

@@ -70,7 +70,7 @@ fn item(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
             BYTES | TEXT => {
                 let length = usize::try_from(head.value).unwrap_or(usize::MAX);
                 let end = body.checked_add(length).filter(|end| *end <= bytes.len());
-                let end = end.ok_or(Malformed::at(at, Kind::Truncated))?;
+                let end = end.ok_or_else(|| Malformed::at(at, Kind::Truncated))?;
                 if head.major == TEXT && std::str::from_utf8(&bytes[body..end]).is_err() {
                     return Err(Malformed::at(body, Kind::NotCanonical));
                 }
@@ -84,7 +84,7 @@ fn item(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
                 };
                 // Each item takes a byte at least: a count beyond what is left is a lie.
                 let left = left.filter(|left| *left <= (bytes.len() - body) as u64);
-                let left = left.ok_or(Malformed::at(at, Kind::Truncated))?;
+                let left = left.ok_or_else(|| Malformed::at(at, Kind::Truncated))?;
                 if depth == limits::DEPTH {
                     return Err(Malformed::at(at, Kind::TooDeep));
                 }
@@ -114,7 +114,7 @@ pub(crate) struct Head {
 impl Head {
     /// Reads the shortest head at `at`; refuses longer ones and indefinite lengths.
     pub(crate) fn read(bytes: &[u8], at: usize) -> Result<Self, Malformed> {
-        let first = *bytes.get(at).ok_or(Malformed::at(at, Kind::Truncated))?;
+        let first = *bytes.get(at).ok_or_else(|| Malformed::at(at, Kind::Truncated))?;
         let (major, low) = (first >> 5, first & 0x1f);
         let (length, smallest) = match low {
             0..=23 => {
@@ -131,7 +131,9 @@ impl Head {
             _ => return Err(Malformed::at(at, Kind::NotCanonical)),
         };
         let end = at + 1 + length;
-        let argument = bytes.get(at + 1..end).ok_or(Malformed::at(at, Kind::Truncated))?;
+        let argument = bytes
+            .get(at + 1..end)
+            .ok_or_else(|| Malformed::at(at, Kind::Truncated))?;
         let value = argument
             .iter()
             .fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
@@ -158,7 +160,7 @@ pub(crate) fn byte_strings<const N: usize>(bytes: &[u8]) -> Result<[&[u8]; N], M
         }
         let length = usize::try_from(head.value).unwrap_or(usize::MAX);
         let end = head.end.checked_add(length).filter(|end| *end <= bytes.len());
-        let end = end.ok_or(Malformed::at(at, Kind::Truncated))?;
+        let end = end.ok_or_else(|| Malformed::at(at, Kind::Truncated))?;
         *part = &bytes[head.end..end];
         at = end;
     }

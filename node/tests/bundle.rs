@@ -1,0 +1,165 @@
+//! A bundle of a whole assessment: what it proves, to whom, and what other people's code makes of it.
+#![allow(clippy::unwrap_used)]
+
+mod bundle_world;
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use basoche_node::bundle::{Report, Verdict, verify};
+use basoche_registry::Anchors;
+use bundle_world::{Who, World};
+
+fn judge(bundle: &[u8], anchors: Option<&Anchors>) -> Report {
+    verify(Cursor::new(bundle), anchors, &|_, _| {})
+}
+
+#[test]
+fn a_whole_assessment_is_proved_to_who_believes_its_authorities() {
+    let world = World::assessed("");
+    let (bundle, exported) = world.export();
+
+    let report = judge(&bundle, Some(&world.anchors));
+
+    assert_eq!(report.exit_code(), 0, "{}", report.to_json());
+    assert!(report.anchored());
+    assert_eq!(report.complete_to().len(), 3);
+    let count = |kind: &str| {
+        let of_kind = report.claims().iter().filter(|claim| claim.id.starts_with(kind));
+        of_kind.count() as u64
+    };
+    assert_eq!(exported.documents, 4);
+    assert_eq!(count("document:"), exported.documents);
+    assert_eq!(count("message:"), exported.messages);
+    assert_eq!(count("head:"), 3);
+    // Two other nodes for each message.
+    assert_eq!(exported.receipts, 2 * exported.messages);
+    let entries: u64 = report.complete_to().iter().map(|reach| reach.size).sum();
+    assert_eq!(entries, exported.messages);
+    let party = "opened by 08080808080808080808080808080808 at 2026-";
+    let opened = report
+        .claims()
+        .iter()
+        .filter(|claim| claim.reason.contains(party));
+    assert_eq!(opened.count(), 2);
+}
+
+#[test]
+fn without_anchors_nothing_is_proved_and_nothing_contradicted() {
+    let (bundle, _) = World::assessed("").export();
+
+    let report = judge(&bundle, None);
+
+    assert_eq!((report.exit_code(), report.anchored()), (3, false));
+    let doubted: Vec<_> = report
+        .claims()
+        .iter()
+        .filter(|claim| claim.verdict != Verdict::Proved)
+        .map(|claim| claim.code)
+        .collect();
+    assert_eq!(doubted, ["not-anchored"]);
+}
+
+#[test]
+fn a_bundle_forged_from_scratch_under_other_authorities_is_not_proved() {
+    let world = World::new("");
+    for (suffix, code, exit) in [("", "other-root", 1), ("/2", "not-anchored", 3)] {
+        let (forged, _) = World::assessed(suffix).export();
+
+        let report = judge(&forged, Some(&world.anchors));
+
+        assert_eq!((report.exit_code(), report.anchored()), (exit, false));
+        for origin in ["justice", "barreaux", "experts"] {
+            let about = format!("anchors:{origin}.example/annuaire{suffix}");
+            let named = |claim: &&basoche_node::bundle::Claim| claim.id == about && claim.code == code;
+            assert_eq!(report.claims().iter().filter(named).count(), 1, "{about}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_bundle_is_malformed() {
+    let photo = std::fs::read(checkout().join("deploy/sample/dossier/photo-fissure.jpg")).unwrap();
+    let mut other = Cursor::new(Vec::new());
+    let mut writer = basoche_node::zip::Writer::new(&mut other).unwrap();
+    writer.add("letter.txt", b"Bonjour").unwrap();
+    writer.finish().unwrap();
+    for bytes in [&[][..], b"PK", &photo, other.get_ref()] {
+        assert_eq!(judge(bytes, None).exit_code(), 65);
+    }
+}
+
+/// The claims that are not proved, as (id, code).
+fn doubts(report: &Report) -> Vec<(String, &'static str)> {
+    let doubted = report
+        .claims()
+        .iter()
+        .filter(|claim| claim.verdict != Verdict::Proved);
+    doubted.map(|claim| (claim.id.clone(), claim.code)).collect()
+}
+
+#[test]
+fn a_document_that_the_exporting_node_lacks_leaves_the_rest_proved() {
+    let mut world = World::assessed("");
+    let (root, _) = world.documents.pop_first().unwrap();
+
+    let report = judge(&world.export().0, Some(&world.anchors));
+
+    assert_eq!(doubts(&report), [(format!("document:{root}"), "document-absent")]);
+    assert_eq!(report.exit_code(), 3);
+}
+
+#[test]
+fn a_message_that_the_exporting_node_cannot_open_is_undetermined() {
+    let mut world = World::assessed("");
+    let (id, _) = world.act_of(Who::Judge);
+    world.withheld = Some(id);
+
+    let report = judge(&world.export().0, Some(&world.anchors));
+
+    assert_eq!(doubts(&report), [(format!("message:{id}"), "message-absent")]);
+    assert_eq!(report.exit_code(), 3);
+}
+
+#[test]
+fn the_acts_of_a_key_declared_compromised_since_before_them_are_contested() {
+    let mut world = World::assessed("");
+    world.declare_compromised(Who::Judge);
+    let (order, designation) = world.act_of(Who::Judge);
+
+    let report = judge(&world.export().0, Some(&world.anchors));
+
+    let expected = [designation, order].map(|id| (format!("message:{id}"), "contested"));
+    assert_eq!(doubts(&report), expected);
+    assert_eq!(report.exit_code(), 3);
+}
+
+/// Shown by 4: other people's JOSE, ZIP and digest code.
+#[test]
+fn jwcrypto_verifies_every_message_under_the_certificate_beside_it() {
+    let (bundle, exported) = World::assessed("").export();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bundle).unwrap();
+    let python = checkout().join("target/venv/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: run `make setup`",
+        python.display()
+    );
+
+    let output = Command::new(&python)
+        .arg(checkout().join("node/tests/bundle_jose.py"))
+        .arg(file.path())
+        .output()
+        .unwrap();
+
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    let expected = format!("{} messages verified", exported.messages);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected);
+}
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

@@ -1,0 +1,187 @@
+//! The main line of an assessment: from the order to the closing.
+
+use basoche_protocol::amount::EuroCents;
+use basoche_protocol::dossier::RULES;
+use basoche_protocol::id::{Digest, DossierId, MessageId};
+use basoche_protocol::message::{
+    Acceptance, Answer, Body, CloseDossier, Designation, Dire, ExhibitDeposit, FeeClaim, FeeOrder, Held,
+    MadeAvailable, Opening, Participant, PreReport, ProvisionPaid, Report, RosterChange,
+};
+use basoche_protocol::time::Span;
+
+use super::World;
+use super::cast::Who;
+
+impl World {
+    /// The whole main line with four documents, two of them held, made available and opened.
+    pub(crate) fn assessed(suffix: &str) -> Self {
+        let mut world = Self::new(suffix);
+        world.found();
+        world.act(
+            Who::Expert,
+            Body::Acceptance(Acceptance {
+                ext: None,
+                independent: true,
+            }),
+        );
+        let participant = |who: Who, represents| Participant {
+            subject: who.subject(),
+            role: who.role(),
+            node: Who::Bar.subject(),
+            represents,
+        };
+        let add = vec![
+            participant(Who::Party, None),
+            participant(Who::Lawyer, Some(Who::Party.subject())),
+        ];
+        world.act(
+            Who::Expert,
+            Body::RosterChange(RosterChange {
+                ext: None,
+                add,
+                remove: vec![],
+            }),
+        );
+        let amount = EuroCents::new(300_000).unwrap();
+        let paid_at = world.now;
+        world.act(
+            Who::Clerk,
+            Body::ProvisionPaid(ProvisionPaid {
+                ext: None,
+                amount,
+                paid_at,
+                payer: None,
+            }),
+        );
+        let exhibits = [("pièce n°1.txt", b"Constat.".to_vec()), ("vide.txt", Vec::new())];
+        for ((name, plaintext), number) in exhibits.into_iter().zip(1..) {
+            let document = world.seal_document(name, plaintext);
+            let title = "Pièce".into();
+            let root = document.root;
+            let deposit = world.act(
+                Who::Lawyer,
+                Body::ExhibitDeposit(ExhibitDeposit {
+                    ext: None,
+                    number,
+                    title,
+                    document,
+                }),
+            );
+            if number == 1 {
+                world.deliver(deposit, root);
+            }
+        }
+        let document = world.seal_document("pre-rapport.txt", b"Provisoire.".repeat(9000));
+        let dires_due = world.now + Span::from_seconds(30);
+        world.act(
+            Who::Expert,
+            Body::PreReport(PreReport {
+                ext: None,
+                document,
+                dires_due,
+            }),
+        );
+        let text = "La fissure est antérieure.".into();
+        let dire = world.act(
+            Who::Lawyer,
+            Body::Dire(Dire {
+                ext: None,
+                number: 1,
+                text,
+                recapitulative: true,
+                document: None,
+            }),
+        );
+        world.now = dires_due;
+        let document = world.seal_document("key", b"Rapport.".repeat(300));
+        let root = document.root;
+        let answers = vec![Answer {
+            dire,
+            text: "Non.".into(),
+        }];
+        let deposit = world.act(
+            Who::Expert,
+            Body::Report(Report {
+                ext: None,
+                document,
+                answers,
+            }),
+        );
+        world.deliver(deposit, root);
+        world.close(amount);
+        world
+    }
+
+    fn close(&mut self, amount: EuroCents) {
+        let claim = FeeClaim {
+            ext: None,
+            amount,
+            document: None,
+        };
+        self.act(Who::Expert, Body::FeeClaim(claim));
+        let order = FeeOrder {
+            ext: None,
+            amount,
+            order: None,
+        };
+        self.act(Who::Judge, Body::FeeOrder(order));
+        self.act(Who::Clerk, Body::CloseDossier(CloseDossier { ext: None }));
+    }
+
+    fn found(&mut self) {
+        let day = Span::from_seconds(86_400);
+        let designation = Designation {
+            ext: None,
+            rules: RULES,
+            case_number: "26/00000".into(),
+            decided_at: self.now,
+            heads: vec!["Décrire les désordres".into()],
+            judge: Who::Judge.subject(),
+            clerk: Who::Clerk.subject(),
+            expert: Who::Expert.subject(),
+            court_node: Who::Court.subject(),
+            expert_node: Who::Company.subject(),
+            report_due: self.now + day,
+            provision: EuroCents::new(300_000).unwrap(),
+            provision_due: self.now + day,
+            payers: vec![Who::Party.subject()],
+        };
+        let id = self.act(Who::Judge, Body::Designation(designation));
+        self.dossier = DossierId::from(id);
+    }
+
+    /// Every node holds a document and makes it available to its persons; the party opens it.
+    fn deliver(&mut self, deposit: MessageId, root: Digest) {
+        for node in Who::NODES {
+            self.act(
+                node,
+                Body::Held(Held {
+                    ext: None,
+                    deposit,
+                    root,
+                }),
+            );
+            let served = Who::PERSONS.into_iter().filter(|who| who.home() == node.home());
+            let addressees = served.map(Who::subject).collect();
+            self.act(
+                node,
+                Body::MadeAvailable(MadeAvailable {
+                    ext: None,
+                    deposit,
+                    root,
+                    addressees,
+                }),
+            );
+        }
+        let reader = Who::Party.subject();
+        self.act(
+            Who::Party,
+            Body::Opening(Opening {
+                ext: None,
+                deposit,
+                root,
+                reader,
+            }),
+        );
+    }
+}

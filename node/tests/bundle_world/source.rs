@@ -1,0 +1,60 @@
+//! What the court's node exports.
+
+use std::io::{self, Cursor, Read};
+
+use basoche_node::bundle::{Items, Run, Source};
+use basoche_protocol::document::DocumentKey;
+use basoche_protocol::dossier::DocumentFact;
+use basoche_protocol::envelope::Envelope;
+use basoche_protocol::id::DossierId;
+use basoche_protocol::journal::Entry;
+use basoche_protocol::wire::frame::RegistryLeaf;
+use basoche_registry::Anchors;
+
+use super::World;
+
+impl Source for World {
+    fn dossier(&self) -> DossierId {
+        self.dossier
+    }
+
+    fn anchors(&self) -> Anchors {
+        self.anchors.clone()
+    }
+
+    fn leaves(&self) -> Items<'_, (String, u64, RegistryLeaf)> {
+        Box::new(self.leaves.iter().cloned().map(Ok))
+    }
+
+    fn runs(&self) -> Items<'_, Run> {
+        let disk = &self.nodes[0].disk;
+        Box::new(disk.runs.values().map(|(chain, from, to, head)| {
+            let entries = disk.items(*chain, *from, *to).map(|item| item.entry.encode());
+            Ok(Run {
+                chain: *chain,
+                entries: entries.collect(),
+                head: head.clone(),
+            })
+        }))
+    }
+
+    fn heads(&self) -> Items<'_, Vec<u8>> {
+        Box::new(self.nodes[0].disk.heads.values().cloned().map(Ok))
+    }
+
+    fn envelope(&self, entry: &Entry) -> io::Result<Option<Envelope>> {
+        let item = &self.nodes[0].disk.items[&(entry.chain, entry.seq)];
+        let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
+        let key = replica.key(item.sealed.key_epoch()).unwrap();
+        let opened = item.sealed.open(&self.dossier, entry.message, key).ok();
+        Ok(opened.filter(|envelope| Some(envelope.id()) != self.withheld))
+    }
+
+    fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>> {
+        let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
+        let epoch = replica.key(0).unwrap();
+        let key = document.reference.open_key(epoch, &self.dossier).unwrap();
+        let plaintext = self.documents.get(&document.reference.root).cloned();
+        Ok(plaintext.map(|bytes| (key, Box::new(Cursor::new(bytes)) as Box<dyn Read>)))
+    }
+}
