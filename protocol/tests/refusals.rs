@@ -70,7 +70,10 @@ fn patched(stage: &Stage, offset: usize, from: u8, to: u8) -> Vec<u8> {
     let mut payload = party.message(Some(stage.dossier), dire(2), 200).encode();
     assert_eq!(payload[offset], from);
     payload[offset] = to;
-    Unsigned::new(Typ::Message, &party.key, stage.now, payload).sign(&party.key).unwrap().encode()
+    Unsigned::new(Typ::Message, &party.key, stage.now, payload)
+        .sign(&party.key)
+        .unwrap()
+        .encode()
 }
 
 /// Everything that may be wrong with a message, by code.
@@ -79,8 +82,18 @@ const MESSAGES: &[Bad] = {
     const fn bad(code: Code, situation: Situation, bytes: fn(&Stage) -> Vec<u8>) -> Bad {
         recorded(code, situation, Recorded::SameCode, bytes)
     }
-    const fn recorded(code: Code, situation: Situation, recorded: Recorded, bytes: fn(&Stage) -> Vec<u8>) -> Bad {
-        Bad { code, situation, bytes, recorded }
+    const fn recorded(
+        code: Code,
+        situation: Situation,
+        recorded: Recorded,
+        bytes: fn(&Stage) -> Vec<u8>,
+    ) -> Bad {
+        Bad {
+            code,
+            situation,
+            bytes,
+            recorded,
+        }
     }
     &[
         bad(Code::Truncated, InProgress, |it| {
@@ -89,14 +102,22 @@ const MESSAGES: &[Bad] = {
             bytes
         }),
         // A head of two bytes where one is enough.
-        bad(Code::NotCanonical, InProgress, |it| [&[0x98, 0x03], &lawful(it)[1..]].concat()),
-        bad(Code::TooDeep, InProgress, |_| [vec![0x81; limits::DEPTH + 1], vec![0]].concat()),
+        bad(Code::NotCanonical, InProgress, |it| {
+            [&[0x98, 0x03], &lawful(it)[1..]].concat()
+        }),
+        bad(Code::TooDeep, InProgress, |_| {
+            [vec![0x81; limits::DEPTH + 1], vec![0]].concat()
+        }),
         recorded(Code::TooLarge, InProgress, Recorded::TooLarge, |it| {
             let padding = codec::encode(&ByteBuf::from(vec![0; limits::ENVELOPE_BYTES]));
             [&lawful(it)[..], &padding].concat()
         }),
-        bad(Code::TrailingBytes, InProgress, |it| [&lawful(it)[..], &[0]].concat()),
-        bad(Code::WrongShape, InProgress, |_| codec::encode(&(1_u64, 2_u64, 3_u64))),
+        bad(Code::TrailingBytes, InProgress, |it| {
+            [&lawful(it)[..], &[0]].concat()
+        }),
+        bad(Code::WrongShape, InProgress, |_| {
+            codec::encode(&(1_u64, 2_u64, 3_u64))
+        }),
         bad(Code::BadHeader, InProgress, |_| {
             let parts = [&br#"{"alg":"none"}"#[..], b"payload", b"signature"];
             codec::encode(&parts.map(|part| ByteBuf::from(part.to_vec())))
@@ -107,17 +128,24 @@ const MESSAGES: &[Bad] = {
             message.refs = vec![MessageId::new([2; 32]), MessageId::new([1; 32])];
             it.cast.party.sign(&message, it.now).encode()
         }),
-        recorded(Code::UnknownSigner, InProgress, Recorded::Waits, |it| say(it, &outsider("stranger", Role::Lawyer), dire(2))),
+        recorded(Code::UnknownSigner, InProgress, Recorded::Waits, |it| {
+            say(it, &outsider("stranger", Role::Lawyer), dire(2))
+        }),
         bad(Code::BadSignature, InProgress, |it| {
             let mut bytes = lawful(it);
             *bytes.last_mut().unwrap() ^= 1;
             bytes
         }),
-        bad(Code::SignerInvalid, InProgress, |it| say(it, &outsider("revoked", Role::Lawyer), dire(2))),
+        bad(Code::SignerInvalid, InProgress, |it| {
+            say(it, &outsider("revoked", Role::Lawyer), dire(2))
+        }),
         bad(Code::WrongTyp, InProgress, |it| {
             let party = &it.cast.party;
             let payload = party.message(Some(it.dossier), dire(2), 200).encode();
-            Unsigned::new(Typ::CoSignature, &party.key, it.now, payload).sign(&party.key).unwrap().encode()
+            Unsigned::new(Typ::CoSignature, &party.key, it.now, payload)
+                .sign(&party.key)
+                .unwrap()
+                .encode()
         }),
         bad(Code::ClaimedAhead, InProgress, |it| {
             let ahead = it.now + Span::from_ms(limits::CLAIM_AHEAD_MS) + Span::from_seconds(1);
@@ -134,57 +162,126 @@ const MESSAGES: &[Bad] = {
             it.cast.party.sign(&message, it.now).encode()
         }),
         bad(Code::UnknownDossier, InProgress, |it| {
-            it.cast.party.say(Some(DossierId::new([9; 32])), dire(2), 200, it.now)
+            it.cast
+                .party
+                .say(Some(DossierId::new([9; 32])), dire(2), 200, it.now)
         }),
-        bad(Code::NotParticipant, InProgress, |it| say(it, &outsider("bystander", Role::Lawyer), dire(2))),
-        bad(Code::SenderRole, InProgress, |it| say(it, &it.cast.expert, dire(2))),
+        bad(Code::NotParticipant, InProgress, |it| {
+            say(it, &outsider("bystander", Role::Lawyer), dire(2))
+        }),
+        bad(Code::SenderRole, InProgress, |it| {
+            say(it, &it.cast.expert, dire(2))
+        }),
         bad(Code::WrongPhase, Designated, |it| {
             let amount = euros(1);
-            say(it, &it.cast.expert, Body::FeeClaim(FeeClaim { ext: None, amount, document: None }))
+            say(
+                it,
+                &it.cast.expert,
+                Body::FeeClaim(FeeClaim {
+                    ext: None,
+                    amount,
+                    document: None,
+                }),
+            )
         }),
-        bad(Code::ProvisionUnpaid, Setup, |it| say(it, &it.cast.party, exhibit(2))),
+        bad(Code::ProvisionUnpaid, Setup, |it| {
+            say(it, &it.cast.party, exhibit(2))
+        }),
         bad(Code::AlreadyDone, Setup, |it| say(it, &it.cast.expert, accept())),
-        bad(Code::DiresStillDue, PreReport, |it| say(it, &it.cast.expert, report(&[it.dire.unwrap()]))),
-        bad(Code::DireUnanswered, DiresOver, |it| say(it, &it.cast.expert, report(&[]))),
+        bad(Code::DiresStillDue, PreReport, |it| {
+            say(it, &it.cast.expert, report(&[it.dire.unwrap()]))
+        }),
+        bad(Code::DireUnanswered, DiresOver, |it| {
+            say(it, &it.cast.expert, report(&[]))
+        }),
         bad(Code::UnknownReference, InProgress, |it| {
             let mut message = it.cast.party.message(Some(it.dossier), dire(2), 200);
             message.refs = vec![MessageId::new([3; 32])];
             it.cast.party.sign(&message, it.now).encode()
         }),
-        recorded(Code::DocumentMissing, InProgress, Recorded::Effective, |it| say(it, &it.cast.party, exhibit(2))),
+        recorded(Code::DocumentMissing, InProgress, Recorded::Effective, |it| {
+            say(it, &it.cast.party, exhibit(2))
+        }),
         // The party reports that its lawyer has opened an exhibit.
         bad(Code::NotCompetent, InProgress, |it| {
             let root = document("exhibit 1").root;
             let (deposit, reader) = (it.exhibit.unwrap(), it.cast.claimant_lawyer.subject);
-            say(it, &it.cast.party, Body::Opening(Opening { ext: None, deposit, root, reader }))
+            say(
+                it,
+                &it.cast.party,
+                Body::Opening(Opening {
+                    ext: None,
+                    deposit,
+                    root,
+                    reader,
+                }),
+            )
         }),
         bad(Code::RosterConflict, InProgress, |it| {
             let add = it.cast.participants();
-            say(it, &it.cast.expert, Body::RosterChange(RosterChange { ext: None, add, remove: vec![] }))
+            say(
+                it,
+                &it.cast.expert,
+                Body::RosterChange(RosterChange {
+                    ext: None,
+                    add,
+                    remove: vec![],
+                }),
+            )
         }),
         bad(Code::Version, InProgress, |it| patched(it, 2, 1, 2)),
-        recorded(Code::Rules, InProgress, Recorded::As(Code::UnknownDossier), |it| {
-            let mut order = it.cast.designation(it.now);
-            order.rules = 2;
-            it.cast.judge.say(None, Body::Designation(order), 200, it.now)
-        }),
+        recorded(
+            Code::Rules,
+            InProgress,
+            Recorded::As(Code::UnknownDossier),
+            |it| {
+                let mut order = it.cast.designation(it.now);
+                order.rules = 2;
+                it.cast.judge.say(None, Body::Designation(order), 200, it.now)
+            },
+        ),
         // Second causes of the same codes.
         bad(Code::NotParticipant, InProgress, |it| {
             let (deposit, root) = (it.exhibit.unwrap(), document("exhibit 1").root);
             let addressees = vec![it.cast.judge.subject];
-            let made = MadeAvailable { ext: None, deposit, root, addressees };
+            let made = MadeAvailable {
+                ext: None,
+                deposit,
+                root,
+                addressees,
+            };
             say(it, &it.cast.bar, Body::MadeAvailable(made))
         }),
         bad(Code::UnknownReference, DiresOver, |it| {
-            say(it, &it.cast.expert, report(&[it.dire.unwrap(), MessageId::new([3; 32])]))
+            say(
+                it,
+                &it.cast.expert,
+                report(&[it.dire.unwrap(), MessageId::new([3; 32])]),
+            )
         }),
         bad(Code::UnknownReference, InProgress, |it| {
             let (deposit, root) = (it.exhibit.unwrap(), Digest::of(&[b"another document"]));
-            say(it, &it.cast.bar, Body::Held(Held { ext: None, deposit, root }))
+            say(
+                it,
+                &it.cast.bar,
+                Body::Held(Held {
+                    ext: None,
+                    deposit,
+                    root,
+                }),
+            )
         }),
         bad(Code::RosterConflict, InProgress, |it| {
             let remove = vec![it.cast.judge.subject];
-            say(it, &it.cast.expert, Body::RosterChange(RosterChange { ext: None, add: vec![], remove }))
+            say(
+                it,
+                &it.cast.expert,
+                Body::RosterChange(RosterChange {
+                    ext: None,
+                    add: vec![],
+                    remove,
+                }),
+            )
         }),
         bad(Code::RosterConflict, InProgress, |it| {
             let lawyer = Participant {
@@ -193,7 +290,15 @@ const MESSAGES: &[Bad] = {
                 node: it.cast.bar.subject,
                 represents: Some(it.cast.expert.subject),
             };
-            say(it, &it.cast.expert, Body::RosterChange(RosterChange { ext: None, add: vec![lawyer], remove: vec![] }))
+            say(
+                it,
+                &it.cast.expert,
+                Body::RosterChange(RosterChange {
+                    ext: None,
+                    add: vec![lawyer],
+                    remove: vec![],
+                }),
+            )
         }),
         // A node without an encryption key in the registry cannot be given the dossier's key.
         recorded(Code::RosterConflict, InProgress, Recorded::Effective, |it| {
@@ -203,19 +308,44 @@ const MESSAGES: &[Bad] = {
                 node: SubjectId::new([6; 16]),
                 represents: None,
             };
-            say(it, &it.cast.expert, Body::RosterChange(RosterChange { ext: None, add: vec![lawyer], remove: vec![] }))
+            say(
+                it,
+                &it.cast.expert,
+                Body::RosterChange(RosterChange {
+                    ext: None,
+                    add: vec![lawyer],
+                    remove: vec![],
+                }),
+            )
         }),
-        recorded(Code::NotCompetent, InProgress, Recorded::As(Code::UnknownDossier), |it| {
-            let mut order = it.cast.designation(it.now);
-            order.judge = it.cast.expert.subject;
-            it.cast.judge.say(None, Body::Designation(order), 200, it.now)
-        }),
+        recorded(
+            Code::NotCompetent,
+            InProgress,
+            Recorded::As(Code::UnknownDossier),
+            |it| {
+                let mut order = it.cast.designation(it.now);
+                order.judge = it.cast.claimant_lawyer.subject;
+                it.cast.judge.say(None, Body::Designation(order), 200, it.now)
+            },
+        ),
         bad(Code::WrongPhase, InProgress, |it| {
             let amount = euros(1);
-            say(it, &it.cast.judge, Body::FeeOrder(FeeOrder { ext: None, amount, order: None }))
+            say(
+                it,
+                &it.cast.judge,
+                Body::FeeOrder(FeeOrder {
+                    ext: None,
+                    amount,
+                    order: None,
+                }),
+            )
         }),
-        bad(Code::WrongPhase, InProgress, |it| say(it, &it.cast.clerk, Body::CloseDossier(CloseDossier { ext: None }))),
-        bad(Code::WrongPhase, InProgress, |it| say(it, &it.cast.expert, report(&[]))),
+        bad(Code::WrongPhase, InProgress, |it| {
+            say(it, &it.cast.clerk, Body::CloseDossier(CloseDossier { ext: None }))
+        }),
+        bad(Code::WrongPhase, InProgress, |it| {
+            say(it, &it.cast.expert, report(&[]))
+        }),
     ]
 };
 
@@ -251,7 +381,12 @@ fn id_of(bytes: &[u8]) -> MessageId {
 
 /// The verdict of the court's node on entry `seq` of the peer's chain.
 fn verdict(it: &Stage, peer: &Peer, seq: u64) -> Verdict {
-    it.replica().chain(&peer.chain).unwrap().record(seq).unwrap().verdict
+    it.replica()
+        .chain(&peer.chain)
+        .unwrap()
+        .record(seq)
+        .unwrap()
+        .verdict
 }
 
 #[test]
@@ -271,7 +406,11 @@ fn a_bad_message_that_a_dishonest_node_has_recorded_is_kept_without_effect_and_i
         assert_eq!(verdict(&it, &peer, 0), expected, "message {number}");
         let (state, entries, _) = it.picture();
         assert_eq!(entries, before.1 + 1, "message {number}");
-        assert_eq!(state == before.0, expected != Verdict::Effective, "message {number}");
+        assert_eq!(
+            state == before.0,
+            expected != Verdict::Effective,
+            "message {number}"
+        );
         let good = it.good();
         assert_eq!(peer.send(&mut it, id_of(&good), &good), None, "message {number}");
         assert_eq!(verdict(&it, &peer, 1), Verdict::Effective, "message {number}");
@@ -285,18 +424,30 @@ fn an_entry_whose_seal_hides_another_envelope_or_nothing_is_kept_without_effect(
         // The message opens, and is not the one announced.
         (Code::IdMismatch, |it, announced| {
             let bytes = lawful(it);
-            (announced, Digest::of(&[&bytes]), seal_raw(&it.dossier, announced, &it.key, &bytes))
+            (
+                announced,
+                Digest::of(&[&bytes]),
+                seal_raw(&it.dossier, announced, &it.key, &bytes),
+            )
         }),
         // It is, under another signature than the entry's digest covers.
         (Code::IdMismatch, |it, _| {
             let bytes = lawful(it);
             let id = id_of(&bytes);
-            (id, Digest::of(&[b"another signature"]), seal_raw(&it.dossier, id, &it.key, &bytes))
+            (
+                id,
+                Digest::of(&[b"another signature"]),
+                seal_raw(&it.dossier, id, &it.key, &bytes),
+            )
         }),
         // It was sealed for another dossier.
         (Code::NotOpenable, |it, announced| {
             let (bytes, other) = (lawful(it), DossierId::new([9; 32]));
-            (announced, Digest::of(&[&bytes]), seal_raw(&other, announced, &it.key, &bytes))
+            (
+                announced,
+                Digest::of(&[&bytes]),
+                seal_raw(&other, announced, &it.key, &bytes),
+            )
         }),
     ];
     for (code, make) in recorded {
@@ -323,11 +474,7 @@ struct BadFrame {
 }
 
 /// A run of one lawful entry, under a head that `change` has spoilt.
-fn spoilt(
-    it: &mut Stage,
-    peer: &mut Peer,
-    change: impl Fn(&mut Head, &Stage),
-) -> Vec<u8> {
+fn spoilt(it: &mut Stage, peer: &mut Peer, change: impl Fn(&mut Head, &Stage)) -> Vec<u8> {
     let good = it.good();
     let item = peer.record_raw(it, id_of(&good), &good);
     let mut head = peer.next_head(it);
@@ -364,10 +511,16 @@ const FRAMES: &[BadFrame] = {
             bytes
         }),
         bad(Code::Truncated, |_, _| Vec::new()),
-        bad(Code::NotCanonical, |_, _| b"GET / HTTP/1.1".to_vec()),
-        bad(Code::TooDeep, |_, _| [vec![0x81; limits::DEPTH + 1], vec![0]].concat()),
+        // An array of indefinite length.
+        bad(Code::NotCanonical, |_, _| vec![0x9f, 0xff]),
+        bad(Code::TrailingBytes, |_, _| b"GET / HTTP/1.1".to_vec()),
+        bad(Code::TooDeep, |_, _| {
+            [vec![0x81; limits::DEPTH + 1], vec![0]].concat()
+        }),
         bad(Code::TooLarge, |_, _| vec![0; limits::FRAME_BYTES + 1]),
-        bad(Code::TrailingBytes, |it, peer| [&spoilt(it, peer, |_, _| {})[..], &[0]].concat()),
+        bad(Code::TrailingBytes, |it, peer| {
+            [&spoilt(it, peer, |_, _| {})[..], &[0]].concat()
+        }),
         bad(Code::WrongShape, |_, _| codec::encode(&1_u64)),
         bad(Code::UnknownType, |_, _| codec::encode(&(99_u64, ByteBuf::new()))),
         bad(Code::BadValue, |it, peer| {
@@ -378,20 +531,26 @@ const FRAMES: &[BadFrame] = {
             let parts = [&b"{}"[..], b"payload", b"signature"];
             head_frame(codec::encode(&parts.map(|part| ByteBuf::from(part.to_vec()))))
         }),
-        bad(Code::UnknownSigner, |it, peer| head_of(it, peer, &outsider("stranger", Role::Node))),
+        bad(Code::UnknownSigner, |it, peer| {
+            head_of(it, peer, &outsider("stranger", Role::Node))
+        }),
         bad(Code::BadSignature, |it, peer| {
             let head = honest_head(it, peer);
             let mut bytes = peer.sign(&head);
             *bytes.last_mut().unwrap() ^= 1;
             head_frame(bytes)
         }),
-        bad(Code::SignerInvalid, |it, peer| head_of(it, peer, &outsider("revoked", Role::Node))),
+        bad(Code::SignerInvalid, |it, peer| {
+            head_of(it, peer, &outsider("revoked", Role::Node))
+        }),
         bad(Code::WrongTyp, |it, peer| {
             let head = honest_head(it, peer);
             head_frame(sign_head(&peer.seal, Typ::Message, &head))
         }),
         bad(Code::ClaimedAhead, |it, peer| {
-            spoilt(it, peer, |head, it| head.time = it.now + Span::from_ms(limits::CLAIM_AHEAD_MS + 1))
+            spoilt(it, peer, |head, it| {
+                head.time = it.now + Span::from_ms(limits::CLAIM_AHEAD_MS + 1)
+            })
         }),
         bad(Code::AuthorMismatch, |it, peer| {
             let head = honest_head(it, peer);
@@ -401,7 +560,9 @@ const FRAMES: &[BadFrame] = {
             let lawyer = outsider("bystander", Role::Lawyer);
             head_of(it, peer, &lawyer)
         }),
-        bad(Code::NotParticipant, |it, peer| head_of(it, peer, &outsider("bystander", Role::Node))),
+        bad(Code::NotParticipant, |it, peer| {
+            head_of(it, peer, &outsider("bystander", Role::Node))
+        }),
         bad(Code::UnknownDossier, |it, peer| {
             let head = honest_head(it, peer);
             let dossier = DossierId::new([9; 32]);
@@ -426,9 +587,13 @@ const FRAMES: &[BadFrame] = {
         }),
         bad(Code::HeadMismatch, |it, peer| {
             let chain = peer.chain;
-            spoilt(it, peer, move |head, _| head.rows.retain(|row| row.chain != chain))
+            spoilt(it, peer, move |head, _| {
+                head.rows.retain(|row| row.chain != chain)
+            })
         }),
-        bad(Code::HeadMismatch, |it, peer| spoilt(it, peer, |head, _| head.dossier = DossierId::new([9; 32]))),
+        bad(Code::HeadMismatch, |it, peer| {
+            spoilt(it, peer, |head, _| head.dossier = DossierId::new([9; 32]))
+        }),
         // The head is older than what it covers.
         bad(Code::HeadMismatch, |it, peer| {
             spoilt(it, peer, |head, it| head.time = it.now - Span::from_seconds(1))
@@ -448,10 +613,7 @@ const FRAMES: &[BadFrame] = {
     ]
 };
 
-fn own(
-    head: &mut Head,
-    chain: ChainId,
-) -> &mut HeadRow {
+fn own(head: &mut Head, chain: ChainId) -> &mut HeadRow {
     head.rows.iter_mut().find(|row| row.chain == chain).unwrap()
 }
 
@@ -504,11 +666,22 @@ fn every_code_that_a_message_can_meet_is_provoked_here() {
     let messages = MESSAGES.iter().map(|bad| bad.code);
     let frames = FRAMES.iter().map(|bad| bad.code);
     let provoked: BTreeSet<_> = messages.clone().chain(OF_ENTRIES).chain(frames.clone()).collect();
-    let expected: BTreeSet<_> = Code::ALL.iter().copied().filter(|code| !OF_THE_SHELL.contains(code)).collect();
+    let expected: BTreeSet<_> = Code::ALL
+        .iter()
+        .copied()
+        .filter(|code| !OF_THE_SHELL.contains(code))
+        .collect();
     assert_eq!(provoked, expected);
     // What a person can be told is provoked by a submission, and not only between nodes.
-    let only_between_nodes: BTreeSet<_> = expected.iter().copied().filter(|code| !messages.clone().any(|one| one == *code)).collect();
-    assert_eq!(only_between_nodes, OF_ENTRIES.into_iter().chain(OF_RUNS).collect());
+    let only_between_nodes: BTreeSet<_> = expected
+        .iter()
+        .copied()
+        .filter(|code| !messages.clone().any(|one| one == *code))
+        .collect();
+    assert_eq!(
+        only_between_nodes,
+        OF_ENTRIES.into_iter().chain(OF_RUNS).collect()
+    );
 }
 
 #[test]
@@ -550,21 +723,40 @@ fn a_revocation_that_comes_late_withdraws_the_act_on_every_node_whatever_came_fi
     // Two nodes record acts of the party, neither knowing of the other; the expert opens what one of them brought.
     let deposit = it.act(|cast| &cast.party, exhibit(2));
     let (root, reader) = (document("exhibit 2").root, it.cast.expert.subject);
-    it.act(|cast| &cast.expert, Body::Opening(Opening { ext: None, deposit, root, reader }));
+    it.act(
+        |cast| &cast.expert,
+        Body::Opening(Opening {
+            ext: None,
+            deposit,
+            root,
+            reader,
+        }),
+    );
     let statement = lawful(&it);
     peer.send(&mut it, id_of(&statement), &statement);
     assert_eq!(verdict(&it, &peer, 0), Verdict::Effective);
     let effective = it.picture().0;
     assert_ne!(effective, untouched);
 
-    let leaf = RegistryLeaf { leaf: ByteBuf::new(), certificate: ByteBuf::new() };
+    let leaf = RegistryLeaf {
+        leaf: ByteBuf::new(),
+        certificate: ByteBuf::new(),
+    };
     let revoked_at = (START + Span::from_seconds(50)).seconds();
     it.engine.import_leaf("test", revoked_at, leaf).unwrap();
     it.work();
     // What the party did before stays; what it did since, and what hung on that, is withdrawn.
-    assert_eq!(verdict(&it, &peer, 0), Verdict::WithoutEffect(Code::SignerInvalid));
+    assert_eq!(
+        verdict(&it, &peer, 0),
+        Verdict::WithoutEffect(Code::SignerInvalid)
+    );
     assert_eq!(it.picture().0, untouched);
-    assert!(it.replica().state().document(&it.exhibit.unwrap(), &document("exhibit 1").root).is_some());
+    assert!(
+        it.replica()
+            .state()
+            .document(&it.exhibit.unwrap(), &document("exhibit 1").root)
+            .is_some()
+    );
 
     let mut knows = annuaire();
     knows.0.revoke(&it.cast.party, START + Span::from_seconds(50));
@@ -577,8 +769,16 @@ fn a_revocation_that_comes_late_withdraws_the_act_on_every_node_whatever_came_fi
         }
         replica
     };
-    let before: Vec<_> = it.runs.iter().filter(|(items, _)| items[0].entry.recorded_at == START).collect();
-    let after: Vec<_> = it.runs.iter().filter(|(items, _)| items[0].entry.recorded_at != START).collect();
+    let before: Vec<_> = it
+        .runs
+        .iter()
+        .filter(|(items, _)| items[0].entry.recorded_at == START)
+        .collect();
+    let after: Vec<_> = it
+        .runs
+        .iter()
+        .filter(|(items, _)| items[0].entry.recorded_at != START)
+        .collect();
     assert_eq!(after.len(), 3);
     let reordered = [after[2], after[0], after[1]];
     for since in [[after[0], after[1], after[2]], reordered] {
@@ -597,26 +797,69 @@ fn facts() -> Vec<Fact> {
     let amount = euros(280_000);
     let id = |number: u8| MessageId::new([number; 32]);
     let root = document("exhibit 1").root;
-    let change = |add, remove| Body::RosterChange(RosterChange { ext: None, add, remove });
+    let change = |add, remove| {
+        Body::RosterChange(RosterChange {
+            ext: None,
+            add,
+            remove,
+        })
+    };
     let bodies = vec![
         (&cast.judge, Body::Designation(cast.designation(START))),
-        (&cast.clerk, Body::Designation(cast.designation(START + Span::from_seconds(1)))),
+        (
+            &cast.clerk,
+            Body::Designation(cast.designation(START + Span::from_seconds(1))),
+        ),
         (&cast.expert, accept()),
         (&cast.expert, accept()),
-        (&cast.expert, Body::Decline(Decline { ext: None, reason: "Empêchement".into() })),
+        (
+            &cast.expert,
+            Body::Decline(Decline {
+                ext: None,
+                reason: "Empêchement".into(),
+            }),
+        ),
         (&cast.expert, change(cast.participants(), vec![])),
         (&cast.expert, change(vec![], vec![cast.party.subject])),
         (&cast.clerk, paid(100_000)),
         (&cast.clerk, paid(200_000)),
         (&cast.party, exhibit(1)),
-        (&cast.bar, Body::Held(Held { ext: None, deposit: id(9), root })),
-        (&cast.bar, Body::Held(Held { ext: None, deposit: id(9), root })),
+        (
+            &cast.bar,
+            Body::Held(Held {
+                ext: None,
+                deposit: id(9),
+                root,
+            }),
+        ),
+        (
+            &cast.bar,
+            Body::Held(Held {
+                ext: None,
+                deposit: id(9),
+                root,
+            }),
+        ),
         (&cast.defendant_lawyer, dire(1)),
         (&cast.expert, pre_report(START + Span::from_seconds(60))),
         (&cast.expert, pre_report(START + Span::from_seconds(90))),
         (&cast.expert, report(&[id(12)])),
-        (&cast.expert, Body::FeeClaim(FeeClaim { ext: None, amount, document: None })),
-        (&cast.judge, Body::FeeOrder(FeeOrder { ext: None, amount, order: None })),
+        (
+            &cast.expert,
+            Body::FeeClaim(FeeClaim {
+                ext: None,
+                amount,
+                document: None,
+            }),
+        ),
+        (
+            &cast.judge,
+            Body::FeeOrder(FeeOrder {
+                ext: None,
+                amount,
+                order: None,
+            }),
+        ),
     ];
     let fact = |(number, (author, body)): (u8, (&Actor, Body))| Fact {
         id: id(number),

@@ -45,7 +45,8 @@ impl Registry for Annuaire {
     }
 
     fn import(&mut self, _origin: &str, index: u64, _leaf: &RegistryLeaf) -> Result<bool, Error> {
-        self.0.revoke(&Cast::default().party, Instant::from_seconds(index));
+        self.0
+            .revoke(&Cast::default().party, Instant::from_seconds(index));
         Ok(true)
     }
 
@@ -59,7 +60,11 @@ pub(crate) fn outsider(name: &str, role: Role) -> Actor {
     let name = format!("{name} {role}");
     let digest = crypto::sha256(&[b"test outsider ", name.as_bytes()]);
     let subject = SubjectId::new(digest[..16].try_into().unwrap());
-    let node = if role == Role::Node { subject } else { Cast::default().bar.subject };
+    let node = if role == Role::Node {
+        subject
+    } else {
+        Cast::default().bar.subject
+    };
     Actor {
         subject,
         node,
@@ -138,7 +143,11 @@ impl Stage {
         if situation >= Situation::Setup {
             it.act(|cast| &cast.expert, accept());
             let add = it.cast.participants();
-            let change = RosterChange { ext: None, add, remove: vec![] };
+            let change = RosterChange {
+                ext: None,
+                add,
+                remove: vec![],
+            };
             it.act(|cast| &cast.expert, Body::RosterChange(change));
         }
         if situation >= Situation::InProgress {
@@ -211,7 +220,9 @@ impl Stage {
     /// A message that is lawful in every situation: one more instalment.
     pub(crate) fn good(&mut self) -> Vec<u8> {
         self.salt += 1;
-        self.cast.clerk.say(Some(self.dossier), paid(1), self.salt, self.now)
+        self.cast
+            .clerk
+            .say(Some(self.dossier), paid(1), self.salt, self.now)
     }
 
     /// Commits, signs and lets speak until nothing is left to do; gives the rows that were committed.
@@ -241,10 +252,17 @@ impl Stage {
         for row in rows {
             match row {
                 Row::Entry { item } => self.loose.push((**item).clone()),
-                Row::Run { chain, from, to, head, .. } => {
+                Row::Run {
+                    chain,
+                    from,
+                    to,
+                    head,
+                    ..
+                } => {
                     let head = SignedHead::verify(head, self.engine.registry()).unwrap();
                     let seqs = *from..*to;
-                    let within = |item: &RunItem| item.entry.chain == *chain && seqs.contains(&item.entry.seq);
+                    let within =
+                        |item: &RunItem| item.entry.chain == *chain && seqs.contains(&item.entry.seq);
                     let (items, rest) = self.loose.drain(..).partition(within);
                     self.loose = rest;
                     self.runs.push((items, head));
@@ -335,8 +353,12 @@ impl Peer {
         sealed: Sealed,
     ) -> RunItem {
         let cast = &stage.cast;
-        let any = cast.clerk.sign(&cast.clerk.message(Some(stage.dossier), paid(1), 0), stage.now);
-        let mut entry = self.replica.draft(self.chain, &any, &sealed, stage.now, vec![], None);
+        let any = cast
+            .clerk
+            .sign(&cast.clerk.message(Some(stage.dossier), paid(1), 0), stage.now);
+        let mut entry = self
+            .replica
+            .draft(self.chain, &any, &sealed, stage.now, vec![], None);
         (entry.message, entry.envelope_digest) = (id, envelope);
         entry.seq = self.tree.size();
         entry.prev = self.items.last().map(|item| item.entry.leaf());
@@ -408,11 +430,17 @@ impl Peer {
 
 /// Signs a head as a `typ` with any key.
 pub(crate) fn sign_head(key: &TestKey, typ: Typ, head: &Head) -> Vec<u8> {
-    Unsigned::new(typ, key, head.time, head.encode()).sign(key).unwrap().encode()
+    Unsigned::new(typ, key, head.time, head.encode())
+        .sign(key)
+        .unwrap()
+        .encode()
 }
 
 pub(crate) fn accept() -> Body {
-    Body::Acceptance(Acceptance { ext: None, independent: true })
+    Body::Acceptance(Acceptance {
+        ext: None,
+        independent: true,
+    })
 }
 
 pub(crate) fn paid(cents: u64) -> Body {
@@ -426,19 +454,43 @@ pub(crate) fn paid(cents: u64) -> Body {
 
 pub(crate) fn exhibit(number: u64) -> Body {
     let document = document(&format!("exhibit {number}"));
-    Body::ExhibitDeposit(ExhibitDeposit { ext: None, number, title: "Photographie".into(), document })
+    Body::ExhibitDeposit(ExhibitDeposit {
+        ext: None,
+        number,
+        title: "Photographie".into(),
+        document,
+    })
 }
 
 pub(crate) fn dire(number: u64) -> Body {
     let text = "La fissure est antérieure.".into();
-    Body::Dire(Dire { ext: None, number, text, recapitulative: false, document: None })
+    Body::Dire(Dire {
+        ext: None,
+        number,
+        text,
+        recapitulative: false,
+        document: None,
+    })
 }
 
 pub(crate) fn pre_report(dires_due: Instant) -> Body {
-    Body::PreReport(PreReport { ext: None, document: document("pre-report"), dires_due })
+    Body::PreReport(PreReport {
+        ext: None,
+        document: document("pre-report"),
+        dires_due,
+    })
 }
 
 pub(crate) fn report(dires: &[MessageId]) -> Body {
-    let answer = |dire: &MessageId| Answer { dire: *dire, text: "Les relevés l'infirment.".into() };
-    Body::Report(Report { ext: None, document: document("report"), answers: dires.iter().map(answer).collect() })
+    let mut dires = dires.to_vec();
+    dires.sort_unstable();
+    let answers = dires.into_iter().map(|dire| Answer {
+        dire,
+        text: "Les relevés l'infirment.".into(),
+    });
+    Body::Report(Report {
+        ext: None,
+        document: document("report"),
+        answers: answers.collect(),
+    })
 }
