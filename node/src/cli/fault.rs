@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::config::ConfigError;
 use crate::control::ClientError;
+use crate::quic::TransportError;
 use crate::runtime::NodeError;
 use crate::store::StoreError;
 use crate::wallet::WalletError;
@@ -92,6 +93,7 @@ impl Fault {
 impl From<ConfigError> for Fault {
     fn from(error: ConfigError) -> Self {
         Self::new(exit::CONFIGURATION, "configuration", error, "configuration")
+            .action("Correct the file named above, or name another with --config.")
     }
 }
 
@@ -135,7 +137,7 @@ impl From<ClientError> for Fault {
 
 impl From<NodeError> for Fault {
     fn from(error: NodeError) -> Self {
-        let (exit, code) = match &error {
+        let (status, code) = match &error {
             NodeError::Store(StoreError::Busy { .. }) => (exit::TRY_AGAIN, "data-in-use"),
             NodeError::Store(StoreError::Full { .. }) => (exit::CANNOT_WRITE, "disk-full"),
             NodeError::Store(_) | NodeError::Rows(_) | NodeError::Blobs(_) => (exit::CANNOT_WRITE, "store"),
@@ -149,8 +151,30 @@ impl From<NodeError> for Fault {
             | NodeError::Keys(_) => (exit::CONFIGURATION, "configuration"),
             NodeError::Internal(_) => (70, "internal"),
         };
-        let mut fault = Self::new(exit, code, error, "node");
-        if exit == exit::TRY_AGAIN {
+        let action = match &error {
+            NodeError::Transport(TransportError::Bind { .. }) => {
+                "Stop what listens on that UDP port, or set another `listen` in the configuration."
+            }
+            NodeError::Anchors { .. } => {
+                "Put the anchor file there (`basoche authority anchors` writes one), or correct `anchors` in the configuration."
+            }
+            NodeError::Keys(_) => {
+                "Restore the data directory's keys from a backup: without them the node is not itself."
+            }
+            NodeError::Files { .. } => "Check that it exists, and that this account may write to it.",
+            NodeError::Config(_) => "Correct the file named above, or name another with --config.",
+            // Their messages end with what to do.
+            NodeError::NoData { .. }
+            | NodeError::Vault(_)
+            | NodeError::Store(_)
+            | NodeError::Rows(_)
+            | NodeError::Blobs(_)
+            | NodeError::Transport(_)
+            | NodeError::Clock { .. }
+            | NodeError::Internal(_) => "",
+        };
+        let mut fault = Self::new(status, code, &error, "node").action(action);
+        if status == exit::TRY_AGAIN {
             fault.retry = "later".into();
         }
         fault

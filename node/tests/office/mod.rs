@@ -1,0 +1,416 @@
+//! A court's node as its operator has it: two authorities, a configuration, wallets, one real process.
+#![allow(dead_code)] // Each test program uses its part.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// How long anything that is awaited may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An answer of the program.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) exit: i32,
+    pub(crate) json: Value,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let json = serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap_or_default();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Self {
+            exit: output.status.code().unwrap_or(-1),
+            json,
+            stderr,
+        }
+    }
+
+    /// An error with this exit code and code, whose message names `what` and which says what to do by `action`.
+    pub(crate) fn fails(&self, exit: i32, code: &str, what: &str, action: &str) {
+        let error = &self.json["error"];
+        assert_eq!(
+            (self.exit, error["code"].as_str()),
+            (exit, Some(code)),
+            "{self:?}"
+        );
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(what), "{what:?} is not named: {self:?}");
+        let advice = format!("{message} {}", error["action"].as_str().unwrap());
+        assert!(advice.contains(action), "{action:?} is not said: {self:?}");
+        assert!(
+            ["never", "after-change", "later"].contains(&error["retry"].as_str().unwrap()),
+            "{self:?}"
+        );
+    }
+
+    /// The answer of a command that must succeed.
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.exit, 0, "{self:?}");
+        self.json
+    }
+}
+
+/// A directory with everything that a court needs.
+pub(crate) struct Office {
+    pub(crate) root: PathBuf,
+    pub(crate) address: String,
+    pub(crate) subjects: Vec<String>,
+    pub(crate) nodes: Vec<String>,
+    _keep: tempfile::TempDir,
+}
+
+/// Node or person, authority.
+const AUTHORITIES: [(&str, &str); 2] = [("justice", "court"), ("experts", "expert-company")];
+
+impl Office {
+    /// A configuration, a passphrase and anchors: all that `node init` needs, and no data.
+    pub(crate) fn bare() -> Self {
+        let keep = tempfile::tempdir().unwrap();
+        let root = keep.path().to_owned();
+        let address = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .to_string();
+        fs::write(root.join("passphrase"), "a passphrase of the tests\n").unwrap();
+        let office = Self {
+            root,
+            address,
+            subjects: vec![],
+            nodes: vec![],
+            _keep: keep,
+        };
+        for (authority, profession) in AUTHORITIES {
+            let (dir, origin) = (format!("authorities/{authority}"), format!("{authority}.example"));
+            office
+                .secret(&[
+                    "authority",
+                    "init",
+                    "--dir",
+                    &dir,
+                    "--origin",
+                    &origin,
+                    "--profession",
+                    profession,
+                    "--test",
+                ])
+                .ok();
+        }
+        office
+            .ask(&[
+                "authority",
+                "anchors",
+                "--out",
+                "anchors.json",
+                "authorities/justice",
+                "authorities/experts",
+            ])
+            .ok();
+        office.configure("court", &office.address, "");
+        office.configure("company", "127.0.0.1:9", "");
+        office
+    }
+
+    /// Writes `<name>/node.toml`, with more lines at its end.
+    pub(crate) fn configure(&self, name: &str, address: &str, more: &str) {
+        fs::create_dir_all(self.root.join(name)).unwrap();
+        let text = format!(
+            "data = \"data\"\nlisten = \"{address}\"\naddresses = [\"{address}\"]\nanchors = \"../anchors.json\"\n\
+             passphrase_file = \"../passphrase\"\nallow_private_addresses = true\n{more}"
+        );
+        fs::write(self.root.join(name).join("node.toml"), text).unwrap();
+    }
+
+    /// The same, with both nodes set up and enrolled, and a judge, a clerk and an expert with their wallets.
+    pub(crate) fn furnished() -> Self {
+        let mut office = Self::bare();
+        office.furnish();
+        office
+    }
+
+    /// Sets up what [`Self::furnished`] has; the court's data directory may exist, empty.
+    pub(crate) fn furnish(&mut self) {
+        for (name, (authority, _)) in ["court", "company"].into_iter().zip(AUTHORITIES) {
+            let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));
+            let made = self
+                .ask(&["node", "init", "--config", &config, "--request", &request])
+                .ok();
+            let dir = format!("authorities/{authority}");
+            let organisation = self
+                .secret(&[
+                    "authority",
+                    "organisation",
+                    "--dir",
+                    &dir,
+                    "--name",
+                    name,
+                    "--identifier",
+                    name,
+                ])
+                .ok();
+            let organisation = organisation["subject"].as_str().unwrap();
+            self.secret(&[
+                "authority",
+                "node",
+                "--dir",
+                &dir,
+                "--organisation",
+                organisation,
+                "--request",
+                &request,
+            ])
+            .ok();
+            self.nodes.push(made["node"].as_str().unwrap().to_owned());
+        }
+        fs::create_dir_all(self.root.join("wallets")).unwrap();
+        for (name, node) in [("judge", 0), ("clerk", 0), ("expert", 1)] {
+            let (wallet, request) = (format!("wallets/{name}"), format!("wallets/{name}.json"));
+            let made = self
+                .secret(&[
+                    "wallet",
+                    "create",
+                    "--out",
+                    &wallet,
+                    "--label",
+                    name,
+                    "--request",
+                    &request,
+                ])
+                .ok();
+            let dir = format!("authorities/{}", AUTHORITIES[node].0);
+            let node = self.nodes[node].clone();
+            self.secret(&[
+                "authority",
+                "person",
+                "--dir",
+                &dir,
+                "--request",
+                &request,
+                "--role",
+                name,
+                "--node",
+                &node,
+            ])
+            .ok();
+            self.subjects.push(made["subject"].as_str().unwrap().to_owned());
+        }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.root.join("court/data")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_basoche"));
+        command
+            .args(arguments)
+            .arg("--json")
+            .current_dir(&self.root)
+            .stdin(Stdio::null());
+        command.env_remove("CREDENTIALS_DIRECTORY");
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Said {
+        Said::of(&self.command(arguments).output().unwrap())
+    }
+
+    /// The same, with the passphrase file.
+    pub(crate) fn secret(&self, arguments: &[&str]) -> Said {
+        self.ask(&[arguments, &["--passphrase-file", "passphrase"]].concat())
+    }
+
+    /// `node run`, which must end by itself.
+    pub(crate) fn run(&self) -> Said {
+        self.ask(&["node", "run", "--config", "court/node.toml"])
+    }
+
+    /// The same, with the clock set to `when`.
+    pub(crate) fn run_at(&self, when: &str) -> Said {
+        let mut command = Command::new("faketime");
+        command.args([
+            when,
+            env!("CARGO_BIN_EXE_basoche"),
+            "node",
+            "run",
+            "--config",
+            "court/node.toml",
+            "--json",
+        ]);
+        command
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        let output = command
+            .output()
+            .expect("faketime is missing: run deploy/setup.sh, or apt-get install faketime");
+        Said::of(&output)
+    }
+
+    /// Starts the court's node, and waits until it is ready.
+    pub(crate) fn start(&self) -> Node {
+        let mut child = self
+            .command(&["node", "run", "--config", "court/node.toml"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (ready, is_ready) = mpsc::channel();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            for line in stderr.lines().map_while(Result::ok) {
+                if line.contains("ready on udp") {
+                    let _ = ready.send(());
+                }
+                log.push_str(&line);
+                log.push('\n');
+            }
+            log
+        });
+        let node = Node {
+            child,
+            log: Some(log),
+        };
+        match is_ready.recv_timeout(PATIENCE) {
+            Ok(()) => node,
+            Err(_) => panic!("the node does not start: {:?}", node.end()),
+        }
+    }
+
+    /// Imports both authorities' entries into the running node.
+    pub(crate) fn import(&self) {
+        self.ask(&[
+            "annuaire",
+            "import",
+            "--config",
+            "court/node.toml",
+            "authorities/justice",
+            "authorities/experts",
+        ])
+        .ok();
+    }
+
+    /// The judge designates the expert; gives the dossier.
+    pub(crate) fn designate(&self, case_number: &str) -> Value {
+        let [judge, clerk, expert] = [0, 1, 2].map(|index| self.subjects[index].as_str());
+        let designated = self.secret(&[
+            "dossier",
+            "designate",
+            "--config",
+            "court/node.toml",
+            "--as",
+            "wallets/judge",
+            "--case-number",
+            case_number,
+            "--head",
+            &format!("Décrire les désordres ({case_number})"),
+            "--judge",
+            judge,
+            "--clerk",
+            clerk,
+            "--expert",
+            expert,
+            "--provision",
+            "3000",
+            "--provision-due",
+            "2027-01-31T23:59:59+01:00",
+            "--report-due",
+            "2027-06-30T23:59:59+02:00",
+        ]);
+        designated.ok()["dossier"].clone()
+    }
+
+    /// The clerk lodges a file.
+    pub(crate) fn deposit(&self, dossier: &Value, title: &str, file: &Path) -> Said {
+        self.secret(&[
+            "document",
+            "deposit",
+            "--config",
+            "court/node.toml",
+            "--as",
+            "wallets/clerk",
+            "--dossier",
+            dossier.as_str().unwrap(),
+            "--title",
+            title,
+            file.to_str().unwrap(),
+        ])
+    }
+
+    /// What the node says of a dossier.
+    pub(crate) fn show(&self, dossier: &Value) -> Value {
+        self.ask(&[
+            "dossier",
+            "show",
+            "--config",
+            "court/node.toml",
+            "--dossier",
+            dossier.as_str().unwrap(),
+        ])
+        .ok()
+    }
+
+    /// How the node is; its exit code tells whether it is ready, which it is not without peers.
+    pub(crate) fn status(&self) -> Value {
+        let said = self.ask(&["node", "status", "--config", "court/node.toml"]);
+        assert!(said.json["node"].is_string(), "{said:?}");
+        said.json
+    }
+}
+
+/// A running node.
+pub(crate) struct Node {
+    child: Child,
+    log: Option<JoinHandle<String>>,
+}
+
+impl Node {
+    /// SIGTERM: drains and ends; gives the whole log.
+    pub(crate) fn stop(self) -> String {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let said = self.end();
+        assert_eq!(said.exit, 0, "{said:?}");
+        said.stderr
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn end(mut self) -> Said {
+        let mut stdout = String::new();
+        std::io::Read::read_to_string(&mut self.child.stdout.take().unwrap(), &mut stdout).unwrap();
+        let status = self.child.wait().unwrap();
+        let stderr = self.log.take().unwrap().join().unwrap();
+        let json = serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap_or_default();
+        Said {
+            exit: status.code().unwrap_or(-1),
+            json,
+            stderr,
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A failed test leaves no process behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
