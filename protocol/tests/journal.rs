@@ -174,7 +174,9 @@ fn a_fork_proof_with_any_field_changed_proves_nothing() {
     let changes: [Change; 9] = [
         |proof| proof.leaf = Digest::new([0; 32]),
         |proof| proof.path[0][0] ^= 1,
-        |proof| drop(proof.path.pop()),
+        |proof| {
+            let _ = proof.path.pop();
+        },
         |proof| proof.path.push([0; 32]),
         |proof| std::mem::swap(&mut proof.a, &mut proof.b),
         |proof| *proof.a.last_mut().unwrap() ^= 1,
