@@ -9,17 +9,15 @@
 //! last rename, a staged file (removed) and perhaps a tree without ciphertext (no blob; replaced when the root
 //! is finished, removed with it); after it, the blob.
 //!
-//! Writes go through the page cache, and one fdatasync ends a blob. The kernel begins to write back on its own
-//! only at its dirty threshold, a tenth of the memory: a large document would wait for the disk once it has
-//! wholly arrived. So a thread syncs every [`SYNC_EVERY_BYTES`] while the rest arrives.
+//! Writes go through the page cache, and one fdatasync ends a blob. On large documents the kernel begins to
+//! write back on its own at its dirty threshold; should measurements show that the final sync is long, the
+//! place to begin earlier is `Writer::write_at` (a `sync_data` by a helper thread every 64 MiB or so).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use aws_lc_rs::digest;
 
@@ -28,9 +26,6 @@ use crate::files;
 
 /// Space that documents leave free, so that the journal can go on when they have filled the disk (64 MiB).
 const RESERVE_BYTES: u64 = 64 << 20;
-
-/// Bytes written between two early syncs (32 MiB). A smaller document has none.
-const SYNC_EVERY_BYTES: u64 = 32 << 20;
 
 const MAGIC: &[u8; 8] = b"BSCHTREE";
 const HEAD_BYTES: usize = 16;
@@ -111,11 +106,9 @@ impl BlobStore for FileBlobs {
         Ok(Box::new(Writer {
             set: self.clone(),
             staged,
-            file: Arc::new(file),
+            file,
             size: ciphertext_bytes,
             written: 0,
-            unsynced: 0,
-            early: None,
         }))
     }
 
@@ -203,53 +196,14 @@ impl Drop for Staged {
 struct Writer {
     set: FileBlobs,
     staged: Staged,
-    file: Arc<File>,
+    file: File,
     size: u64,
     written: u64,
-    /// Bytes written since a sync was last asked for.
-    unsynced: u64,
-    early: Option<EarlySync>,
 }
 
 impl Writer {
     fn error(&self, error: io::Error) -> BlobError {
         from_io(&self.staged.data, error)
-    }
-
-    /// Has what is written so far synced, beside what comes next.
-    fn sync_early(&mut self) -> io::Result<()> {
-        self.unsynced = 0;
-        let early = match &mut self.early {
-            Some(early) => early,
-            none => none.insert(EarlySync::start(&self.file)?),
-        };
-        // Full: a sync that has not begun yet takes these bytes too. Gone: it failed, and `finish` says why.
-        let _ = early.orders.try_send(());
-        Ok(())
-    }
-}
-
-/// A thread that syncs a staged file when it is told to. It ends with its orders, or at the first failure.
-struct EarlySync {
-    orders: SyncSender<()>,
-    thread: JoinHandle<io::Result<()>>,
-}
-
-impl EarlySync {
-    fn start(file: &Arc<File>) -> io::Result<Self> {
-        let (orders, told) = sync_channel(1);
-        let file = Arc::clone(file);
-        let thread = std::thread::Builder::new()
-            .name("blob sync".into())
-            .spawn(move || told.iter().try_for_each(|()| file.sync_data()))?;
-        Ok(Self { orders, thread })
-    }
-
-    /// Waits for the last sync. The kernel reports a failed write-back once: who hears of it must pass it on.
-    fn end(self) -> io::Result<()> {
-        drop(self.orders);
-        let stopped = |_| io::Error::other("the thread that syncs documents stopped");
-        self.thread.join().map_err(stopped)?
     }
 }
 
@@ -262,18 +216,11 @@ impl BlobWriter for Writer {
         if !data.is_empty() {
             self.written = self.written.max(end);
         }
-        self.unsynced += data.len() as u64;
-        if self.unsynced >= SYNC_EVERY_BYTES {
-            self.sync_early().map_err(|error| self.error(error))?;
-        }
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, root: &Root, outboard: &[[u8; 32]]) -> Result<(), BlobError> {
+    fn finish(self: Box<Self>, root: &Root, outboard: &[[u8; 32]]) -> Result<(), BlobError> {
         check_finish(self.size, self.written, outboard.len())?;
-        if let Some(early) = self.early.take() {
-            early.end().map_err(|error| self.error(error))?;
-        }
         self.file.sync_data().map_err(|error| self.error(error))?;
         write_tree(&self.staged.tree, self.size, outboard)
             .map_err(|error| from_io(&self.staged.tree, error))?;
@@ -463,35 +410,6 @@ mod tests {
         assert_eq!(staged(&set), 0);
         assert!(set.create(5).unwrap().finish(&root(2), &[]).is_err());
         assert_eq!(staged(&set), 0);
-    }
-
-    #[test]
-    fn a_blob_large_enough_for_early_syncs_is_whole() {
-        let (_dir, set) = set();
-        let piece: Vec<u8> = (0..(5_u32 << 20)).map(|byte| (byte / 3) as u8).collect();
-        let pieces = 2 * SYNC_EVERY_BYTES / piece.len() as u64 + 1;
-        let mut writer = set.create(pieces * piece.len() as u64).unwrap();
-        for number in 0..pieces {
-            writer.write_at(number * piece.len() as u64, &piece).unwrap();
-        }
-        writer.finish(&root(1), &leaves(&root(1))).unwrap();
-        let blob = set.open(&root(1)).unwrap().unwrap();
-        let mut read = vec![0; piece.len()];
-        for number in 0..pieces {
-            blob.read_at(number * piece.len() as u64, &mut read).unwrap();
-            assert!(read == piece, "piece {number}");
-        }
-        assert_eq!(staged(&set), 0);
-    }
-
-    #[test]
-    fn an_early_sync_that_failed_fails_the_blob() {
-        // A pipe cannot be synced: EINVAL, as a disk would say EIO.
-        let (_reader, pipe) = io::pipe().unwrap();
-        let pipe = Arc::new(File::from(std::os::fd::OwnedFd::from(pipe)));
-        let early = EarlySync::start(&pipe).unwrap();
-        early.orders.try_send(()).unwrap();
-        assert_eq!(early.end().unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
     #[test]
