@@ -1,0 +1,388 @@
+//! Two nodes and one dossier, set up and driven through the public commands only.
+
+use std::fs::{self, File};
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::Outcome;
+
+/// How long any awaited state may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Node, organisation, authority, that authority's profession.
+const NODES: [[&str; 4]; 2] = [
+    ["court", "Tribunal judiciaire (essai)", "justice", "court"],
+    [
+        "company",
+        "Compagnie d'experts (essai)",
+        "experts",
+        "expert-company",
+    ],
+];
+/// Person, role, node.
+const PERSONS: [(&str, usize); 3] = [("judge", 0), ("clerk", 0), ("expert", 1)];
+
+/// Runs `basoche` in one directory.
+struct Program {
+    path: PathBuf,
+    directory: PathBuf,
+}
+
+impl Program {
+    /// Runs a command that must succeed; gives its answer.
+    fn ask(&self, arguments: &[&str]) -> Outcome<Value> {
+        let (succeeded, answer) = self.run(arguments)?;
+        if succeeded {
+            Ok(answer)
+        } else {
+            Err(format!("basoche {}: {answer}", arguments.join(" ")).into())
+        }
+    }
+
+    /// Runs a command again and again until its answer is enough. A node that is not ready answers too.
+    fn until<T>(
+        &self,
+        arguments: &[&str],
+        pause: Duration,
+        enough: impl Fn(&Value) -> Option<T>,
+    ) -> Outcome<T> {
+        let started = Instant::now();
+        loop {
+            let (_, answer) = self.run(arguments)?;
+            if let Some(found) = enough(&answer) {
+                return Ok(found);
+            }
+            if started.elapsed() > PATIENCE {
+                let line = arguments.join(" ");
+                return Err(format!("basoche {line}: not within {PATIENCE:?}: {answer}").into());
+            }
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome<(bool, Value)> {
+        let done = Command::new(&self.path)
+            .args(arguments)
+            .arg("--json")
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()?;
+        let stdout = String::from_utf8_lossy(&done.stdout);
+        let answer = stdout.lines().last().unwrap_or_default();
+        Ok((
+            done.status.success(),
+            serde_json::from_str(answer).unwrap_or(Value::Null),
+        ))
+    }
+}
+
+fn text(value: &Value, key: &str) -> Outcome<String> {
+    let text = value[key].as_str().map(str::to_owned);
+    text.ok_or_else(|| format!("an answer has no {key}: {value}").into())
+}
+
+/// A court's and an expert company's node, on loopback, with a dossier that both are members of.
+pub(crate) struct Pair {
+    program: Program,
+    nodes: [Child; 2],
+    dossier: String,
+}
+
+impl Pair {
+    /// Makes authorities, nodes and persons, starts the nodes, and has the expert designated and accept.
+    pub(crate) fn set_up(program: &Path, place: &Path) -> Outcome<Self> {
+        let program = Program {
+            path: program.to_owned(),
+            directory: place.join("federation"),
+        };
+        let directory = &program.directory;
+        fs::create_dir_all(directory.join("wallets"))?;
+        // It guards keys that live as long as this run.
+        fs::write(directory.join("passphrase"), "bench\n")?;
+        const SECRET: [&str; 2] = ["--passphrase-file", "passphrase"];
+        let ask = |line: &[&str]| program.ask(&[line, &SECRET].concat());
+        for [_, _, authority, profession] in NODES {
+            let (dir, origin) = (format!("authorities/{authority}"), format!("{authority}.example"));
+            let start = ["authority", "init", "--dir", &dir, "--origin", &origin];
+            ask(&[&start[..], &["--profession", profession, "--test"]].concat())?;
+        }
+        let authorities = NODES.map(|[_, _, authority, _]| format!("authorities/{authority}"));
+        let [justice, experts] = authorities.each_ref().map(String::as_str);
+        program.ask(&["authority", "anchors", "--out", "anchors.json", justice, experts])?;
+        let mut subjects = Vec::new();
+        for ([name, organisation, ..], dir) in NODES.into_iter().zip([justice, experts]) {
+            subjects.push(enrol_node(&program, &ask, name, organisation, dir)?);
+        }
+        let mut persons = Vec::new();
+        for (name, node) in PERSONS {
+            let (wallet, request) = (format!("wallets/{name}"), format!("wallets/{name}.json"));
+            let made = ask(&[
+                "wallet",
+                "create",
+                "--out",
+                &wallet,
+                "--label",
+                name,
+                "--request",
+                &request,
+            ])?;
+            let dir = &authorities[node];
+            let enrolled = ["authority", "person", "--dir", dir, "--request", &request];
+            ask(&[&enrolled[..], &["--role", name, "--node", &subjects[node]]].concat())?;
+            persons.push(text(&made, "subject")?);
+        }
+        let nodes = [start(&program, NODES[0][0])?, start(&program, NODES[1][0])?];
+        let mut pair = Self {
+            program,
+            nodes,
+            dossier: String::new(),
+        };
+        pair.connect(justice, experts)?;
+        pair.dossier = pair.found(&persons)?;
+        Ok(pair)
+    }
+
+    fn connect(&mut self, justice: &str, experts: &str) -> Outcome<()> {
+        let pause = Duration::from_millis(50);
+        for [name, ..] in NODES {
+            let config = format!("{name}/node.toml");
+            let status = ["node", "status", "--config", &config];
+            self.program
+                .until(&status, pause, |status| status["node"].as_str().map(drop))?;
+            self.program
+                .ask(&["annuaire", "import", "--config", &config, justice, experts])?;
+        }
+        for [name, ..] in NODES {
+            let config = format!("{name}/node.toml");
+            let status = ["node", "status", "--config", &config];
+            self.program.until(&status, pause, |status| {
+                (status["peers"][0]["connected"] == true).then_some(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The expert is designated and accepts. Gives the dossier.
+    fn found(&self, persons: &[String]) -> Outcome<String> {
+        let [judge, clerk, expert] = persons else {
+            return Err("three persons are needed".into());
+        };
+        let order = [
+            "dossier",
+            "designate",
+            "--config",
+            "court/node.toml",
+            "--as",
+            "wallets/judge",
+            "--passphrase-file",
+            "passphrase",
+            "--case-number",
+            "26/00000",
+            "--head",
+            "Mesurer",
+            "--judge",
+            judge,
+            "--clerk",
+            clerk,
+            "--expert",
+            expert,
+            "--provision",
+            "3000",
+            "--provision-due",
+            "2099-01-31T23:59:59+01:00",
+            "--report-due",
+            "2099-06-30T23:59:59+02:00",
+            "--wait",
+            "received",
+        ];
+        let dossier = text(&self.program.ask(&order)?, "dossier")?;
+        let accept = [
+            "dossier",
+            "accept",
+            "--config",
+            "company/node.toml",
+            "--as",
+            "wallets/expert",
+            "--passphrase-file",
+            "passphrase",
+            "--dossier",
+            &dossier,
+            "--wait",
+            "received",
+        ];
+        self.program.ask(&accept)?;
+        Ok(dossier)
+    }
+
+    /// The clerk lodges a file at the court's node; returns once it is durable there. Gives the message.
+    pub(crate) fn deposit(&self, file: &Path) -> Outcome<String> {
+        let file = file.to_str().ok_or("the file's name is not UTF-8")?;
+        let line = [
+            "document",
+            "deposit",
+            "--config",
+            "court/node.toml",
+            "--as",
+            "wallets/clerk",
+            "--passphrase-file",
+            "passphrase",
+            "--dossier",
+            &self.dossier,
+            "--wait",
+            "deposited",
+            file,
+        ];
+        text(&self.program.ask(&line)?, "message")
+    }
+
+    /// Waits until the company's node shows `enough` of the document that `deposit` brought.
+    pub(crate) fn await_document<T>(
+        &self,
+        deposit: &str,
+        enough: impl Fn(&Value) -> Option<T>,
+    ) -> Outcome<T> {
+        let line = [
+            "dossier",
+            "show",
+            "--config",
+            "company/node.toml",
+            "--dossier",
+            &self.dossier,
+        ];
+        // Each question starts a process: seldom, so that it does not slow down what it asks about.
+        self.program.until(&line, Duration::from_millis(500), |view| {
+            let documents = view["documents"].as_array()?;
+            let document = documents.iter().find(|one| one["deposit"] == deposit)?;
+            enough(document)
+        })
+    }
+
+    /// Sets the peaks of memory back to what is in use, so that opening the keys at the start does not hide what
+    /// a document takes. Gives VmHWM of both nodes, in KiB.
+    pub(crate) fn reset_peaks(&self) -> Outcome<[u64; 2]> {
+        for node in &self.nodes {
+            fs::write(format!("/proc/{}/clear_refs", node.id()), "5")?;
+        }
+        self.peaks()
+    }
+
+    /// VmHWM of both nodes, in KiB.
+    pub(crate) fn peaks(&self) -> Outcome<[u64; 2]> {
+        let peak = |node: &Child| peak_kib(&fs::read_to_string(format!("/proc/{}/status", node.id()))?);
+        Ok([peak(&self.nodes[0])?, peak(&self.nodes[1])?])
+    }
+
+    /// Processor time of both nodes so far, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> Outcome<[f64; 2]> {
+        let time = |node: &Child| cpu_seconds(&fs::read_to_string(format!("/proc/{}/stat", node.id()))?);
+        Ok([time(&self.nodes[0])?, time(&self.nodes[1])?])
+    }
+
+    /// SIGTERM to both; they must end well.
+    pub(crate) fn stop(mut self) -> Outcome<()> {
+        for node in &mut self.nodes {
+            let told = Command::new("kill").arg(node.id().to_string()).status()?;
+            let ended = node.wait()?;
+            if !(told.success() && ended.success()) {
+                return Err(format!("a node ended with {ended}").into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            // No process may stay; one that has ended already is no error.
+            let _ = node.kill();
+            let _ = node.wait();
+        }
+    }
+}
+
+fn enrol_node(
+    program: &Program,
+    ask: &impl Fn(&[&str]) -> Outcome<Value>,
+    name: &str,
+    organisation: &str,
+    dir: &str,
+) -> Outcome<String> {
+    let home = program.directory.join(name);
+    fs::create_dir_all(&home)?;
+    let address = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+    let content = format!(
+        "data = \"data\"\nlisten = \"{address}\"\naddresses = [\"{address}\"]\nanchors = \"../anchors.json\"\n\
+         passphrase_file = \"../passphrase\"\nallow_private_addresses = true\n"
+    );
+    fs::write(home.join("node.toml"), content)?;
+    let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));
+    let made = program.ask(&["node", "init", "--config", &config, "--request", &request])?;
+    let line = ["authority", "organisation", "--dir", dir, "--name", organisation];
+    let registered = ask(&[&line[..], &["--identifier", name]].concat())?;
+    let organisation = text(&registered, "subject")?;
+    let line = ["authority", "node", "--dir", dir, "--organisation", &organisation];
+    ask(&[&line[..], &["--request", &request]].concat())?;
+    text(&made, "node")
+}
+
+fn start(program: &Program, name: &str) -> Outcome<Child> {
+    let log = File::create(program.directory.join(name).join("node.log"))?;
+    let node = Command::new(&program.path)
+        .args(["node", "run", "--config", &format!("{name}/node.toml")])
+        .current_dir(&program.directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()?;
+    Ok(node)
+}
+
+/// VmHWM of `/proc/PID/status`, in KiB.
+fn peak_kib(status: &str) -> Outcome<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.ok_or_else(|| "/proc has no VmHWM".into())
+}
+
+/// utime and stime of `/proc/PID/stat`, in seconds. Linux counts them in hundredths (USER_HZ).
+fn cpu_seconds(stat: &str) -> Outcome<f64> {
+    // The program's name, in brackets, may contain spaces.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks: Vec<f64> = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    match ticks[..] {
+        [user, system] => Ok((user + system) / 100.0),
+        _ => Err("/proc has no processor time".into()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_of_memory_is_read() {
+        assert_eq!(
+            peak_kib("Name:\tx\nVmHWM:\t   10240 kB\nVmRSS:\t 1 kB\n").unwrap(),
+            10_240
+        );
+        assert!(peak_kib("Name:\tx\n").is_err());
+    }
+
+    #[test]
+    fn the_processor_time_is_read_after_any_name() {
+        let stat = "7 (a b) c) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 1 1 1";
+        assert!((cpu_seconds(stat).unwrap() - 3.0).abs() < 1e-9);
+        assert!(cpu_seconds("7 (x) S 1").is_err());
+    }
+}

@@ -1,0 +1,273 @@
+//! `basoche-benches`: what a node does, measured beside its limits and its peers in the same run.
+//!
+//! A rate means nothing without the machine that made it, so every row with a target is a ratio: to the disk, to
+//! QUIC without anything of ours, to rsync over ssh. Each round measures all of them, one after the other, and the
+//! median of the rounds counts. `benches/README.md` states method and machine.
+
+mod document;
+mod federation;
+mod limits;
+mod report;
+mod rsync;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use report::{Report, Row};
+
+/// What every measurement returns: a value, or the reason why there is none.
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Measures a Basoche node beside its limits and its peers.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where the rows go, as a JSON array.
+    #[arg(long)]
+    output: PathBuf,
+    /// Size of the document, in bytes.
+    #[arg(long, default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 40))]
+    bytes: u64,
+    /// How often everything is measured; medians count.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+    rounds: u16,
+    /// The program `basoche`; by default the one beside this program.
+    #[arg(long)]
+    program: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(report) => {
+            eprint!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("basoche-benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Outcome<Report> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| "a cryptographic provider is installed already")?;
+    let output = std::path::absolute(&arguments.output)?;
+    let parent = output.parent().ok_or("--output names no file")?;
+    std::fs::create_dir_all(parent)?;
+    // Beside the answer: the disk that is measured is the one that holds the checkout.
+    let place = tempfile::Builder::new().prefix("run").tempdir_in(parent)?;
+    let program = copy_of_program(arguments.program.as_deref(), place.path())?;
+    let load = load_average();
+    let measured = measure(arguments, place.path(), &program)?;
+    let report = judge(arguments, &measured, load);
+    std::fs::write(&output, report.json()?)?;
+    Ok(report)
+}
+
+/// A copy that no build replaces while its nodes run.
+fn copy_of_program(given: Option<&Path>, place: &Path) -> Outcome<PathBuf> {
+    let beside = std::env::current_exe()?.with_file_name("basoche");
+    let program = given.map_or(beside, Path::to_owned);
+    let copy = place.join("basoche");
+    std::fs::copy(&program, &copy).map_err(|error| {
+        let path = program.display();
+        format!("{path}: {error}: build it with `cargo build --locked -p basoche-node`, or give --program")
+    })?;
+    Ok(copy)
+}
+
+/// Values by name, one per round.
+type Samples = BTreeMap<&'static str, Vec<f64>>;
+
+/// What the rounds gave.
+struct Measured {
+    samples: Samples,
+    /// Why a measurement is missing.
+    missing: BTreeMap<&'static str, String>,
+}
+
+impl Measured {
+    fn note(&mut self, name: &'static str, outcome: Outcome<f64>) {
+        match outcome {
+            Ok(value) => self.samples.entry(name).or_default().push(value),
+            Err(error) => {
+                self.missing.insert(name, error.to_string());
+            }
+        }
+    }
+
+    fn median(&self, name: &str) -> Option<f64> {
+        self.samples.get(name).and_then(|values| median(values))
+    }
+}
+
+fn measure(arguments: &Arguments, place: &Path, program: &Path) -> Outcome<Measured> {
+    let mut measured = Measured {
+        samples: Samples::new(),
+        missing: BTreeMap::new(),
+    };
+    let bytes = arguments.bytes;
+    let source = place.join("document.bin");
+    limits::write_random(&source, bytes)?;
+    eprintln!("two nodes are set up");
+    let mut pair = federation::Pair::set_up(program, place)?;
+    let mut highest = [0; 2];
+    let before = pair.reset_peaks()?;
+    for round in 1..=arguments.rounds {
+        eprintln!("round {round} of {}", arguments.rounds);
+        let rate = |seconds: Duration| megabytes(bytes) / seconds.as_secs_f64();
+        measured.note("disk", limits::buffered_write(place, bytes).map(rate));
+        measured.note("disk-direct", limits::direct_write(place, &source).map(rate));
+        measured.note("sha256", limits::sha256(bytes).map(rate));
+        measured.note("aes", limits::aes256_gcm(bytes).map(rate));
+        measured.note("raw-quinn", transport::plain(bytes).map(rate));
+        measured.note("bulk-lane", transport::bulk_lane(bytes).map(rate));
+        let one = document::carry(&mut pair, &source, bytes)?;
+        measured.note("ingest", Ok(rate(one.ingest)));
+        measured.note("transfer", Ok(rate(one.transfer)));
+        measured.note("availability", Ok(rate(one.availability)));
+        let per_gigabyte = |seconds: f64| seconds * 1000.0 / megabytes(bytes);
+        measured.note("cpu-home", Ok(per_gigabyte(one.cpu_seconds[0])));
+        measured.note("cpu-other", Ok(per_gigabyte(one.cpu_seconds[1])));
+        highest = pair.peaks()?;
+        let rsync = rsync::Server::start(place);
+        for (name, durable) in [("rsync", false), ("rsync-fsync", true)] {
+            let carried = match &rsync {
+                Ok(server) => server.carry(&source, durable),
+                Err(error) => Err(error.to_string().into()),
+            };
+            measured.note(name, carried.map(rate));
+        }
+    }
+    pair.stop()?;
+    for (name, node) in [("memory-home", 0), ("memory-other", 1)] {
+        let mebibytes = |kib: u64| kib as f64 / 1024.0;
+        measured.note(name, Ok(mebibytes(highest[node])));
+        let growth = if node == 0 { "growth-home" } else { "growth-other" };
+        measured.note(growth, Ok(mebibytes(highest[node].saturating_sub(before[node]))));
+    }
+    Ok(measured)
+}
+
+/// The rows, with the targets of a document that goes from node to node.
+fn judge(arguments: &Arguments, measured: &Measured, load: Option<f64>) -> Report {
+    let mut report = Report::default();
+    let size = format!("{} bytes, median of {}", arguments.bytes, arguments.rounds);
+    if let Some(load) = load {
+        let reason = "runnable processes over the last minute, when the run began";
+        report.push(Row::plain("load before the run", load, "processes", reason));
+    }
+    let spread = |name: &str| match measured.samples.get(name) {
+        Some(values) => {
+            let all: Vec<String> = values.iter().map(|value| format!("{value:.0}")).collect();
+            format!("{size}: {}", all.join(", "))
+        }
+        None => size.clone(),
+    };
+    let row = |name: &'static str, title: &str, unit: &str| match measured.median(name) {
+        Some(value) => Row::plain(title, value, unit, &spread(name)),
+        None => Row::missing(title, unit, measured.missing.get(name).map_or("", String::as_str)),
+    };
+    for (name, title) in [
+        ("disk", "disk, buffered and fdatasync"),
+        ("disk-direct", "disk, O_DIRECT"),
+        ("sha256", "SHA-256, one core"),
+        ("aes", "AES-256-GCM, one core"),
+        ("raw-quinn", "raw quinn, loopback, datagrams of 1452"),
+        ("bulk-lane", "the node's bulk lane, nothing hashed or stored"),
+        ("rsync", "rsync over ssh, not synced"),
+        ("rsync-fsync", "rsync over ssh, --fsync"),
+    ] {
+        report.push(row(name, title, "MB/s"));
+    }
+    let disk = measured.median("disk");
+    let quinn = measured.median("raw-quinn");
+    let lower = disk.zip(quinn).map(|(disk, quinn)| disk.min(quinn));
+    report.push(
+        row(
+            "ingest",
+            "document: ingest (client to durable at its home node)",
+            "MB/s",
+        )
+        .beside(disk, None, "buffered disk"),
+    );
+    for (limit, target, what) in [
+        (lower, Some(0.9), "the lower of raw quinn and buffered disk"),
+        (quinn, None, "raw quinn"),
+        (measured.median("rsync"), Some(1.0), "rsync over ssh, not synced"),
+        (measured.median("rsync-fsync"), None, "rsync over ssh, --fsync"),
+    ] {
+        let title = format!("document: transfer (deposited to held) beside {what}");
+        report.push(row("transfer", &title, "MB/s").beside(limit, target, what));
+    }
+    report.push(
+        row(
+            "availability",
+            "document: availability (command to available at the other node)",
+            "MB/s",
+        )
+        .beside(disk.map(|disk| disk / 2.0), None, "half the buffered disk"),
+    );
+    report.push(row(
+        "cpu-home",
+        "document: processor time of the home node",
+        "s/GB",
+    ));
+    report.push(row(
+        "cpu-other",
+        "document: processor time of the other node",
+        "s/GB",
+    ));
+    for (peak, growth, node) in [
+        ("memory-home", "growth-home", "home node"),
+        ("memory-other", "growth-other", "other node"),
+    ] {
+        report.push(row(peak, &format!("peak memory of the {node} (VmHWM)"), "MiB"));
+        let title = format!("growth of the peak memory of the {node}");
+        report.push(row(growth, &title, "MiB").below(64.0));
+    }
+    report
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// The middle value, or the mean of the two.
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    if sorted.len().is_multiple_of(2) {
+        Some((sorted[middle - 1] + upper) / 2.0)
+    } else {
+        Some(upper)
+    }
+}
+
+fn load_average() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_value_or_the_mean_of_two() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+}
