@@ -268,23 +268,24 @@ fn write_checked(
     mut ready: mpsc::Receiver<Bytes>,
 ) -> Result<(), TransferError> {
     let mut writer = blobs.create(outboard.ciphertext_bytes())?;
-    let (mut leaf, mut filled, mut offset) = (0_u64, 0_u64, 0_u64);
-    let mut parts: Vec<Bytes> = Vec::new();
+    let (mut leaf, mut offset) = (0_u64, 0_u64);
+    // A leaf is gathered, checked, then written at once: nothing unchecked reaches the disk, and a datagram's worth
+    // of bytes is no system call of its own.
+    let mut gathered: Vec<u8> = Vec::new();
     while let Some(mut chunk) = ready.blocking_recv() {
         while !chunk.is_empty() {
             let range = outboard
                 .leaf_range(leaf)
                 .ok_or(TransferError::Reply("it is too long"))?;
-            let wanted = range.end - range.start - filled;
-            let part = chunk.split_to(chunk.len().min(usize::try_from(wanted).unwrap_or(usize::MAX)));
-            writer.write_at(offset, &part)?;
-            filled += part.len() as u64;
-            offset += part.len() as u64;
-            parts.push(part);
-            if filled == range.end - range.start {
-                outboard.verify_leaf_parts(leaf, parts.iter().map(AsRef::as_ref))?;
-                parts.clear();
-                (leaf, filled) = (leaf + 1, 0);
+            let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+            let part = chunk.split_to(chunk.len().min(length - gathered.len()));
+            gathered.extend_from_slice(&part);
+            if gathered.len() == length {
+                outboard.verify_leaf(leaf, &gathered)?;
+                writer.write_at(offset, &gathered)?;
+                offset += gathered.len() as u64;
+                gathered.clear();
+                leaf += 1;
             }
         }
     }
