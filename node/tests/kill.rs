@@ -20,7 +20,7 @@ use support::judge::{alarms, findings};
 use support::load::{Acknowledgements, CLIENTS, Record, Submitter};
 use support::nodes::{Node, Stage};
 use support::seed::{Dice, seed};
-use support::{count, ordinary, version, with_faults};
+use support::{Place, count, ordinary, version, with_faults};
 
 /// Acknowledgements that a campaign must have seen for each kill, or it has shown nothing.
 const ACKNOWLEDGED_PER_KILL: usize = 5;
@@ -139,7 +139,7 @@ fn median(times: &mut [Duration]) -> Duration {
 fn kills() {
     let (kills, seed, began) = (count("BASOCHE_KILLS", 9, 200), seed(), Instant::now());
     println!("kills: seed {seed}, {kills} kills");
-    let root = tempfile::tempdir().unwrap();
+    let root = Place::new();
     let mut stage = Stage::set(root.path(), &ordinary());
     let (record, heard) = Record::new(&root.path().join("acknowledged"));
     let mut dice = Dice::new(seed, 0);
@@ -194,7 +194,7 @@ fn per_node(acknowledged: &[support::load::Acknowledged]) -> BTreeMap<usize, usi
 fn a_node_that_acknowledges_before_it_commits_is_caught() {
     let (seed, began) = (seed(), Instant::now());
     println!("control: seed {seed}, acknowledge before commit");
-    let root = tempfile::tempdir().unwrap();
+    let root = Place::new();
     let mut stage = Stage::set(root.path(), &ordinary());
     for node in &mut stage.nodes {
         node.stop();

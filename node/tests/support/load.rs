@@ -51,6 +51,7 @@ pub(crate) struct Record {
     failures: Mutex<Vec<String>>,
     tries: AtomicU64,
     stop: AtomicBool,
+    abandoned: AtomicBool,
     hurried: AtomicUsize,
     heard: Sender<usize>,
 }
@@ -58,13 +59,19 @@ pub(crate) struct Record {
 impl Record {
     /// A new record in `path`, and where it tells of each acknowledgement: the node's number.
     pub(crate) fn new(path: &Path) -> (Self, Acknowledgements) {
+        Self::following(path, None)
+    }
+
+    /// A record that goes on from an earlier one.
+    pub(crate) fn following(path: &Path, earlier: Option<Self>) -> (Self, Acknowledgements) {
         let (heard, hear) = channel();
         let record = Self {
             file: Mutex::new(File::options().create(true).append(true).open(path).unwrap()),
-            acknowledged: Mutex::default(),
+            acknowledged: earlier.map(|earlier| earlier.acknowledged).unwrap_or_default(),
             failures: Mutex::default(),
             tries: AtomicU64::new(0),
             stop: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             hurried: AtomicUsize::new(NOBODY),
             heard,
         };
@@ -103,6 +110,12 @@ impl Record {
     /// The clients finish the keys that they have begun, and end.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// The clients end at once, with their keys unfinished.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+        self.stop();
     }
 
     fn stopped(&self) -> bool {
@@ -148,7 +161,8 @@ impl Submitter<'_> {
             number += 1;
             let key = format!("{}-{number}", self.name);
             match self.deposit(&key, number) {
-                Ok(message) => self.record.note(Acknowledged {
+                Ok(None) => return,
+                Ok(Some(message)) => self.record.note(Acknowledged {
                     key,
                     message,
                     node: self.node,
@@ -165,13 +179,14 @@ impl Submitter<'_> {
     }
 
     /// Tries one key until it is acknowledged, as `basoche dossier dire --id KEY` does when it is run again.
-    fn deposit(&mut self, key: &str, number: u64) -> Result<MessageId, String> {
+    fn deposit(&mut self, key: &str, number: u64) -> Result<Option<MessageId>, String> {
         let document = self.dice.once_in(DOCUMENT_EVERY).then(|| self.dice.bytes(DOCUMENT_BYTES));
         let mut again = false;
         loop {
             match self.attempt(key, number, document.as_deref(), again) {
-                Ok(Some(message)) => return Ok(message),
-                Ok(None) => {}
+                Ok(message) => return Ok(Some(message)),
+                // The disk is gone: whatever the node says of it, nothing was acknowledged.
+                Err(_) if self.record.abandoned.load(Ordering::SeqCst) => return Ok(None),
                 Err(ClientError::Failed(failure)) if failure.retry != "later" => {
                     return Err(format!("{} ({})", failure.message, failure.code));
                 }
@@ -190,7 +205,7 @@ impl Submitter<'_> {
         number: u64,
         document: Option<&[u8]>,
         again: bool,
-    ) -> Result<Option<MessageId>, ClientError> {
+    ) -> Result<MessageId, ClientError> {
         if again {
             let earlier = Request::Submitted {
                 author: self.wallet.subject,
@@ -199,7 +214,7 @@ impl Submitter<'_> {
                 patience_ms: 2000,
             };
             if let Answer::Deposited { message, .. } = self.home.ask(&earlier)? {
-                return Ok(Some(message));
+                return Ok(message);
             }
         }
         let body = match document {
@@ -236,7 +251,7 @@ impl Submitter<'_> {
             patience_ms: 2000,
         };
         match self.home.ask(&request)? {
-            Answer::Deposited { message, .. } => Ok(Some(message)),
+            Answer::Deposited { message, .. } => Ok(message),
             _ => panic!("a submission was answered with something else"),
         }
     }

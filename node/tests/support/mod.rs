@@ -2,6 +2,8 @@
 //!
 //! Everything is set up with the public commands; the load speaks to the control sockets, as the command line
 //! does, with wallets that are opened once.
+// Each test program uses its own part.
+#![allow(dead_code)]
 
 pub(crate) mod judge;
 pub(crate) mod load;
@@ -52,4 +54,25 @@ pub(crate) fn count(name: &str, small: usize, long: usize) -> usize {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")));
     let long_run = std::env::var("BASOCHE_LONG").is_ok_and(|value| value == "1");
     given.unwrap_or(if long_run { long } else { small })
+}
+
+/// A directory for one run; it stays when the run fails, so that data and logs can be looked at.
+pub(crate) struct Place(Option<tempfile::TempDir>);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(Some(tempfile::tempdir().unwrap()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.as_ref().unwrap().path()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(directory) = self.0.take().filter(|_| std::thread::panicking()) {
+            println!("data and logs stay in {}", directory.keep().display());
+        }
+    }
 }
