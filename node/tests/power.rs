@@ -127,10 +127,11 @@ impl Court {
             record.hurry(Some(0));
             heard.next_of(0);
             sleep(dice.between_us(CUT_US.0, CUT_US.1));
-            self.disk.cut();
-            // Nobody is there any more to finish a key.
+            // Nobody will be there any more to finish a key.
             record.abandon();
+            self.disk.cut();
             court.kill();
+            record.stop();
         });
         self.disk.unmount();
         self.disk.mount();

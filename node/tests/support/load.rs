@@ -112,10 +112,9 @@ impl Record {
         self.stop.store(true, Ordering::SeqCst);
     }
 
-    /// The clients end at once, with their keys unfinished.
+    /// From here on a client ends at the first try that fails, with its key unfinished.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::SeqCst);
-        self.stop();
     }
 
     fn stopped(&self) -> bool {
