@@ -96,8 +96,17 @@ fn campaign(
 }
 
 /// The clients of all nodes, for as long as `meanwhile` lasts.
-fn under_load<T>(stage: &mut Stage, record: &Record, seed: u64, meanwhile: impl FnOnce(&mut [Node; 3]) -> T) -> T {
-    let Stage { nodes, lawyers, dossier } = stage;
+fn under_load<T>(
+    stage: &mut Stage,
+    record: &Record,
+    seed: u64,
+    meanwhile: impl FnOnce(&mut [Node; 3]) -> T,
+) -> T {
+    let Stage {
+        nodes,
+        lawyers,
+        dossier,
+    } = stage;
     scope(|scope| {
         for (node, wallet) in lawyers.iter().enumerate() {
             for client in 0..CLIENTS {
@@ -169,14 +178,28 @@ fn kills() {
     );
     let named: Vec<_> = stage.nodes.iter().map(|node| node.name).zip(&views).collect();
     let lawyers: Vec<_> = stage.lawyers.iter().collect();
-    assert_eq!(findings(&acknowledged, &named, &lawyers, true), Vec::<String>::new());
+    assert_eq!(
+        findings(&acknowledged, &named, &lawyers, true),
+        Vec::<String>::new()
+    );
     for node in &stage.nodes {
         assert_eq!(alarms(&node.log()), Vec::<&str>::new(), "{}", node.name);
     }
-    assert!(acknowledged.len() >= kills * ACKNOWLEDGED_PER_KILL, "{}", acknowledged.len());
-    assert!(kills < 3 || tally.kills.iter().all(|kills| *kills > 0), "{:?}", tally.kills);
+    assert!(
+        acknowledged.len() >= kills * ACKNOWLEDGED_PER_KILL,
+        "{}",
+        acknowledged.len()
+    );
+    assert!(
+        kills < 3 || tally.kills.iter().all(|kills| *kills > 0),
+        "{:?}",
+        tally.kills
+    );
     if !tally.connected.is_empty() {
-        assert!(median < CONNECTED.0 && longest < CONNECTED.1, "{median:?} {longest:?}");
+        assert!(
+            median < CONNECTED.0 && longest < CONNECTED.1,
+            "{median:?} {longest:?}"
+        );
     }
     stage.nodes.iter_mut().for_each(Node::stop);
 }
@@ -232,12 +255,17 @@ fn a_node_that_acknowledges_before_it_commits_is_caught() {
         record.acknowledged().len(),
         began.elapsed().as_secs_f64()
     );
-    assert!(caught.iter().any(|finding| finding.contains("is lost")), "not caught: {caught:?}");
+    assert!(
+        caught.iter().any(|finding| finding.contains("is lost")),
+        "not caught: {caught:?}"
+    );
 }
 
 /// Whether a finding is about a message of this node's clients.
 fn of(node: &Node, finding: &str) -> bool {
-    let place = ["court", "bar", "company"].iter().position(|name| *name == node.name);
+    let place = ["court", "bar", "company"]
+        .iter()
+        .position(|name| *name == node.name);
     place.is_some_and(|place| finding.starts_with(&format!("{place}.")))
 }
 
@@ -246,7 +274,11 @@ fn the_ordinary_program_has_no_faults() {
     let said = version(&ordinary());
     assert!(!said.contains("faults"), "{said}");
     let program = std::fs::read(ordinary()).unwrap();
-    let absent = |word: &str| !program.windows(word.len()).any(|window| window == word.as_bytes());
+    let absent = |word: &str| {
+        !program
+            .windows(word.len())
+            .any(|window| window == word.as_bytes())
+    };
     assert!(absent("BASOCHE_FAULT") && absent("ack-before-commit") && absent("no-sync"));
     assert!(!absent("BASOCHE_PASSPHRASE"), "the search finds what is there");
 }

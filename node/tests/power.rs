@@ -36,7 +36,10 @@ const CONTROL_CUTS: usize = 10;
 
 const TESTS: [(&str, fn()); 2] = [
     ("power_cuts", power_cuts),
-    ("a_node_that_does_not_sync_is_caught", a_node_that_does_not_sync_is_caught),
+    (
+        "a_node_that_does_not_sync_is_caught",
+        a_node_that_does_not_sync_is_caught,
+    ),
 ];
 
 /// A file system in a file.
@@ -48,16 +51,29 @@ struct Disk {
 impl Disk {
     fn make(root: &Path, mount: &Path) -> Self {
         let image = root.join("disk");
-        fs::File::create_new(&image).and_then(|file| file.set_len(IMAGE_BYTES)).unwrap();
+        fs::File::create_new(&image)
+            .and_then(|file| file.set_len(IMAGE_BYTES))
+            .unwrap();
         command("mkfs.ext4", &["-q".as_ref(), image.as_ref()]);
         fs::create_dir_all(mount).unwrap();
-        let disk = Self { image, mount: mount.to_owned() };
+        let disk = Self {
+            image,
+            mount: mount.to_owned(),
+        };
         disk.mount();
         disk
     }
 
     fn mount(&self) {
-        command("mount", &["-o".as_ref(), "loop".as_ref(), self.image.as_ref(), self.mount.as_ref()]);
+        command(
+            "mount",
+            &[
+                "-o".as_ref(),
+                "loop".as_ref(),
+                self.image.as_ref(),
+                self.mount.as_ref(),
+            ],
+        );
     }
 
     fn cut(&self) {
@@ -79,7 +95,8 @@ impl Drop for Disk {
 
 fn command(name: &str, arguments: &[&Path]) {
     let done = Command::new(name).args(arguments).output();
-    let done = done.unwrap_or_else(|error| panic!("{name}: {error}; set BASOCHE_NO_MOUNT=1 to go without power cuts"));
+    let done = done
+        .unwrap_or_else(|error| panic!("{name}: {error}; set BASOCHE_NO_MOUNT=1 to go without power cuts"));
     let complaint = String::from_utf8_lossy(&done.stderr);
     assert!(
         done.status.success(),
@@ -107,7 +124,11 @@ impl Court {
     fn cut(&mut self, seed: u64, cut: usize, dice: &mut Dice, record: &mut Option<Record>) -> Record {
         let (path, earlier) = (self.place.path().join("acknowledged"), record.take());
         let (record, heard) = Record::following(&path, earlier);
-        let Stage { nodes, lawyers, dossier } = &mut self.stage;
+        let Stage {
+            nodes,
+            lawyers,
+            dossier,
+        } = &mut self.stage;
         let court = &mut nodes[0];
         court.start();
         court.ready();
@@ -143,7 +164,10 @@ impl Court {
         let court = &mut self.stage.nodes[0];
         court.start();
         if court.answer().is_none() {
-            return vec![format!("everything is lost: the node does not start: {}", court.last_words())];
+            return vec![format!(
+                "everything is lost: the node does not start: {}",
+                court.last_words()
+            )];
         }
         let Some(view) = show(&court.client(), self.stage.dossier) else {
             return vec!["everything is lost: the dossier is unknown".into()];
@@ -174,12 +198,22 @@ fn power_cuts() {
     court.stage.nodes.iter_mut().for_each(Node::start);
     court.stage.nodes.iter_mut().for_each(Node::connected);
     let views = court.stage.settled();
-    let named: Vec<_> = court.stage.nodes.iter().map(|node| node.name).zip(&views).collect();
+    let named: Vec<_> = court
+        .stage
+        .nodes
+        .iter()
+        .map(|node| node.name)
+        .zip(&views)
+        .collect();
     assert_eq!(findings(&acknowledged, &named, &[], false), Vec::<String>::new());
     for node in &court.stage.nodes[1..] {
         assert_eq!(alarms(&node.log()), Vec::<&str>::new(), "{}", node.name);
     }
-    assert!(acknowledged.len() >= cuts * ACKNOWLEDGED_PER_CUT, "{}", acknowledged.len());
+    assert!(
+        acknowledged.len() >= cuts * ACKNOWLEDGED_PER_CUT,
+        "{}",
+        acknowledged.len()
+    );
     court.stage.nodes.iter_mut().for_each(Node::stop);
     court.disk.unmount();
 }
@@ -214,7 +248,10 @@ fn a_node_that_does_not_sync_is_caught() {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let filters: Vec<_> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter));
     let tests: Vec<_> = TESTS.into_iter().filter(|(name, _)| wanted(name)).collect();
     if arguments.iter().any(|argument| argument == "--list") {
@@ -232,7 +269,10 @@ fn main() -> ExitCode {
             continue;
         }
         let outcome = panic::catch_unwind(test);
-        println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        println!(
+            "test {name} ... {}",
+            if outcome.is_ok() { "ok" } else { "FAILED" }
+        );
         *(if outcome.is_ok() { &mut passed } else { &mut failed }) += 1;
     }
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
@@ -240,5 +280,9 @@ fn main() -> ExitCode {
         "\ntest result: {verdict}. {passed} passed; {failed} failed; {skipped} ignored; 0 measured; {} filtered out\n",
         TESTS.len() - tests.len()
     );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

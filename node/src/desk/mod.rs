@@ -400,8 +400,13 @@ impl Desk {
                 Some(_) => {}
                 None => {
                     let replica = self.engine.dossier(&deposited.dossier);
-                    let on_file = replica.is_some_and(|replica| replica.position(&deposited.message).is_some());
-                    let keys = if on_file { &mut self.sealing } else { &mut self.submissions };
+                    let on_file =
+                        replica.is_some_and(|replica| replica.position(&deposited.message).is_some());
+                    let keys = if on_file {
+                        &mut self.sealing
+                    } else {
+                        &mut self.submissions
+                    };
                     keys.push((author, key, deposited));
                 }
             }

@@ -34,10 +34,17 @@ pub(crate) fn findings(
         let written = view
             .messages
             .iter()
-            .filter(|message| lawyers.iter().any(|lawyer| message.author == Some(lawyer.subject)))
+            .filter(|message| {
+                lawyers
+                    .iter()
+                    .any(|lawyer| message.author == Some(lawyer.subject))
+            })
             .count();
         if complete && written > acknowledged.len() {
-            findings.push(format!("{written} messages under {} keys at {name}", acknowledged.len()));
+            findings.push(format!(
+                "{written} messages under {} keys at {name}",
+                acknowledged.len()
+            ));
         }
     }
     findings

@@ -167,7 +167,11 @@ impl Submitter<'_> {
                     node: self.node,
                 }),
                 Err(failure) => {
-                    self.record.failures.lock().unwrap().push(format!("{key}: {failure}"));
+                    self.record
+                        .failures
+                        .lock()
+                        .unwrap()
+                        .push(format!("{key}: {failure}"));
                     return;
                 }
             }
@@ -179,7 +183,10 @@ impl Submitter<'_> {
 
     /// Tries one key until it is acknowledged, as `basoche dossier dire --id KEY` does when it is run again.
     fn deposit(&mut self, key: &str, number: u64) -> Result<Option<MessageId>, String> {
-        let document = self.dice.once_in(DOCUMENT_EVERY).then(|| self.dice.bytes(DOCUMENT_BYTES));
+        let document = self
+            .dice
+            .once_in(DOCUMENT_EVERY)
+            .then(|| self.dice.bytes(DOCUMENT_BYTES));
         let mut again = false;
         loop {
             match self.attempt(key, number, document.as_deref(), again) {

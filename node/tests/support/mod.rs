@@ -49,9 +49,10 @@ pub(crate) fn version(program: &Path) -> String {
 
 /// A count for `make test`, a larger one for `make long`, or the one that the variable `name` gives.
 pub(crate) fn count(name: &str, small: usize, long: usize) -> usize {
-    let given = std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")));
+    let given = std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number: {text}"))
+    });
     let long_run = std::env::var("BASOCHE_LONG").is_ok_and(|value| value == "1");
     given.unwrap_or(if long_run { long } else { small })
 }

@@ -75,7 +75,11 @@ impl Node {
 
     /// Starts it. It may not answer yet.
     pub(crate) fn start(&mut self) {
-        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
         let child = Command::new(&self.program)
             .args(["node", "run", "--config"])
             .arg(self.home().join("node.toml"))
@@ -130,7 +134,12 @@ impl Node {
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::TERM);
         let ended = self.child.take().unwrap().wait().unwrap();
-        assert!(ended.success(), "node {}: {ended}; {}", self.name, self.last_words());
+        assert!(
+            ended.success(),
+            "node {}: {ended}; {}",
+            self.name,
+            self.last_words()
+        );
     }
 
     /// SIGSTOP: it neither answers nor listens until [`Self::thaw`].
@@ -191,13 +200,24 @@ impl Stage {
         fs::create_dir_all(root.join("wallets")).unwrap();
         let directories = NODES.map(|(_, authority, _)| format!("authorities/{authority}"));
         for ((_, authority, profession), dir) in NODES.iter().zip(&directories) {
-            runner.office(&["authority", "init", "--test", "--dir", dir, "--profession", profession, "--origin", &format!("{authority}.example")]);
+            runner.office(&[
+                "authority",
+                "init",
+                "--test",
+                "--dir",
+                dir,
+                "--profession",
+                profession,
+                "--origin",
+                &format!("{authority}.example"),
+            ]);
         }
         let mut anchors = vec!["authority", "anchors", "--out", "anchors.json"];
         anchors.extend(directories.iter().map(String::as_str));
         runner.ask(&anchors);
         let subjects = [0, 1, 2].map(|place| runner.node(NODES[place].0, &directories[place]));
-        let persons = PERSONS.map(|(name, role, authority, node)| runner.person(name, role, authority, &subjects[node]));
+        let persons = PERSONS
+            .map(|(name, role, authority, node)| runner.person(name, role, authority, &subjects[node]));
         let mut nodes = NODES.map(|(name, ..)| Node {
             name,
             root: root.to_owned(),
@@ -216,10 +236,13 @@ impl Stage {
         nodes.iter_mut().for_each(Node::connected);
         let dossier = runner.procedure(&persons);
         let passphrase = read_passphrase(&root.join("passphrase")).unwrap();
-        let lawyers = [0, 1, 2].map(|node| {
-            Wallet::open(&root.join(format!("wallets/lawyer-{node}")), &passphrase).unwrap()
-        });
-        Self { nodes, lawyers, dossier }
+        let lawyers = [0, 1, 2]
+            .map(|node| Wallet::open(&root.join(format!("wallets/lawyer-{node}")), &passphrase).unwrap());
+        Self {
+            nodes,
+            lawyers,
+            dossier,
+        }
     }
 
     /// The dossier as each node shows it, once all show the same and every message has reached all of them.
@@ -228,13 +251,15 @@ impl Stage {
         let [court, bar, company] = &self.nodes;
         let clients = [court, bar, company].map(Node::client);
         until("three equal nodes", || {
-            let hashes = clients.each_ref().map(|client| match client.ask(&Request::Status).ok()? {
-                Answer::Status(status) => {
-                    let one = status.dossiers.into_iter().find(|one| one.id == dossier)?;
-                    (one.quarantined == 0).then_some((one.state_hash, one.entries))
-                }
-                _ => None,
-            });
+            let hashes = clients
+                .each_ref()
+                .map(|client| match client.ask(&Request::Status).ok()? {
+                    Answer::Status(status) => {
+                        let one = status.dossiers.into_iter().find(|one| one.id == dossier)?;
+                        (one.quarantined == 0).then_some((one.state_hash, one.entries))
+                    }
+                    _ => None,
+                });
             if hashes[0].is_none() || hashes[0] != hashes[1] || hashes[0] != hashes[2] {
                 return None;
             }
@@ -243,7 +268,10 @@ impl Stage {
             let everywhere = views.iter().all(|view| {
                 let received = |level| matches!(level, basoche_node::desk::Level::Received);
                 view.messages.iter().all(|message| received(message.level))
-                    && view.documents.iter().all(|document| document.held.len() == clients.len())
+                    && view
+                        .documents
+                        .iter()
+                        .all(|document| document.held.len() == clients.len())
             });
             everywhere.then_some(views)
         })
@@ -274,7 +302,11 @@ impl Runner<'_> {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&done.stdout);
-        assert!(done.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{arguments:?}: {said}{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         serde_json::from_str(said.lines().last().unwrap_or("null")).unwrap()
     }
 
@@ -285,7 +317,9 @@ impl Runner<'_> {
     /// Sets a node up and has it enrolled; gives its id.
     fn node(&self, name: &str, dir: &str) -> String {
         fs::create_dir_all(self.root.join(name)).unwrap();
-        let address = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
+        let address = UdpSocket::bind("127.0.0.1:0")
+            .and_then(|socket| socket.local_addr())
+            .unwrap();
         let text = format!(
             "data = \"data\"\nlisten = \"{address}\"\naddresses = [\"{address}\"]\nanchors = \"../anchors.json\"\n\
              passphrase_file = \"../passphrase\"\nallow_private_addresses = true\n"
@@ -293,45 +327,117 @@ impl Runner<'_> {
         let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));
         fs::write(self.root.join(&config), text).unwrap();
         let made = self.ask(&["node", "init", "--config", &config, "--request", &request]);
-        let organisation = self.office(&["authority", "organisation", "--dir", dir, "--name", name, "--identifier", name]);
+        let organisation = self.office(&[
+            "authority",
+            "organisation",
+            "--dir",
+            dir,
+            "--name",
+            name,
+            "--identifier",
+            name,
+        ]);
         let organisation = text_of(&organisation, "subject");
-        self.office(&["authority", "node", "--dir", dir, "--organisation", &organisation, "--request", &request]);
+        self.office(&[
+            "authority",
+            "node",
+            "--dir",
+            dir,
+            "--organisation",
+            &organisation,
+            "--request",
+            &request,
+        ]);
         text_of(&made, "node")
     }
 
     /// Makes a wallet and has its holder enrolled; gives the holder's id.
     fn person(&self, name: &str, role: &str, authority: &str, node: &str) -> String {
         let (wallet, request) = (format!("wallets/{name}"), format!("wallets/{name}.json"));
-        let made = self.office(&["wallet", "create", "--out", &wallet, "--label", name, "--request", &request]);
+        let made = self.office(&[
+            "wallet",
+            "create",
+            "--out",
+            &wallet,
+            "--label",
+            name,
+            "--request",
+            &request,
+        ]);
         let dir = format!("authorities/{authority}");
-        self.office(&["authority", "person", "--dir", &dir, "--request", &request, "--role", role, "--node", node]);
+        self.office(&[
+            "authority",
+            "person",
+            "--dir",
+            &dir,
+            "--request",
+            &request,
+            "--role",
+            role,
+            "--node",
+            node,
+        ]);
         text_of(&made, "subject")
     }
 
     /// From the designation to the operations: from here on dires and exhibits are possible.
     fn procedure(&self, persons: &[String; 6]) -> DossierId {
         let [judge, clerk, expert, lawyers @ ..] = persons;
-        let founded = self.act(0, "judge", "designate", &[
-            "--case-number", "26/00000", "--head", "Décrire les désordres", "--judge", judge, "--clerk", clerk,
-            "--expert", expert, "--provision", "3000", "--provision-due", "2099-01-31T00:00:00Z",
-            "--report-due", "2099-06-30T00:00:00Z",
-        ]);
+        let founded = self.act(
+            0,
+            "judge",
+            "designate",
+            &[
+                "--case-number",
+                "26/00000",
+                "--head",
+                "Décrire les désordres",
+                "--judge",
+                judge,
+                "--clerk",
+                clerk,
+                "--expert",
+                expert,
+                "--provision",
+                "3000",
+                "--provision-due",
+                "2099-01-31T00:00:00Z",
+                "--report-due",
+                "2099-06-30T00:00:00Z",
+            ],
+        );
         let dossier = text_of(&founded, "dossier");
         self.act(2, "expert", "accept", &["--dossier", &dossier]);
-        let lawyers: Vec<_> = lawyers.iter().flat_map(|one| ["--lawyer", one.as_str()]).collect();
-        self.act(2, "expert", "add", &[&["--dossier", &dossier], lawyers.as_slice()].concat());
-        self.act(0, "clerk", "provision-paid", &["--dossier", &dossier, "--amount", "3000"]);
+        let lawyers: Vec<_> = lawyers
+            .iter()
+            .flat_map(|one| ["--lawyer", one.as_str()])
+            .collect();
+        self.act(
+            2,
+            "expert",
+            "add",
+            &[&["--dossier", &dossier], lawyers.as_slice()].concat(),
+        );
+        self.act(
+            0,
+            "clerk",
+            "provision-paid",
+            &["--dossier", &dossier, "--amount", "3000"],
+        );
         DossierId::from_hex(&dossier).unwrap()
     }
 
     fn act(&self, node: usize, who: &str, verb: &str, rest: &[&str]) -> Value {
         let (config, wallet) = (format!("{}/node.toml", NODES[node].0), format!("wallets/{who}"));
-        let line = ["dossier", verb, "--config", &config, "--as", &wallet, "--wait", "received"];
+        let line = [
+            "dossier", verb, "--config", &config, "--as", &wallet, "--wait", "received",
+        ];
         self.office(&[line.as_slice(), rest].concat())
     }
 }
 
 fn text_of(answer: &Value, field: &str) -> String {
     let text = answer[field].as_str();
-    text.unwrap_or_else(|| panic!("no {field} in {answer}")).to_owned()
+    text.unwrap_or_else(|| panic!("no {field} in {answer}"))
+        .to_owned()
 }
