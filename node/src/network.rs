@@ -1,6 +1,6 @@
 //! The network: carries frames between transport and desk, keeps peers connected, moves documents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -145,7 +145,7 @@ pub struct Network {
     allow_private: bool,
     transfers: Arc<Semaphore>,
     redial: Arc<Notify>,
-    connected: Arc<Mutex<BTreeSet<NodeId>>>,
+    connected: Arc<Mutex<BTreeMap<NodeId, ConnectionId>>>,
 }
 
 impl Network {
@@ -198,7 +198,7 @@ impl Network {
                     conn,
                     ..
                 } => {
-                    self.connected().insert(peer);
+                    self.connected().insert(peer, conn);
                     Input::Connected { peer, conn }
                 }
                 Event::Closed {
@@ -208,8 +208,13 @@ impl Network {
                     reason,
                 } => {
                     tracing::info!(peer = %SubjectId::new(peer), %reason, "peer left");
-                    self.connected().remove(&peer);
-                    self.redial.notify_one();
+                    // A connection that another one has replaced ends after the other has begun.
+                    let mut connected = self.connected();
+                    if connected.get(&peer) == Some(&conn) {
+                        connected.remove(&peer);
+                        self.redial.notify_one();
+                    }
+                    drop(connected);
                     Input::Closed { peer, conn }
                 }
                 Event::Frame { peer, conn, bytes } => Input::Frame { peer, conn, bytes },
@@ -230,7 +235,7 @@ impl Network {
         }
     }
 
-    fn connected(&self) -> std::sync::MutexGuard<'_, BTreeSet<NodeId>> {
+    fn connected(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, ConnectionId>> {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -279,7 +284,7 @@ impl Network {
                 .phonebook
                 .nodes()
                 .into_iter()
-                .filter(|node| !connected.contains(node))
+                .filter(|node| !connected.contains_key(node))
             {
                 let due = pauses.get(&node).is_none_or(|(due, _)| *due <= Instant::now());
                 if !due {
@@ -302,7 +307,7 @@ impl Network {
             }
             let _ = timeout(BACKOFF.0, self.redial.notified()).await;
             let connected = self.connected().clone();
-            pauses.retain(|node, _| !connected.contains(node));
+            pauses.retain(|node, _| !connected.contains_key(node));
         }
     }
 

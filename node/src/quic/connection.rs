@@ -137,6 +137,11 @@ impl Link {
 /// Serves a connection from `Connected` to `Closed`, on the streams of its hello.
 pub(super) async fn serve(shared: &Arc<Shared>, link: &Arc<Link>, send: SendStream, recv: RecvStream) {
     let (peer, lane, conn) = (link.peer, link.hello.lane, link.id);
+    if link.closed_with.get().is_some() {
+        // Another one took its place while the hello was answered. Told of now, it would come after that one, and
+        // its end would be taken for the end of both.
+        return shared.remove(link);
+    }
     shared
         .deliver(Event::Connected {
             peer,

@@ -1,0 +1,279 @@
+//! Clients that never give up a key, and the record of what was acknowledged to them.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::sleep;
+use std::time::Duration;
+
+use basoche_node::control::{Answer, Client, ClientError, Request};
+use basoche_node::desk::Level;
+use basoche_node::effects::{now, random};
+use basoche_node::wallet::Wallet;
+use basoche_protocol::envelope::{Typ, Unsigned};
+use basoche_protocol::id::{DossierId, MessageId, Salt};
+use basoche_protocol::message::{Body, Dire, ExhibitDeposit, Message};
+use basoche_protocol::role::{Assurance, Role};
+use basoche_protocol::text::b64url_encode;
+
+use super::nodes::PATIENCE;
+use super::seed::Dice;
+
+/// Clients at each node: so many submissions may wait for one commit.
+pub(crate) const CLIENTS: usize = 4;
+/// Bytes of a document.
+const DOCUMENT_BYTES: usize = 20_000;
+/// One message in so many carries a document.
+const DOCUMENT_EVERY: usize = 10;
+/// The pause between two messages of a client, in microseconds: a federation under load, but not one whose dossier
+/// grows so fast that what is measured is the reading of it.
+const PAUSE_US: (u64, u64) = (30_000, 200_000);
+/// Before a key is tried again at a node that was not there.
+const AGAIN: Duration = Duration::from_millis(5);
+/// No node.
+const NOBODY: usize = usize::MAX;
+
+/// A message that a node has acknowledged.
+#[derive(Clone)]
+pub(crate) struct Acknowledged {
+    pub(crate) key: String,
+    pub(crate) message: MessageId,
+    pub(crate) node: usize,
+}
+
+/// The clients' own record, outside the nodes: in memory, and in a file that is synced before the next message.
+pub(crate) struct Record {
+    file: Mutex<File>,
+    acknowledged: Mutex<Vec<Acknowledged>>,
+    failures: Mutex<Vec<String>>,
+    tries: AtomicU64,
+    stop: AtomicBool,
+    abandoned: AtomicBool,
+    hurried: AtomicUsize,
+    heard: Sender<usize>,
+}
+
+impl Record {
+    /// A new record in `path`, and where it tells of each acknowledgement: the node's number.
+    pub(crate) fn new(path: &Path) -> (Self, Acknowledgements) {
+        Self::following(path, None)
+    }
+
+    /// A record that goes on from an earlier one.
+    pub(crate) fn following(path: &Path, earlier: Option<Self>) -> (Self, Acknowledgements) {
+        let (heard, hear) = channel();
+        let record = Self {
+            file: Mutex::new(File::options().create(true).append(true).open(path).unwrap()),
+            acknowledged: earlier.map(|earlier| earlier.acknowledged).unwrap_or_default(),
+            failures: Mutex::default(),
+            tries: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            hurried: AtomicUsize::new(NOBODY),
+            heard,
+        };
+        (record, Acknowledgements(hear))
+    }
+
+    fn note(&self, one: Acknowledged) {
+        // The killer waits for this: first it, then the disk.
+        let _ = self.heard.send(one.node);
+        let mut file = self.file.lock().unwrap();
+        writeln!(file, "{} {} {}", one.node, one.key, one.message).unwrap();
+        file.sync_data().unwrap();
+        self.acknowledged.lock().unwrap().push(one);
+    }
+
+    /// Everything acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> Vec<Acknowledged> {
+        self.acknowledged.lock().unwrap().clone()
+    }
+
+    /// Refusals that no try will change: there must be none.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        self.failures.lock().unwrap().clone()
+    }
+
+    /// Tries that were not answered.
+    pub(crate) fn retried(&self) -> u64 {
+        self.tries.load(Ordering::SeqCst)
+    }
+
+    /// The clients of this node leave out their pauses.
+    pub(crate) fn hurry(&self, node: Option<usize>) {
+        self.hurried.store(node.unwrap_or(NOBODY), Ordering::SeqCst);
+    }
+
+    /// The clients finish the keys that they have begun, and end.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// From here on a client ends at the first try that fails, with its key unfinished.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+/// Tells of each acknowledgement as it arrives.
+pub(crate) struct Acknowledgements(Receiver<usize>);
+
+impl Acknowledgements {
+    /// Waits for the next one from a node.
+    pub(crate) fn next_of(&self, node: usize) {
+        while self.0.try_recv().is_ok() {}
+        loop {
+            match self.0.recv_timeout(PATIENCE) {
+                Ok(from) if from == node => return,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("node {node} has acknowledged nothing in {PATIENCE:?}")
+                }
+            }
+        }
+    }
+}
+
+/// A client of one node, who acts as one lawyer.
+pub(crate) struct Submitter<'a> {
+    pub(crate) name: String,
+    pub(crate) node: usize,
+    pub(crate) home: Client,
+    pub(crate) wallet: &'a Wallet,
+    pub(crate) dossier: DossierId,
+    pub(crate) record: &'a Record,
+    pub(crate) dice: Dice,
+}
+
+impl Submitter<'_> {
+    /// Submits message after message until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut number = 0;
+        while !self.record.stopped() {
+            number += 1;
+            let key = format!("{}-{number}", self.name);
+            match self.deposit(&key, number) {
+                Ok(None) => return,
+                Ok(Some(message)) => self.record.note(Acknowledged {
+                    key,
+                    message,
+                    node: self.node,
+                }),
+                Err(failure) => {
+                    self.record
+                        .failures
+                        .lock()
+                        .unwrap()
+                        .push(format!("{key}: {failure}"));
+                    return;
+                }
+            }
+            if self.record.hurried.load(Ordering::SeqCst) != self.node {
+                sleep(self.dice.between_us(PAUSE_US.0, PAUSE_US.1));
+            }
+        }
+    }
+
+    /// Tries one key until it is acknowledged, as `basoche dossier dire --id KEY` does when it is run again.
+    fn deposit(&mut self, key: &str, number: u64) -> Result<Option<MessageId>, String> {
+        let document = self
+            .dice
+            .once_in(DOCUMENT_EVERY)
+            .then(|| self.dice.bytes(DOCUMENT_BYTES));
+        let mut again = false;
+        loop {
+            match self.attempt(key, number, document.as_deref(), again) {
+                Ok(message) => return Ok(Some(message)),
+                // The disk is gone: whatever the node says of it, nothing was acknowledged.
+                Err(_) if self.record.abandoned.load(Ordering::SeqCst) => return Ok(None),
+                Err(ClientError::Failed(failure)) if failure.retry != "later" => {
+                    return Err(format!("{} ({})", failure.message, failure.code));
+                }
+                Err(_) => {
+                    self.record.tries.fetch_add(1, Ordering::SeqCst);
+                    sleep(AGAIN);
+                }
+            }
+            again = true;
+        }
+    }
+
+    fn attempt(
+        &self,
+        key: &str,
+        number: u64,
+        document: Option<&[u8]>,
+        again: bool,
+    ) -> Result<MessageId, ClientError> {
+        if again {
+            let earlier = Request::Submitted {
+                author: self.wallet.subject,
+                key: key.to_owned(),
+                wait: Level::Deposited,
+                patience_ms: 2000,
+            };
+            if let Answer::Deposited { message, .. } = self.home.ask(&earlier)? {
+                return Ok(message);
+            }
+        }
+        let body = match document {
+            None => Body::Dire(Dire {
+                ext: None,
+                number,
+                text: format!("Observations {key}"),
+                recapitulative: false,
+                document: None,
+            }),
+            Some(bytes) => {
+                let request = Request::Ingest {
+                    dossier: self.dossier,
+                    name: format!("{key}.bin"),
+                    media_type: "application/octet-stream".into(),
+                    bytes: bytes.len() as u64,
+                };
+                let length = bytes.len() as u64;
+                let Answer::Ingested(reference) = self.home.upload(&request, &mut &*bytes, length)? else {
+                    panic!("an ingestion was answered with something else");
+                };
+                Body::ExhibitDeposit(ExhibitDeposit {
+                    ext: None,
+                    number,
+                    title: key.to_owned(),
+                    document: *reference,
+                })
+            }
+        };
+        let request = Request::Submit {
+            envelope: self.sign(body),
+            key: Some(key.to_owned()),
+            wait: Level::Deposited,
+            patience_ms: 2000,
+        };
+        match self.home.ask(&request)? {
+            Answer::Deposited { message, .. } => Ok(message),
+            _ => panic!("a submission was answered with something else"),
+        }
+    }
+
+    fn sign(&self, body: Body) -> String {
+        let message = Message {
+            dossier: Some(self.dossier),
+            author: self.wallet.subject,
+            role: Role::Lawyer,
+            assurance: Assurance::Software,
+            class: body.message_type().readers(),
+            refs: Vec::new(),
+            salt: Salt::new(random()),
+            body,
+        };
+        let unsigned = Unsigned::new(Typ::Message, self.wallet, now(), message.encode());
+        b64url_encode(&unsigned.sign(self.wallet).unwrap().encode())
+    }
+}
