@@ -127,7 +127,7 @@ proptest! {
         let root_at = |size| Digest::new(tree.root_at(size).unwrap());
         let leaves = (0..size_b).map(|index| Digest::new(tree.leaf(index).unwrap()));
         let hashes: Vec<_> = leaves.chain((1..=size_b).map(root_at)).chain(honest.path.iter().map(|hash| Digest::new(*hash))).collect();
-        let mut forged = honest.clone();
+        let mut forged = honest;
         forged.leaf = hashes[picked % hashes.len()];
         prop_assert!(!holds(&forged));
         forged.path.drain(..cut.min(forged.path.len()));

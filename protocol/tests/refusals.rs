@@ -420,7 +420,8 @@ fn a_bad_message_that_a_dishonest_node_has_recorded_is_kept_without_effect_and_i
 #[test]
 fn an_entry_whose_seal_hides_another_envelope_or_nothing_is_kept_without_effect() {
     let announced = MessageId::new([1; 32]);
-    let recorded: [(Code, fn(&Stage, MessageId) -> (MessageId, Digest, Sealed)); 3] = [
+    type Forgery = fn(&Stage, MessageId) -> (MessageId, Digest, Sealed);
+    let recorded: [(Code, Forgery); 3] = [
         // The message opens, and is not the one announced.
         (Code::IdMismatch, |it, announced| {
             let bytes = lawful(it);
