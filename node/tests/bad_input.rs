@@ -61,12 +61,9 @@ fn a_configuration_that_is_missing_or_wrong_is_named_with_its_key() {
 fn a_data_directory_that_is_missing_or_taken_is_named() {
     let office = Office::bare();
     let data = office.data();
-    office.run().fails(
-        CONFIGURATION,
-        "configuration",
-        "court/data",
-        "basoche node init",
-    );
+    office
+        .run()
+        .fails(CONFIGURATION, "configuration", "court/data", "basoche node init");
     init(&office).ok();
     let vault = fs::read(data.join("vault.json")).unwrap();
     init(&office).fails(
@@ -288,14 +285,14 @@ fn names(dir: &Path) -> Vec<(PathBuf, u64)> {
     found
 }
 
-/// A small file system of its own, unmounted at the end.
+/// A small file system of its own, unmounted at the end: the store's logs and the reserve that documents leave fit.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn mount(at: &Path) -> Self {
         fs::create_dir_all(at).unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=96m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=256m", "tmpfs"])
             .arg(at)
             .status();
         assert!(
@@ -323,9 +320,9 @@ fn a_full_disk_acknowledges_nothing_and_works_again_once_there_is_space() {
     let (before, blobs) = (office.show(&dossier), names(&office.data().join("blobs")));
     // A document that does not fit.
     let large = office.root.join("large.bin");
-    File::create(&large).unwrap().set_len(200 << 20).unwrap();
+    File::create(&large).unwrap().set_len(400 << 20).unwrap();
     let refused = office.deposit(&dossier, "Photographies", &large);
-    refused.fails(TRY_AGAIN, "storage-full", "blobs", "free some space");
+    refused.fails(TRY_AGAIN, "storage-full", "blobs", "free disk space");
     assert_eq!(
         (office.show(&dossier), names(&office.data().join("blobs"))),
         (before.clone(), blobs.clone())
@@ -339,7 +336,7 @@ fn a_full_disk_acknowledges_nothing_and_works_again_once_there_is_space() {
     let small = office.root.join("small.txt");
     fs::write(&small, "a document").unwrap();
     let refused = office.deposit(&dossier, "Ordonnance", &small);
-    refused.fails(TRY_AGAIN, "storage-full", "blobs", "free some space");
+    refused.fails(TRY_AGAIN, "storage-full", "blobs", "free disk space");
     assert_eq!(
         (office.show(&dossier), names(&office.data().join("blobs"))),
         (before.clone(), blobs)

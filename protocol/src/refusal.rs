@@ -136,7 +136,10 @@ impl Code {
     /// What a person can do about it, in one sentence.
     pub const fn action(self) -> &'static str {
         match self.retry() {
-            Retry::Later => "Try again in a few seconds.",
+            Retry::Later => match self {
+                Self::StorageFull => "Have the node's operator free disk space, then try again.",
+                _ => "Try again in a few seconds.",
+            },
             Retry::AfterChange => match self {
                 Self::UnknownSigner | Self::RoleNotHeld => {
                     "Import the authority's newest entries, then try again."

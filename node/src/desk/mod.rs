@@ -18,7 +18,7 @@ use std::time::Duration;
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
-use basoche_protocol::error::Error;
+use basoche_protocol::error::{Error, Refused};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use basoche_protocol::jose::{self, SoftwareKey};
 use basoche_protocol::refusal::Code;
@@ -695,7 +695,9 @@ impl DeskHandle {
                 let reached = self
                     .ask(move |desk| desk.level(&deposited.dossier, &deposited.message))
                     .await?;
-                Ok(reached.unwrap_or(Level::Deposited))
+                // What is not on file has reached no level, whoever says that it was submitted.
+                let reference = deposited.message;
+                reached.ok_or_else(|| SubmitError::Refused(Refused::UnknownReference { reference }.into()))
             }
         }
     }

@@ -236,7 +236,15 @@ impl Office {
         // A node that runs although it should not is stopped, and fails the test by its exit code.
         let program = env!("CARGO_BIN_EXE_basoche");
         let mut command = Command::new("timeout");
-        command.args(["60", program, "node", "run", "--config", "court/node.toml", "--json"]);
+        command.args([
+            "60",
+            program,
+            "node",
+            "run",
+            "--config",
+            "court/node.toml",
+            "--json",
+        ]);
         command.current_dir(&self.root).stdin(Stdio::null());
         command.env_remove("CREDENTIALS_DIRECTORY");
         Said::of(&command.output().unwrap())
