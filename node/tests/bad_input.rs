@@ -333,6 +333,8 @@ fn a_full_disk_acknowledges_nothing_and_works_again_once_there_is_space() {
     for block in [1 << 20, 4096, 1] {
         while filler.write(&vec![0; block]).is_ok_and(|written| written > 0) {}
     }
+    // An open file keeps its space even after it is removed.
+    drop(filler);
     let small = office.root.join("small.txt");
     fs::write(&small, "a document").unwrap();
     let refused = office.deposit(&dossier, "Ordonnance", &small);
