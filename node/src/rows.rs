@@ -209,12 +209,8 @@ impl Rows {
     }
 
     /// Every run of a dossier, in the order applied here.
-    pub fn runs(&self, dossier: DossierId) -> Result<Vec<Run>, RowsError> {
-        let mut runs = Vec::new();
-        while let Some(run) = self.run(dossier, runs.len() as u64, 0)? {
-            runs.push(run);
-        }
-        Ok(runs)
+    fn runs(&self, dossier: DossierId) -> impl Iterator<Item = Result<Run, RowsError>> {
+        (0..).map_while(move |index| self.run(dossier, index, 0).transpose())
     }
 
     /// How many runs of a dossier there are.
@@ -291,7 +287,8 @@ impl Rows {
             dossiers.insert(dossier);
         }
         for dossier in dossiers {
-            for run in self.runs(dossier)? {
+            for run in self.runs(dossier) {
+                let run = run?;
                 let items = run.items.iter().map(run_item).collect::<Result<Vec<_>, _>>()?;
                 engine
                     .restore_run(dossier, &items, &run.head)

@@ -3,91 +3,31 @@
 //!
 //! Both decoders are strict: one value has one text, so a signed text cannot be rewritten without notice.
 
-const B64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// What the reverse tables hold for a character outside the alphabet.
-const OUTSIDE: u8 = 0xff;
-const B64URL_VALUE: [u8; 256] = reversed(B64URL);
-const HEX_VALUE: [u8; 256] = reversed(HEX);
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
 /// Writes `bytes` in base64url without padding.
 #[must_use]
 pub fn b64url_encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity((bytes.len() * 4).div_ceil(3));
-    for group in bytes.chunks(3) {
-        let mut word = [0; 4];
-        word[1..=group.len()].copy_from_slice(group);
-        let bits = u32::from_be_bytes(word);
-        for place in 0..=group.len() {
-            text.push(char::from(B64URL[(bits >> (18 - 6 * place)) as usize & 0x3f]));
-        }
-    }
-    text
+    BASE64URL_NOPAD.encode(bytes)
 }
 
 /// Reads base64url without padding. Refuses padding, white space, any character outside the alphabet, and
 /// trailing bits that are not zero.
 #[must_use]
 pub fn b64url_decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    for group in text.as_bytes().chunks(4) {
-        let mut bits = 0u32;
-        for (place, &character) in group.iter().enumerate() {
-            let value = B64URL_VALUE[usize::from(character)];
-            if value == OUTSIDE {
-                return None;
-            }
-            bits |= u32::from(value) << (18 - 6 * place);
-        }
-        let [_, word @ ..] = bits.to_be_bytes();
-        let (kept, rest) = word.split_at(group.len() - 1);
-        // A lone character carries six bits: no byte at all.
-        if kept.is_empty() || rest.iter().any(|&byte| byte != 0) {
-            return None;
-        }
-        bytes.extend_from_slice(kept);
-    }
-    Some(bytes)
+    BASE64URL_NOPAD.decode(text.as_bytes()).ok()
 }
 
 /// Writes `bytes` in lower-case hexadecimal.
 #[must_use]
 pub fn hex_encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(HEX[usize::from(byte >> 4)]));
-        text.push(char::from(HEX[usize::from(byte & 0x0f)]));
-    }
-    text
+    HEXLOWER.encode(bytes)
 }
 
 /// Reads lower-case hexadecimal. Refuses capitals, an odd number of characters and everything else.
 #[must_use]
 pub fn hex_decode(text: &str) -> Option<Vec<u8>> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-        return None;
-    };
-    pairs
-        .iter()
-        .map(
-            |pair| match pair.map(|character| HEX_VALUE[usize::from(character)]) {
-                [OUTSIDE, _] | [_, OUTSIDE] => None,
-                [high, low] => Some(high << 4 | low),
-            },
-        )
-        .collect()
-}
-
-/// The table that gives each character's place in `alphabet`.
-const fn reversed(alphabet: &[u8]) -> [u8; 256] {
-    let mut values = [OUTSIDE; 256];
-    let mut value = 0;
-    while value < alphabet.len() {
-        values[alphabet[value] as usize] = value as u8;
-        value += 1;
-    }
-    values
+    HEXLOWER.decode(text.as_bytes()).ok()
 }
 
 /// Whether `text` is a media type of RFC 6838 §4.2: a type and a subtype, without parameters.

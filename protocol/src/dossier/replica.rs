@@ -9,7 +9,7 @@ use crate::envelope::{self, Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused, Untrusted};
 use crate::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use crate::journal::{
-    Chain, ChainId, Citation, Clock, Content, Entry, EpochWrap, HeadRow, Need, Record, SignedHead, Verdict,
+    Chain, ChainId, Citation, Content, Entry, EpochWrap, HeadRow, Need, Past, Record, SignedHead, Verdict,
 };
 use crate::message::{Body, Message};
 use crate::refusal::Code;
@@ -36,6 +36,7 @@ pub struct OpenedItem {
 /// What an entry says of its message.
 #[derive(Clone, Copy)]
 struct Recorded {
+    node: SubjectId,
     message: MessageId,
     envelope: Digest,
     at: Instant,
@@ -62,7 +63,9 @@ pub enum Received {
 pub struct Replica {
     dossier: DossierId,
     chains: BTreeMap<ChainId, Chain>,
-    held: Clock,
+    /// The numbers that pasts know the chains by: the order in which they came.
+    numbers: BTreeMap<ChainId, usize>,
+    held: Past,
     state: State,
     positions: BTreeMap<MessageId, (ChainId, u64)>,
     /// Positions in the order in which they were applied here: a causal order.
@@ -71,6 +74,15 @@ pub struct Replica {
     heads: BTreeMap<SubjectId, SignedHead>,
     wraps: Vec<EpochWrap>,
     pending: usize,
+    /// For each node, the past of one of its latest entries and the state of that past.
+    views: BTreeMap<SubjectId, View>,
+}
+
+/// What a node knew when it recorded an entry: the next entry of its chain knows that and a little more.
+#[derive(Clone, Debug, Default)]
+struct View {
+    past: Past,
+    state: State,
 }
 
 impl Replica {
@@ -79,7 +91,8 @@ impl Replica {
         Self {
             dossier,
             chains: BTreeMap::new(),
-            held: Clock::default(),
+            numbers: BTreeMap::new(),
+            held: Past::default(),
             state: State::default(),
             positions: BTreeMap::new(),
             order: Vec::new(),
@@ -87,6 +100,7 @@ impl Replica {
             heads: BTreeMap::new(),
             wraps: Vec::new(),
             pending: 0,
+            views: BTreeMap::new(),
         }
     }
 
@@ -206,7 +220,7 @@ impl Replica {
         let cited = self.past_of_next(&chain);
         let fresh = |(id, other): (&ChainId, &Chain)| {
             let leaf = other.last()?.0;
-            let news = *id != chain && other.size() > cited.size(id);
+            let news = *id != chain && other.size() > cited.size(*self.numbers.get(id)?);
             news.then_some(Citation {
                 chain: *id,
                 seq: other.size() - 1,
@@ -229,27 +243,28 @@ impl Replica {
     }
 
     /// The past that the next entry of `chain` has before it cites anything new.
-    fn past_of_next(&self, chain: &ChainId) -> Clock {
-        let mut past = Clock::default();
-        if let Some(own) = self.chains.get(chain)
-            && let Some(last) = own.records().last()
-        {
-            past.join(&last.past);
-            past.raise(*chain, own.size());
-        }
-        past
+    fn past_of_next(&self, chain: &ChainId) -> Past {
+        let last = self.chains.get(chain).map_or(0, Chain::size);
+        last.checked_sub(1)
+            .and_then(|seq| self.past_with(chain, seq))
+            .unwrap_or_default()
+    }
+
+    /// The past of an entry that we hold, and the entry itself.
+    fn past_with(&self, chain: &ChainId, seq: u64) -> Option<Past> {
+        let mut past = self.chains.get(chain)?.record(seq)?.past.clone();
+        past.raise(*self.numbers.get(chain)?, seq + 1);
+        Some(past)
     }
 
     /// The causal past of `entry`; `None` while we lack some of what it cites.
-    fn past(&self, entry: &Entry) -> Option<Clock> {
+    fn past(&self, entry: &Entry) -> Option<Past> {
         let mut past = self.past_of_next(&entry.chain);
         for cited in entry.deps.iter().chain(&entry.adopts) {
-            let chain = self.chains.get(&cited.chain)?;
-            if chain.leaf(cited.seq) != Some(cited.leaf) {
+            if self.chains.get(&cited.chain)?.leaf(cited.seq) != Some(cited.leaf) {
                 return None;
             }
-            past.join(&chain.record(cited.seq)?.past);
-            past.raise(cited.chain, cited.seq + 1);
+            past.join(&self.past_with(&cited.chain, cited.seq)?);
         }
         Some(past)
     }
@@ -375,9 +390,12 @@ impl Replica {
     }
 
     fn record(&mut self, entry: &Entry, content: Content, directory: &dyn Directory) {
-        let past = Arc::new(self.past(entry).unwrap_or_default());
+        let past = self.past(entry).unwrap_or_default();
+        let newest = self.numbers.len();
+        let number = *self.numbers.entry(entry.chain).or_insert(newest);
         self.wraps.extend(entry.wraps.iter().cloned());
         let recorded = Recorded {
+            node: entry.chain.node,
             message: entry.message,
             envelope: entry.envelope_digest,
             at: entry.recorded_at,
@@ -392,7 +410,7 @@ impl Replica {
             past,
         };
         self.settle(&record);
-        self.held.raise(entry.chain, entry.seq + 1);
+        self.held.raise(number, entry.seq + 1);
         self.positions
             .entry(entry.message)
             .or_insert((entry.chain, entry.seq));
@@ -414,13 +432,18 @@ impl Replica {
 
     /// The verdict on a message with this past. JRN-12.
     fn judge(
-        &self,
+        &mut self,
         recorded: Recorded,
-        past: &Clock,
+        past: &Past,
         content: Content,
         directory: &dyn Directory,
     ) -> (Verdict, Content) {
-        let Recorded { message: id, at, .. } = recorded;
+        let Recorded {
+            node,
+            message: id,
+            at,
+            ..
+        } = recorded;
         let (message, signer) = match content {
             Content::Rejected => {
                 return (Verdict::WithoutEffect(Code::BadSignature), content);
@@ -466,7 +489,7 @@ impl Replica {
             }
             .into()),
             _ if self.covers_all(past) => self.state.decide(id, &message, at),
-            _ => self.state_at(past).decide(id, &message, at),
+            _ => self.state_at(past, node).decide(id, &message, at),
         };
         match lawful {
             Ok(_) => (Verdict::Effective, Content::Authentic(message, signer)),
@@ -478,21 +501,37 @@ impl Replica {
     }
 
     /// Whether everything held lies in this past: then the state is the past's own.
-    fn covers_all(&self, past: &Clock) -> bool {
-        self.held.iter().all(|(chain, size)| past.size(chain) >= size)
+    fn covers_all(&self, past: &Past) -> bool {
+        past.covers(&self.held)
     }
 
-    /// The state that the effective messages of a past add up to.
-    fn state_at(&self, past: &Clock) -> State {
-        let mut state = State::default();
-        for (chain, seq, record) in self.records() {
-            if let (Verdict::Effective, Content::Authentic(message, _)) = (&record.verdict, &record.content)
-                && seq < past.size(&chain)
-            {
-                state.apply(&Fact::new(record.message, record.recorded_at, message));
+    /// The state that the effective messages of a past add up to. `node` recorded the entry whose past it is.
+    ///
+    /// What was built for an earlier entry is built on, the node's own first: facts join in any order, so each is
+    /// applied once per node and not once per entry.
+    fn state_at(&mut self, past: &Past, node: SubjectId) -> &State {
+        let own = self.views.remove(&node).filter(|view| past.covers(&view.past));
+        let mut view = own.unwrap_or_else(|| {
+            let others = self.views.values().filter(|view| past.covers(&view.past));
+            others
+                .max_by_key(|view| view.past.entries())
+                .cloned()
+                .unwrap_or_default()
+        });
+        for (chain, number) in &self.numbers {
+            let records = self.chains.get(chain).map_or(&[][..], Chain::records);
+            let range = view.past.size(*number) as usize..past.size(*number) as usize;
+            for record in records.get(range).unwrap_or_default() {
+                if let (Verdict::Effective, Content::Authentic(message, _)) =
+                    (&record.verdict, &record.content)
+                {
+                    view.state
+                        .apply(&Fact::new(record.message, record.recorded_at, message));
+                }
             }
         }
-        state
+        view.past = past.clone();
+        &self.views.entry(node).insert_entry(view).into_mut().state
     }
 
     /// Learns an epoch's key, and judges again what waited for it.
@@ -507,7 +546,8 @@ impl Replica {
     pub fn judge_again(&mut self, directory: &dyn Directory) -> bool {
         let order = std::mem::take(&mut self.order);
         let before = std::mem::take(&mut self.state);
-        self.held = Clock::default();
+        self.views.clear();
+        self.held = Past::default();
         self.pending = 0;
         for (chain, seq) in order {
             let Some(mut record) = self.chains.get(&chain).and_then(|held| held.record(seq)).cloned() else {
@@ -517,6 +557,7 @@ impl Replica {
             if !matches!(record.content, Content::Rejected) {
                 let content = record.content.clone();
                 let recorded = Recorded {
+                    node: chain.node,
                     message: record.message,
                     envelope: record.envelope,
                     at: record.recorded_at,
@@ -524,7 +565,9 @@ impl Replica {
                 (record.verdict, record.content) = self.judge(recorded, &record.past, content, directory);
             }
             self.settle(&record);
-            self.held.raise(chain, seq + 1);
+            if let Some(number) = self.numbers.get(&chain) {
+                self.held.raise(*number, seq + 1);
+            }
             self.order.push((chain, seq));
             if let Some(slot) = self.chains.get_mut(&chain).and_then(|held| held.record_mut(seq)) {
                 *slot = record;

@@ -1,44 +1,14 @@
 //! The replica of one chain. SPEC §8.1, §8.4.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ChainId, Entry, HeadRow, Verdict};
+use super::{ChainId, Entry, HeadRow, Past, Verdict};
 use crate::envelope::{Envelope, Sealed};
 use crate::error::Untrusted;
 use crate::id::{CertificateId, Digest, MessageId};
 use crate::message::Message;
 use crate::time::Instant;
 use crate::tree::Tree;
-
-/// How much of each chain lies in the past of something: sizes by chain.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Clock(BTreeMap<ChainId, u64>);
-
-impl Clock {
-    /// Entries of `chain` in this past.
-    pub fn size(&self, chain: &ChainId) -> u64 {
-        self.0.get(chain).copied().unwrap_or(0)
-    }
-
-    /// Adds the first `size` entries of `chain`.
-    pub fn raise(&mut self, chain: ChainId, size: u64) {
-        let known = self.0.entry(chain).or_insert(0);
-        *known = (*known).max(size);
-    }
-
-    /// Adds another past.
-    pub fn join(&mut self, other: &Self) {
-        for (chain, size) in &other.0 {
-            self.raise(*chain, *size);
-        }
-    }
-
-    /// Chains and sizes, ascending by chain.
-    pub fn iter(&self) -> impl Iterator<Item = (&ChainId, u64)> {
-        self.0.iter().map(|(chain, size)| (chain, *size))
-    }
-}
 
 /// What a replica remembers of an entry: not its bytes, which the store keeps.
 #[derive(Clone, Debug)]
@@ -54,7 +24,7 @@ pub struct Record {
     /// What it says, as far as we can read it.
     pub content: Content,
     /// Its causal past, itself excluded.
-    pub past: Arc<Clock>,
+    pub past: Past,
 }
 
 /// What an entry's message says.

@@ -7,11 +7,13 @@ mod chain;
 mod entry;
 mod fork;
 mod head;
+mod past;
 
-pub use chain::{Chain, Clock, Content, Record};
+pub use chain::{Chain, Content, Record};
 pub use entry::{ChainId, Citation, Entry, EpochWrap};
 pub use fork::{BadChain, ForkProof};
 pub use head::{Head, HeadRow, RegistryHead, SignedHead};
+pub use past::{Clock, Past};
 
 use serde::{Deserialize, Serialize};
 
