@@ -83,9 +83,27 @@ impl Server {
         let limit = LINE_BYTES as u64 + 1;
         let read = timeout(REQUEST, (&mut reader).take(limit).read_until(b'\n', &mut line)).await;
         let request = match read {
-            Ok(Ok(length)) if length > 0 && length <= LINE_BYTES => serde_json::from_slice::<Request>(&line),
+            Ok(Ok(0)) => return Ok(()),
+            Ok(Ok(length)) if length <= LINE_BYTES => serde_json::from_slice::<Request>(&line),
             Ok(Err(error)) => return Err(error),
-            _ => return Ok(()),
+            Ok(Ok(_)) => {
+                let refused = failure(
+                    "too-large",
+                    format!("a request line is at most {LINE_BYTES} bytes"),
+                    "control request",
+                    "Give fewer entries at a time, or a smaller message.",
+                );
+                return answer(&mut reader, &refused).await;
+            }
+            Err(_) => {
+                let refused = failure(
+                    "timeout",
+                    format!("no whole request line came in {} s", REQUEST.as_secs()),
+                    "control request",
+                    "End a request with a newline.",
+                );
+                return answer(&mut reader, &refused).await;
+            }
         };
         let request = match request {
             Ok(request) => request,
@@ -479,6 +497,7 @@ fn of_submit(error: &SubmitError) -> Answer {
     match error {
         SubmitError::Refused(refused) => of_refusal(refused, "message"),
         SubmitError::Unavailable(code) => of_code(*code, &error.to_string(), "node"),
+        SubmitError::KeyInFlight(_) => of_code(Code::Busy, &error.to_string(), "--id"),
         SubmitError::KeyTaken(_) => failure(
             "key-taken",
             error,

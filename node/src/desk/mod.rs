@@ -35,6 +35,7 @@ use crate::quic::{ConnectionId, NodeId};
 use crate::rows::{Rows, RowsError};
 use crate::store::{Batch, StoreError};
 use link::Link;
+use statements::Settled;
 
 /// How far a message has come. SPEC §8.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -66,6 +67,9 @@ pub enum SubmitError {
     /// The author used this key for another message.
     #[error("the key {0:?} already names another message of this author")]
     KeyTaken(String),
+    /// The author's message with this key is on its way to the disk.
+    #[error("the message with the key {0:?} is being deposited")]
+    KeyInFlight(String),
     /// A key could not be wrapped.
     #[error("a key could not be wrapped: {0}")]
     Wrap(jose::KeyError),
@@ -165,6 +169,8 @@ struct Watcher {
     reply: oneshot::Sender<Level>,
 }
 
+/// How long a user's input waits for room in the desk's queue.
+const ROOM: Duration = Duration::from_secs(10);
 /// Inputs that one turn takes before it commits.
 const TURN: usize = 256;
 /// Submissions of one turn: their head must fit in one frame with them. JRN-5.
@@ -188,8 +194,7 @@ pub struct Desk {
     /// Submission keys to be stored with the next commit, which holds the head over their entries: an entry without
     /// a head is forgotten at a restart, and a key that outlived it would vouch for nothing.
     sealing: Vec<(SubjectId, String, Deposited)>,
-    /// Documents looked at so far, by dossier: to see when there are new ones.
-    settled: BTreeMap<DossierId, (usize, usize)>,
+    settled: BTreeMap<DossierId, Settled>,
     wanted: BTreeSet<Digest>,
     refusals: BTreeMap<Code, u64>,
     commits: u64,
@@ -399,6 +404,7 @@ impl Desk {
                 .chain(&self.sealing)
                 .find(|(who, used, _)| *who == author && *used == key);
             let earlier = match earlier {
+                Some((_, _, earlier)) if *earlier != deposited => return Err(SubmitError::KeyInFlight(key)),
                 Some((_, _, earlier)) => Some(*earlier),
                 None => self
                     .rows
@@ -638,13 +644,15 @@ fn short(dossier: &DossierId) -> String {
 #[derive(Clone)]
 pub struct DeskHandle {
     inputs: mpsc::Sender<Input>,
+    /// How long a user's input waits for room.
+    room: Duration,
 }
 
 impl DeskHandle {
     /// A handle and the queue behind it.
     pub fn new(bound: usize) -> (Self, mpsc::Receiver<Input>) {
         let (inputs, receiver) = mpsc::channel(bound);
-        (Self { inputs }, receiver)
+        (Self { inputs, room: ROOM }, receiver)
     }
 
     /// Sends an input, waiting for room: this is how back-pressure reaches the peers.
@@ -653,6 +661,12 @@ impl DeskHandle {
             .send(input)
             .await
             .map_err(|_| SubmitError::Unavailable(Code::Stopping))
+    }
+
+    /// Sends an input of a user, who is told that the node is busy rather than left waiting.
+    async fn send_or_busy(&self, input: Input) -> Result<(), SubmitError> {
+        let sent = tokio::time::timeout(self.room, self.send(input)).await;
+        sent.unwrap_or(Err(SubmitError::Unavailable(Code::Busy)))
     }
 
     /// Asks something of the desk.
@@ -664,14 +678,14 @@ impl DeskHandle {
         let ask = Input::Ask(Box::new(move |desk| {
             let _ = reply.send(question(desk));
         }));
-        self.send(ask).await?;
+        self.send_or_busy(ask).await?;
         answer.await.map_err(|_| SubmitError::Unavailable(Code::Stopping))
     }
 
     /// Submits a message, and waits until it is deposited.
     pub async fn submit(&self, envelope: Vec<u8>, key: Option<String>) -> Result<Deposited, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Input::Submit { envelope, key, reply }).await?;
+        self.send_or_busy(Input::Submit { envelope, key, reply }).await?;
         answer
             .await
             .map_err(|_| SubmitError::Unavailable(Code::Stopping))?
@@ -717,5 +731,33 @@ impl Desk {
     /// How far each registry is held.
     pub fn registries(&self) -> Vec<basoche_protocol::journal::RegistryHead> {
         self.engine.registry().heads()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_finds_no_room_is_told_that_the_node_is_busy_and_later_that_it_stops() {
+        let (mut desk, inputs) = DeskHandle::new(1);
+        desk.room = Duration::from_millis(20);
+        desk.send(Input::Tick).await.unwrap();
+        let full = desk.submit(Vec::new(), None).await;
+        assert!(
+            matches!(full, Err(SubmitError::Unavailable(Code::Busy))),
+            "{full:?}"
+        );
+        assert!(matches!(
+            desk.ask(|_| ()).await,
+            Err(SubmitError::Unavailable(Code::Busy))
+        ));
+        drop(inputs);
+        let gone = desk.submit(Vec::new(), None).await;
+        assert!(
+            matches!(gone, Err(SubmitError::Unavailable(Code::Stopping))),
+            "{gone:?}"
+        );
     }
 }

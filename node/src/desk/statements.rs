@@ -1,14 +1,23 @@
 //! What the node itself states about documents: that it holds them, and for whom it keeps them ready. SPEC §8.3.
 
+use std::collections::BTreeSet;
+
 use basoche_protocol::dossier::{DocumentFact, Statement};
 use basoche_protocol::engine::Fresh;
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
-use basoche_protocol::id::{Digest, DossierId, KeySalt, Salt, SubjectId};
+use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, Salt, SubjectId};
 use basoche_protocol::message::{Body, Held, MadeAvailable, Message};
 use basoche_protocol::role::{Assurance, Role};
 
 use super::{Desk, Wanted};
 use crate::effects::{now, random};
+
+/// The documents of a dossier of which all that this node has to state is stated, for so many persons.
+#[derive(Default)]
+pub(super) struct Settled {
+    persons: usize,
+    documents: BTreeSet<(MessageId, Digest)>,
+}
 
 impl Desk {
     /// All bytes of a document have come.
@@ -27,7 +36,6 @@ impl Desk {
             .map(|replica| replica.dossier())
             .collect();
         for dossier in dossiers {
-            self.settled.remove(&dossier);
             self.settle_documents(dossier);
         }
     }
@@ -38,11 +46,14 @@ impl Desk {
             return;
         };
         let state = replica.state();
-        let (documents, persons) = (state.documents().count(), state.roster().len());
-        if self.settled.get(&dossier) == Some(&(documents, persons)) {
-            return;
+        let settled = self.settled.entry(dossier).or_default();
+        let persons = state.roster().len();
+        if settled.persons != persons {
+            *settled = Settled {
+                persons,
+                documents: BTreeSet::new(),
+            };
         }
-        self.settled.insert(dossier, (documents, persons));
         let node = self.engine.node();
         let served: Vec<_> = state
             .roster()
@@ -53,10 +64,14 @@ impl Desk {
         let (mut bodies, mut wanted) = (Vec::new(), Vec::new());
         for document in state.documents() {
             let (deposit, root) = (document.deposit, document.reference.root);
+            if settled.documents.contains(&(deposit, root)) {
+                continue;
+            }
             if !self.blobs.contains(root.as_bytes()).unwrap_or(false) {
                 wanted.push(document.clone());
                 continue;
             }
+            settled.documents.insert((deposit, root));
             if state.stated(Statement::Held, document, &node).is_none() {
                 bodies.push(Body::Held(Held {
                     ext: None,
