@@ -126,6 +126,11 @@ impl Link {
         }
     }
 
+    /// Whether this endpoint has closed it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed_with.get().is_some()
+    }
+
     /// Closes the connection now; the first code stays.
     pub(super) fn close(&self, code: CloseCode, text: &str) {
         self.queue.close();
@@ -137,19 +142,10 @@ impl Link {
 /// Serves a connection from `Connected` to `Closed`, on the streams of its hello.
 pub(super) async fn serve(shared: &Arc<Shared>, link: &Arc<Link>, send: SendStream, recv: RecvStream) {
     let (peer, lane, conn) = (link.peer, link.hello.lane, link.id);
-    if link.closed_with.get().is_some() {
-        // Another one took its place while the hello was answered. Told of now, it would come after that one, and
-        // its end would be taken for the end of both.
+    if !shared.announce(link).await {
+        link.close(shared.closing_code().unwrap_or(CloseCode::Normal), "");
         return shared.remove(link);
     }
-    shared
-        .deliver(Event::Connected {
-            peer,
-            lane,
-            conn,
-            outbound: link.outbound,
-        })
-        .await;
     match lane {
         Lane::Control => serve_frames(shared, link, send, recv).await,
         Lane::Bulk => {

@@ -339,6 +339,29 @@ impl Shared {
         }
     }
 
+    /// Tells the caller of a connection, unless another one has taken its place: told of after that one, its end
+    /// would be taken for the end of both. False when it is not told.
+    pub(super) async fn announce(&self, link: &Link) -> bool {
+        let room = tokio::select! {
+            room = self.events.reserve() => room,
+            _ = self.closing() => return false,
+        };
+        let Ok(room) = room else { return false };
+        // Under the lock of `register`: either this comes before the other one is entered, or it sees that it was.
+        let table = self.table();
+        if link.is_closed() {
+            return false;
+        }
+        room.send(Event::Connected {
+            peer: link.peer,
+            lane: link.hello.lane,
+            conn: link.id,
+            outbound: link.outbound,
+        });
+        drop(table);
+        true
+    }
+
     /// The code the endpoint is closing with, if it is.
     pub(super) fn closing_code(&self) -> Option<CloseCode> {
         *self.closing.borrow()

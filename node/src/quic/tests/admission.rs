@@ -197,6 +197,31 @@ async fn a_second_dial_of_the_same_lane_waits_for_no_one() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_replaced_before_it_was_announced_is_never_told_of() {
+    let (a, b, c) = (Seed::new(1), Seed::new(2), Seed::new(3));
+    let registry = Registry::of(&[&a, &b, &c]);
+    let (a, mut b, c) = (
+        a.start(&registry),
+        b.node(&registry, options(), 1),
+        c.start(&registry),
+    );
+    // The one place for events is taken: what comes next waits to be announced.
+    c.dial(&b, Lane::Control).await.unwrap();
+    a.dial(&b, Lane::Control).await.unwrap();
+    a.dial(&b, Lane::Control).await.unwrap();
+    let kept = |b: &Node| {
+        let mut connections = b.endpoint.connections();
+        connections.retain(|info| info.peer == a.id);
+        connections.iter().map(|info| info.conn).max()
+    };
+    let second = kept(&b).unwrap();
+    assert!(matches!(b.next().await, Event::Connected { peer, .. } if peer == c.id));
+    assert_eq!(b.connected().await, second);
+    a.endpoint.close(CloseCode::Normal).await;
+    assert_eq!(b.closed().await.0, second);
+}
+
+#[tokio::test]
 async fn who_says_no_hello_or_a_wrong_one_is_closed() {
     let (a, b) = Seed::ordered();
     let registry = Registry::of(&[&a, &b]);
