@@ -247,8 +247,9 @@ fn malformed_requests_are_answered_or_closed_and_the_node_goes_on() {
         );
         assert!(!answer["message"].as_str().unwrap().is_empty(), "{answer}");
     }
-    // Too long, or nothing at all: closed without a word.
-    assert_eq!(raw(&office, &vec![b'x'; (8 << 20) + 2]), None);
+    // Too long: said so. Nothing at all: closed without a word.
+    let long = raw(&office, &vec![b'x'; (8 << 20) + 2]).unwrap();
+    assert_eq!(long["code"], "too-large", "{long}");
     assert_eq!(raw(&office, b""), None);
     // An upload that ends early leaves nothing.
     let blobs = names(&office.data().join("blobs"));
@@ -329,12 +330,7 @@ fn a_full_disk_acknowledges_nothing_and_works_again_once_there_is_space() {
     );
     // Not one byte left: the smallest document does not fit either, and what is on file can be read.
     let ballast = office.data().join("ballast");
-    let mut filler = File::create(&ballast).unwrap();
-    for block in [1 << 20, 4096, 1] {
-        while filler.write(&vec![0; block]).is_ok_and(|written| written > 0) {}
-    }
-    // An open file keeps its space even after it is removed.
-    drop(filler);
+    fill(&ballast);
     let small = office.root.join("small.txt");
     fs::write(&small, "a document").unwrap();
     let refused = office.deposit(&dossier, "Ordonnance", &small);
@@ -350,5 +346,60 @@ fn a_full_disk_acknowledges_nothing_and_works_again_once_there_is_space() {
     fs::remove_file(&ballast).unwrap();
     office.deposit(&dossier, "Ordonnance", &small).ok();
     assert_eq!(office.show(&dossier)["documents"].as_array().unwrap().len(), 1);
+    node.stop();
+}
+
+/// Fills a disk to the last byte.
+fn fill(ballast: &Path) {
+    let mut filler = File::create(ballast).unwrap();
+    for block in [1 << 20, 4096, 1] {
+        while filler.write(&vec![0; block]).is_ok_and(|written| written > 0) {}
+    }
+    // An open file keeps its space even after it is removed.
+    drop(filler);
+}
+
+#[test]
+fn a_journal_that_finds_the_disk_full_stops_the_node_and_what_was_acknowledged_stays() {
+    let mut office = Office::bare();
+    let _disk = SmallDisk::mount(&office.data());
+    office.furnish();
+    let node = office.start();
+    office.import();
+    let dossier = office.designate("26/00000");
+    // A journal that is open has room of its own; the next one finds none.
+    node.stop();
+    let ballast = office.data().join("ballast");
+    fill(&ballast);
+    office.run().fails(CANNOT_WRITE, "disk-full", "store", "free some space");
+    // Room to start, and for a few acts.
+    let room = fs::metadata(&ballast).unwrap().len() - (96 << 10);
+    File::options().write(true).open(&ballast).unwrap().set_len(room).unwrap();
+    let node = office.start();
+    let mut acknowledged = Vec::new();
+    let failed = loop {
+        assert!(acknowledged.len() < 400, "the disk is not full");
+        let said = office.pay(&dossier, acknowledged.len());
+        match said.exit {
+            0 => acknowledged.push(said.json["message"].clone()),
+            _ => break said,
+        }
+    };
+    assert!([UNREACHABLE, TRY_AGAIN].contains(&failed.exit), "{failed:?}");
+    assert_eq!(failed.json["error"]["retry"], "later", "{failed:?}");
+    let ended = node.end();
+    ended.fails(CANNOT_WRITE, "disk-full", "store", "free some space");
+    fs::remove_file(&ballast).unwrap();
+    let node = office.start();
+    // The same key again: whatever the failed attempt left, it is on file once.
+    acknowledged.push(office.pay(&dossier, acknowledged.len()).ok()["message"].clone());
+    let shown = office.show(&dossier);
+    let on_file = shown["messages"].as_array().unwrap().iter().map(|one| &one["id"]);
+    let paid: Vec<_> = on_file.filter(|id| acknowledged.contains(id)).collect();
+    assert_eq!(paid.len(), acknowledged.len());
+    assert_eq!(
+        shown["messages"].as_array().unwrap().len(),
+        acknowledged.len() + 1
+    );
     node.stop();
 }

@@ -150,6 +150,10 @@ fn kills() {
     println!("kills: seed {seed}, {kills} kills");
     let root = Place::new();
     let mut stage = Stage::set(root.path(), &ordinary());
+    // What makes the control's program acknowledge too early changes nothing in the ordinary one.
+    for node in &mut stage.nodes {
+        node.become_program(&ordinary(), "ack-before-commit");
+    }
     let (record, heard) = Record::new(&root.path().join("acknowledged"));
     let mut dice = Dice::new(seed, 0);
 
@@ -184,6 +188,11 @@ fn kills() {
     );
     for node in &stage.nodes {
         assert_eq!(alarms(&node.log()), Vec::<&str>::new(), "{}", node.name);
+        assert!(
+            !node.log().contains(support::load::TEXT),
+            "{}: what a dire says is logged",
+            node.name
+        );
     }
     assert!(
         acknowledged.len() >= kills * ACKNOWLEDGED_PER_KILL,

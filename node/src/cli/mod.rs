@@ -92,7 +92,21 @@ impl NodeArgs {
 
 /// Parses the arguments, does what they say, and tells how it went.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Who asked for JSON is told of wrong arguments in JSON; help and version stay text.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") => {
+            let what = error.to_string();
+            let what = what
+                .trim_start_matches("error: ")
+                .split("\n\n")
+                .next()
+                .unwrap_or_default();
+            let fault = Fault::usage(what.trim()).action("Run it with --help instead.");
+            return Output::new(true).fault(&fault);
+        }
+        Err(error) => error.exit(),
+    };
     let output = Output::new(cli.json);
     let done = match cli.command {
         Command::Node(command) => node::run(command, &output),

@@ -363,6 +363,24 @@ impl Office {
         ])
     }
 
+    /// The clerk notes a payment of one euro, the `number`th.
+    pub(crate) fn pay(&self, dossier: &Value, number: usize) -> Said {
+        self.secret(&[
+            "dossier",
+            "provision-paid",
+            "--config",
+            "court/node.toml",
+            "--as",
+            "wallets/clerk",
+            "--dossier",
+            dossier.as_str().unwrap(),
+            "--amount",
+            "1",
+            "--id",
+            &format!("payment-{number}"),
+        ])
+    }
+
     /// What the node says of a dossier.
     pub(crate) fn show(&self, dossier: &Value) -> Value {
         self.ask(&[

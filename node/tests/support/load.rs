@@ -24,13 +24,15 @@ use super::seed::Dice;
 
 /// Clients at each node: so many submissions may wait for one commit.
 pub(crate) const CLIENTS: usize = 4;
+/// What every dire says: no log may repeat it.
+pub(crate) const TEXT: &str = "Observations sur les désordres";
 /// Bytes of a document.
 const DOCUMENT_BYTES: usize = 20_000;
 /// One message in so many carries a document.
 const DOCUMENT_EVERY: usize = 10;
 /// The pause between two messages of a client, in microseconds: a federation under load, but not one whose dossier
 /// grows so fast that what is measured is the reading of it.
-const PAUSE_US: (u64, u64) = (30_000, 200_000);
+const PAUSE_US: (u64, u64) = (150_000, 900_000);
 /// Before a key is tried again at a node that was not there.
 const AGAIN: Duration = Duration::from_millis(5);
 /// No node.
@@ -227,7 +229,7 @@ impl Submitter<'_> {
             None => Body::Dire(Dire {
                 ext: None,
                 number,
-                text: format!("Observations {key}"),
+                text: format!("{TEXT} {key}"),
                 recapitulative: false,
                 document: None,
             }),
