@@ -371,10 +371,17 @@ fn a_journal_that_finds_the_disk_full_stops_the_node_and_what_was_acknowledged_s
     node.stop();
     let ballast = office.data().join("ballast");
     fill(&ballast);
-    office.run().fails(CANNOT_WRITE, "disk-full", "store", "free some space");
+    office
+        .run()
+        .fails(CANNOT_WRITE, "disk-full", "store", "free some space");
     // Room to start, and for a few acts.
     let room = fs::metadata(&ballast).unwrap().len() - (96 << 10);
-    File::options().write(true).open(&ballast).unwrap().set_len(room).unwrap();
+    File::options()
+        .write(true)
+        .open(&ballast)
+        .unwrap()
+        .set_len(room)
+        .unwrap();
     let node = office.start();
     let mut acknowledged = Vec::new();
     let failed = loop {
