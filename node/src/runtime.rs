@@ -111,6 +111,16 @@ pub fn init(path: &Path) -> Result<NodeRequest, NodeError> {
     Ok(keys.request(config.addresses)?)
 }
 
+/// What an authority needs to enrol the node, once more. Only the vault and the keys are read.
+pub fn request(path: &Path) -> Result<NodeRequest, NodeError> {
+    let config = Config::read(path)?;
+    if !config.data.is_dir() {
+        return Err(NodeError::NoData { path: config.data });
+    }
+    let storage = vault::open(&config.data, &config.passphrase(path)?)?;
+    Ok(NodeKeys::open(&config.data, &storage)?.request(config.addresses)?)
+}
+
 /// Nothing that the node writes is for other users of the machine.
 fn keep_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -116,7 +116,13 @@ impl Place {
         std::fs::write(self.path("passphrase"), "a passphrase for the node\n").unwrap();
         let request = format!("{name}-node.json");
         let made = self.json(&["node", "init", "--config", &config, "--request", &request]);
-        let enrolled = self.json(&enrol_node(name, organisation, &request));
+        // A request that was lost is written again, the same.
+        let again = format!("{name}-again.json");
+        assert_eq!(
+            self.json(&["node", "request", "--config", &config, "--request", &again]),
+            made
+        );
+        let enrolled = self.json(&enrol_node(name, organisation, &again));
         assert_eq!(enrolled["subject"], made["node"]);
         text(&enrolled["subject"])
     }
@@ -639,5 +645,13 @@ fn a_running_node_imports_entries_once() {
     let subjects = shown["subjects"].as_array().unwrap();
     let roles: Vec<_> = subjects.iter().map(|one| text(&one["roles"][0])).collect();
     assert_eq!(roles, ["node", "judge"]);
+    // Whom a certificate belongs to, and where, is said in the words that `authority revoke` takes.
+    assert!(
+        subjects
+            .iter()
+            .all(|one| one["organisation"] == "Organisation d'essai"),
+        "{subjects:?}"
+    );
+    assert_eq!(text(&subjects[0]["certificate"]).len(), 64);
     assert!(place.run(&show).stdout.contains("autorité d'essai"));
 }

@@ -1,9 +1,9 @@
 //! Nothing that was acknowledged is lost when the power fails. DESIGN §9, issue "Shown by" 3.
 //!
 //! The court's data directory is an ext4 file system in a file. While its node works alone, so that its own disk is
-//! all that counts, the file system is shut down as a power cut would (`support/powercut.py`), the node killed, the
-//! file system unmounted and mounted again, which replays its journal, and the node started on what is there. The
-//! same harness catches a program that does not sync.
+//! all that counts, the node is stopped and the file system shut down as a power cut would (`support/powercut.py`),
+//! the node killed, the file system unmounted and mounted again, which replays its journal, and the node started on
+//! what is there. The same harness catches a program that does not sync.
 //!
 //! Needs root and loop devices. With `BASOCHE_NO_MOUNT=1` the tests count as skipped, never as passed; hence a
 //! harness of our own, which prints what the ordinary one prints. `BASOCHE_CUTS` sets the number of cuts,
@@ -76,9 +76,14 @@ impl Disk {
         );
     }
 
-    fn cut(&self) {
+    /// Stops the process and shuts the file system down.
+    fn cut(&self, process: u32) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/powercut.py");
-        command("python3", &[script.as_ref(), self.mount.as_ref()]);
+        let process = process.to_string();
+        command(
+            "python3",
+            &[script.as_ref(), self.mount.as_ref(), process.as_ref()],
+        );
     }
 
     fn unmount(&self) {
@@ -150,7 +155,7 @@ impl Court {
             sleep(dice.between_us(CUT_US.0, CUT_US.1));
             // Nobody will be there any more to finish a key.
             record.abandon();
-            self.disk.cut();
+            self.disk.cut(court.process());
             court.kill();
             record.stop();
         });

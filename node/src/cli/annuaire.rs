@@ -144,8 +144,8 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
             for one in &subjects {
                 let (roles, mark) = (one.roles.join(", "), mark(one.test));
                 lines.push(format!(
-                    "{} {roles} at node {}, {}{mark}",
-                    one.subject, one.node, one.origin
+                    "{} {roles} at {} (node {}), certificate {}, {}{mark}",
+                    one.subject, one.organisation, one.node, one.certificate, one.origin
                 ));
             }
             lines.join("\n")

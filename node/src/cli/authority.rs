@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use basoche_protocol::crypto::sha256;
 use basoche_protocol::id::{CertificateId, Salt, SubjectId};
 use basoche_protocol::jose::Algorithm;
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
@@ -344,7 +345,7 @@ impl Office {
         entry.and_then(|entry| entry.subject).ok_or_else(|| {
             let message = format!("{} never enrolled certificate {certificate}", self.log.origin());
             Fault::new(exit::REFUSED, "unknown-certificate", message, "--certificate")
-                .action("Look for it with `basoche wallet show`, or in the log of another authority.")
+                .action("Look for it with `basoche annuaire show`, or in the log of another authority.")
         })
     }
 
@@ -365,6 +366,7 @@ impl Office {
         let signed = unsigned
             .sign(&self.wallet)
             .map_err(|error| Fault::new(exit::CONFIGURATION, "signer", error, "wallet"))?;
+        let enrolled = (!certificate.is_empty()).then(|| CertificateId::new(sha256(&[&certificate])));
         let committed = self.log.commit(signed, Vec::new(), &certificate);
         let (index, leaf) = committed.map_err(|error| self.refused(&error))?;
         let origin = self.log.origin().to_owned();
@@ -382,6 +384,7 @@ impl Office {
         })?;
         Ok(Stated {
             subject,
+            certificate: enrolled,
             entry,
             index,
         })
@@ -410,6 +413,8 @@ impl Office {
 /// An entry that was written.
 struct Stated {
     subject: Option<SubjectId>,
+    /// What `authority revoke` wants to know the key by.
+    certificate: Option<CertificateId>,
     entry: PathBuf,
     index: u64,
 }
@@ -418,14 +423,18 @@ impl Stated {
     fn tell(&self, output: &Output) -> Result<ExitCode, Fault> {
         let Self {
             subject,
+            certificate,
             entry,
             index,
         } = self;
-        let answer = json!({ "v": 1, "subject": subject, "entry": entry, "index": index });
+        let answer =
+            json!({ "v": 1, "subject": subject, "certificate": certificate, "entry": entry, "index": index });
         output.answer(&answer, || {
             let subject = subject.map_or_else(String::new, |subject| format!("subject {subject}\n"));
+            let certificate =
+                certificate.map_or_else(String::new, |certificate| format!("certificate {certificate}\n"));
             format!(
-                "{subject}Entry {index} is in {}. Have the nodes import it.",
+                "{subject}{certificate}Entry {index} is in {}. Have the nodes import it.",
                 entry.display()
             )
         });

@@ -1,7 +1,7 @@
 //! `basoche node …`
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -12,6 +12,7 @@ use super::{Fault, NodeArgs, Output};
 use crate::config::Config;
 use crate::control::{Answer, ClientError, Request};
 use crate::files::write_atomic;
+use crate::keys::NodeRequest;
 use crate::runtime;
 
 /// Set up, run and look at a node.
@@ -22,6 +23,14 @@ pub(super) enum Command {
         #[command(flatten)]
         node: NodeArgs,
         /// Where to write the enrolment request.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+    },
+    /// Write again what an authority needs to enrol the node: after a change of its addresses, or when it was lost.
+    Request {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Where to write it.
         #[arg(long, value_name = "FILE")]
         request: PathBuf,
     },
@@ -41,16 +50,11 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
     match command {
         Command::Init { node, request } => {
             let enrolment = runtime::init(&node.config)?;
-            let json = serde_json::to_vec_pretty(&enrolment).unwrap_or_default();
-            write_atomic(&request, &json, 0o644).map_err(|error| Fault::unwritable(&request, &error))?;
-            output.answer(&enrolment, || {
-                format!(
-                    "Node {} is set up. Have it enrolled with {}.",
-                    enrolment.node,
-                    request.display()
-                )
-            });
-            Ok(ExitCode::SUCCESS)
+            hand_out(&enrolment, &request, "is set up", output)
+        }
+        Command::Request { node, request } => {
+            let enrolment = runtime::request(&node.config)?;
+            hand_out(&enrolment, &request, "is as it was", output)
         }
         Command::Run { node } => {
             let config = Config::read(&node.config)?;
@@ -108,4 +112,17 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             _ => Err(ClientError::Broken("it answered something else".into()).into()),
         },
     }
+}
+
+fn hand_out(enrolment: &NodeRequest, path: &Path, how: &str, output: &Output) -> Result<ExitCode, Fault> {
+    let json = serde_json::to_vec_pretty(enrolment).unwrap_or_default();
+    write_atomic(path, &json, 0o644).map_err(|error| Fault::unwritable(path, &error))?;
+    output.answer(enrolment, || {
+        format!(
+            "Node {} {how}. Have it enrolled with {}.",
+            enrolment.node,
+            path.display()
+        )
+    });
+    Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ mod server;
 pub use client::{Client, ClientError};
 pub use server::serve;
 
-use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
+use basoche_protocol::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::message::DocumentRef;
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +109,11 @@ pub struct SubjectView {
     pub roles: Vec<String>,
     /// The node that serves them.
     pub node: SubjectId,
+    /// Its organisation's name; empty where the registry does not know the node.
+    #[serde(default)]
+    pub organisation: String,
+    /// The latest certificate: what `basoche authority revoke` names.
+    pub certificate: CertificateId,
     /// The log that says so.
     pub origin: String,
     /// Whether that authority is for trials only.

@@ -422,6 +422,8 @@ fn registry(desk: &Desk) -> Answer {
         subject: info.node,
         roles: vec!["node".into()],
         node: info.node,
+        organisation: info.organisation_name.clone(),
+        certificate: info.seal,
         origin: info.origin.clone(),
         test: info.test,
     });
@@ -429,6 +431,11 @@ fn registry(desk: &Desk) -> Answer {
         subject: info.person,
         roles: info.roles.iter().map(|role| role.name().to_owned()).collect(),
         node: info.node,
+        organisation: registry
+            .node(&info.node)
+            .map(|node| node.organisation_name)
+            .unwrap_or_default(),
+        certificate: info.certificate,
         origin: info.origin.clone(),
         test: info.test,
     });

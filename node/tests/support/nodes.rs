@@ -152,8 +152,13 @@ impl Node {
         self.signal(Signal::CONT);
     }
 
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.as_ref().unwrap().id()).unwrap();
+        let id = i32::try_from(self.process()).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
