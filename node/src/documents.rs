@@ -1,12 +1,21 @@
 //! Documents: taken in, sent to peers, fetched from them, given out. SPEC §6.16, §10.5.
 //!
-//! Memory is constant whatever the size: pieces of a mebibyte, a handful under way. A piece is checked against the
-//! document's tree before it counts, and the document exists once every byte of it is on the disk.
+//! This file takes in and gives out; `serve` sends, `download` fetches.
+//!
+//! Memory is constant whatever the size: pieces of a mebibyte, a handful under way. Reading, hashing and writing are
+//! threads of their own between which the pieces go round. A piece is checked against the document's tree before
+//! it counts, and the document exists once every byte of it is on the disk.
+
+mod download;
+mod serve;
+
+pub use download::{Download, Reply, Source};
+pub use serve::serve;
 
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::thread;
 
-use basoche_protocol::document::{self, Decryptor, DocumentError, DocumentKey, Encryptor, Outboard};
+use basoche_protocol::document::{self, Decryptor, DocumentError, DocumentKey, Encryptor};
 use basoche_protocol::envelope::EpochKey;
 use basoche_protocol::id::{Digest, DossierId, KeySalt, Salt};
 use basoche_protocol::message::DocumentRef;
@@ -14,16 +23,16 @@ use basoche_protocol::wire::codec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::sync::mpsc;
 
-use crate::blob::{BlobError, BlobReader, BlobStore};
+use crate::blob::{BlobError, BlobStore, BlobWriter};
+use crate::buffers::{Drain, Fill, ring};
 use crate::effects::random;
-use crate::quic::{BulkError, BulkReply, BulkStream, CloseCode};
+use crate::quic::{BulkError, TransportError};
 
 /// Bytes handled at a time.
 const PIECE: usize = 1 << 20;
-/// Pieces under way between the network and the disk.
-const PIECES: usize = 8;
+/// Pieces under way between two threads, or between the network and the disk.
+const PIECES: usize = 6;
 
 /// A document could not be taken in, sent, fetched or given out.
 #[derive(Debug, Error)]
@@ -43,6 +52,9 @@ pub enum TransferError {
     /// The provider sent something else than was asked.
     #[error("the provider's reply is not the document: {0}")]
     Reply(&'static str),
+    /// A peer that may have the document cannot be reached.
+    #[error("its node cannot be reached: {0}")]
+    Unreachable(TransportError),
     /// The key that the message carries is not the one that it commits to.
     #[error("the document's key does not open it")]
     Key,
@@ -52,6 +64,13 @@ pub enum TransferError {
     /// A worker thread ended early.
     #[error("a worker stopped")]
     Worker,
+}
+
+impl TransferError {
+    /// Whether the other end lied: what it sent is not the document, or not what was asked.
+    pub fn is_blame(&self) -> bool {
+        matches!(self, Self::Document(_) | Self::Reply(_))
+    }
 }
 
 /// What a node asks another: some leaves of a document of a dossier that both are members of. SYN-11.
@@ -67,20 +86,11 @@ pub struct DocumentRequest {
     pub first_leaf: u64,
     /// How many, at most.
     pub leaves: u64,
+    /// Whether all leaf hashes are wanted first.
+    pub hashes: bool,
 }
 
 impl DocumentRequest {
-    /// The whole document.
-    pub fn whole(dossier: DossierId, root: Digest) -> Self {
-        Self {
-            v: 1,
-            dossier,
-            root,
-            first_leaf: 0,
-            leaves: u64::from(u32::MAX),
-        }
-    }
-
     /// The bytes of the request.
     pub fn encode(&self) -> Bytes {
         Bytes::from(codec::encode(self))
@@ -109,26 +119,25 @@ pub struct Target<'a> {
 /// Takes `bytes` bytes of plaintext in: encrypts, hashes, stores. Durable on return. Blocks.
 pub fn ingest(
     blobs: &dyn BlobStore,
-    plaintext: &mut dyn Read,
+    plaintext: &mut (dyn Read + Send),
     bytes: u64,
     target: Target<'_>,
 ) -> Result<DocumentRef, TransferError> {
     let key = DocumentKey::new(random());
-    let mut encryptor = Encryptor::new(&key, bytes)?;
-    let mut writer = blobs.create(document::ciphertext_len(bytes))?;
-    let (mut piece, mut sealed) = (vec![0; PIECE], Vec::with_capacity(PIECE + PIECE / 1024));
-    let (mut left, mut offset) = (bytes, 0);
-    while left > 0 {
-        let length = PIECE.min(usize::try_from(left).unwrap_or(PIECE));
-        plaintext.read_exact(&mut piece[..length])?;
-        encryptor.push(&piece[..length], &mut sealed)?;
-        writer.write_at(offset, &sealed)?;
-        offset += sealed.len() as u64;
-        sealed.clear();
-        left -= length as u64;
-    }
-    let done = encryptor.finish(&mut sealed)?;
-    writer.write_at(offset, &sealed)?;
+    let encryptor = Encryptor::new(&key, bytes)?;
+    let writer = blobs.create(document::ciphertext_len(bytes))?;
+    let (plain, to_seal) = ring(PIECES, PIECE);
+    let (sealed, to_write) = ring(PIECES, PIECE);
+    let (done, writer) = thread::scope(|scope| {
+        let reading = scope.spawn(move || read_plaintext(plaintext, bytes, plain));
+        let writing = scope.spawn(move || write_sealed(writer, to_write));
+        let done = seal(encryptor, to_seal, sealed);
+        // The threads end when the rings do. What went wrong first is told: a reader that fails ends the others.
+        let (read, written) = (reading.join(), writing.join());
+        read.map_err(|_| TransferError::Worker)??;
+        let writer = written.map_err(|_| TransferError::Worker)??;
+        Ok::<_, TransferError>((done?, writer))
+    })?;
     writer.finish(&done.root, &done.leaves)?;
     let (plaintext_salt, wrap_salt) = (Salt::new(random()), KeySalt::new(random()));
     Ok(DocumentRef {
@@ -145,6 +154,66 @@ pub fn ingest(
         wrapped_key: DocumentRef::wrap_key(&key, target.epoch, &target.dossier, &wrap_salt),
         wrap_salt,
     })
+}
+
+/// Reads `left` bytes, piece by piece.
+fn read_plaintext(plaintext: &mut (dyn Read + Send), mut left: u64, mut pieces: Fill) -> io::Result<()> {
+    while left > 0
+        && let Some(mut piece) = pieces.wait()
+    {
+        let room = piece.grow(usize::try_from(left).unwrap_or(PIECE).min(PIECE));
+        plaintext.read_exact(room)?;
+        left -= room.len() as u64;
+        if !pieces.pass(0, piece) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Encrypts and hashes piece by piece.
+fn seal(
+    mut encryptor: Encryptor,
+    mut plain: Drain,
+    mut sealed: Fill,
+) -> Result<document::Sealed, TransferError> {
+    let mut ciphertext = Vec::with_capacity(PIECE + PIECE / 1024);
+    let mut piece = sealed.wait().ok_or(TransferError::Worker)?;
+    let mut offset = 0;
+    let mut pass = |ciphertext: &mut Vec<u8>| -> Result<(), TransferError> {
+        let mut rest = ciphertext.as_slice();
+        while !rest.is_empty() {
+            rest = &rest[piece.append(rest)..];
+            if piece.is_full() {
+                let next = sealed.wait().ok_or(TransferError::Worker)?;
+                sealed.pass(offset, std::mem::replace(&mut piece, next));
+                offset += PIECE as u64;
+            }
+        }
+        ciphertext.clear();
+        Ok(())
+    };
+    while let Some((_, read)) = plain.wait() {
+        encryptor.push(read.as_ref(), &mut ciphertext)?;
+        plain.give_back(read);
+        pass(&mut ciphertext)?;
+    }
+    let done = encryptor.finish(&mut ciphertext)?;
+    pass(&mut ciphertext)?;
+    sealed.pass(offset, piece);
+    Ok(done)
+}
+
+/// Writes piece after piece.
+fn write_sealed(
+    mut writer: Box<dyn BlobWriter>,
+    mut pieces: Drain,
+) -> Result<Box<dyn BlobWriter>, BlobError> {
+    while let Some((offset, piece)) = pieces.wait() {
+        writer.write_at(offset, piece.as_ref())?;
+        pieces.give_back(piece);
+    }
+    Ok(writer)
 }
 
 /// Gives a stored document out in clear, and checks it against its commitments. Blocks.
@@ -175,142 +244,6 @@ pub fn give_out(
     } else {
         Err(TransferError::Reply("the plaintext is not the one committed to"))
     }
-}
-
-/// Answers a peer's request: length, leaf hashes, then the ciphertext of the leaves asked for. SYN-11.
-pub async fn serve(
-    blob: Box<dyn BlobReader>,
-    request: &DocumentRequest,
-    mut reply: BulkReply,
-) -> Result<(), TransferError> {
-    let outboard = blob.outboard()?;
-    let total = blob.len();
-    let leaf_bytes = document::leaf_bytes(total);
-    let start = request.first_leaf.saturating_mul(leaf_bytes).min(total);
-    let end = request
-        .first_leaf
-        .saturating_add(request.leaves)
-        .saturating_mul(leaf_bytes)
-        .min(total);
-    let mut head = Vec::with_capacity(12 + outboard.len() * 32);
-    head.extend(total.to_be_bytes());
-    head.extend((outboard.len() as u32).to_be_bytes());
-    head.extend(outboard.iter().flatten());
-    reply.write_chunk(Bytes::from(head)).await?;
-    let (pieces, mut ready) = mpsc::channel::<Result<Bytes, BlobError>>(PIECES);
-    let reader = tokio::task::spawn_blocking(move || {
-        let mut offset = start;
-        while offset < end {
-            let length = PIECE.min(usize::try_from(end - offset).unwrap_or(PIECE));
-            let mut piece = vec![0; length];
-            let read = blob.read_at(offset, &mut piece).map(|()| Bytes::from(piece));
-            let failed = read.is_err();
-            if pieces.blocking_send(read).is_err() || failed {
-                return;
-            }
-            offset += length as u64;
-        }
-    });
-    while let Some(piece) = ready.recv().await {
-        reply.write_chunk(piece?).await?;
-    }
-    reader.await.map_err(|_| TransferError::Worker)?;
-    reply.finish()?;
-    Ok(())
-}
-
-/// Receives a whole document and stores it: every leaf is checked on arrival. Durable on return.
-pub async fn receive(
-    blobs: Arc<dyn BlobStore>,
-    reference: &DocumentRef,
-    mut stream: BulkStream,
-) -> Result<(), TransferError> {
-    let mut head = [0; 12];
-    read_exact(&mut stream, &mut head).await?;
-    let (length, count) = head.split_at(8);
-    let total = u64::from_be_bytes(length.try_into().map_err(|_| TransferError::Reply("its head"))?);
-    let count = u32::from_be_bytes(count.try_into().map_err(|_| TransferError::Reply("its head"))?);
-    if total != document::ciphertext_len(reference.bytes) || u64::from(count) != document::leaf_count(total) {
-        stream.stop(CloseCode::Protocol);
-        return Err(TransferError::Reply("its length differs"));
-    }
-    let mut leaves = vec![0; count as usize * 32];
-    read_exact(&mut stream, &mut leaves).await?;
-    let leaves: Vec<[u8; 32]> = leaves.chunks_exact(32).map(hash).collect();
-    let outboard = document::check_outboard(reference.root.as_bytes(), total, &leaves)?;
-    let (pieces, ready) = mpsc::channel::<Bytes>(PIECES * 8);
-    let root = *reference.root.as_bytes();
-    let writer = tokio::task::spawn_blocking(move || write_checked(blobs.as_ref(), &root, &outboard, ready));
-    loop {
-        match stream.read_chunk().await {
-            Ok(Some(chunk)) => {
-                if pieces.send(chunk).await.is_err() {
-                    break; // the writer has failed, and says why
-                }
-            }
-            Ok(None) => break,
-            Err(error) => {
-                drop(pieces);
-                let _ = writer.await;
-                return Err(error.into());
-            }
-        }
-    }
-    drop(pieces);
-    writer.await.map_err(|_| TransferError::Worker)?
-}
-
-/// Hashes leaf by leaf what arrives, writes it, and makes it durable at the end.
-fn write_checked(
-    blobs: &dyn BlobStore,
-    root: &[u8; 32],
-    outboard: &Outboard,
-    mut ready: mpsc::Receiver<Bytes>,
-) -> Result<(), TransferError> {
-    let mut writer = blobs.create(outboard.ciphertext_bytes())?;
-    let (mut leaf, mut offset) = (0_u64, 0_u64);
-    // A leaf is gathered, checked, then written at once: nothing unchecked reaches the disk, and a datagram's worth
-    // of bytes is no system call of its own.
-    let mut gathered: Vec<u8> = Vec::new();
-    while let Some(mut chunk) = ready.blocking_recv() {
-        while !chunk.is_empty() {
-            let range = outboard
-                .leaf_range(leaf)
-                .ok_or(TransferError::Reply("it is too long"))?;
-            let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-            let part = chunk.split_to(chunk.len().min(length - gathered.len()));
-            gathered.extend_from_slice(&part);
-            if gathered.len() == length {
-                outboard.verify_leaf(leaf, &gathered)?;
-                writer.write_at(offset, &gathered)?;
-                offset += gathered.len() as u64;
-                gathered.clear();
-                leaf += 1;
-            }
-        }
-    }
-    if offset != outboard.ciphertext_bytes() {
-        return Err(TransferError::Reply("it ends early"));
-    }
-    writer.finish(root, outboard.leaves())?;
-    Ok(())
-}
-
-fn hash(leaf: &[u8]) -> [u8; 32] {
-    let mut array = [0; 32];
-    array.copy_from_slice(leaf);
-    array
-}
-
-async fn read_exact(stream: &mut BulkStream, buffer: &mut [u8]) -> Result<(), TransferError> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match stream.read(&mut buffer[filled..]).await? {
-            0 => return Err(TransferError::Reply("it ends early")),
-            read => filled += read,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use basoche_protocol::text::hex_encode;
+
 /// Writes `bytes` to `path` with exactly the permission bits `mode`, replacing what is there.
 ///
 /// On return the content and the name are on stable storage. On an error the former file is untouched.
@@ -41,28 +43,7 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
 pub(crate) fn unique_name(prefix: &str) -> io::Result<String> {
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("the random source failed"))?;
-    Ok(format!("{prefix}{}", hex(&random)))
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The bytes of a lower-case hexadecimal text; `None` for anything else.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
-    };
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    text.as_bytes()
-        .chunks_exact(2)
-        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
-        .collect()
+    Ok(format!("{prefix}{}", hex_encode(&random)))
 }
 
 fn stage(
@@ -134,14 +115,5 @@ mod tests {
         let error = write_atomic(&dir.path().join("absent/key"), b"x", 0o600).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(names(dir.path()).is_empty());
-    }
-
-    #[test]
-    fn hexadecimal_is_lower_case_and_whole_bytes() {
-        assert_eq!(hex(&[0x00, 0xfa]), "00fa");
-        assert_eq!(unhex("00fa"), Some(vec![0x00, 0xfa]));
-        for refused in ["0", "0G", "FA", "é0"] {
-            assert_eq!(unhex(refused), None, "{refused}");
-        }
     }
 }

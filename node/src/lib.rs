@@ -6,6 +6,7 @@
 //! ```
 
 pub mod blob;
+pub mod buffers;
 pub mod bundle;
 pub mod certificate;
 pub mod cli;

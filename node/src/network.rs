@@ -1,22 +1,25 @@
-//! The network: carries frames between transport and desk, keeps peers connected, moves documents.
+//! The network: carries frames between transport and desk, keeps peers connected, answers who asks for documents.
+//! `fetch` asks for them.
+
+mod fetch;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use basoche_protocol::id::{Digest, SubjectId};
+use basoche_protocol::id::SubjectId;
 use basoche_registry::Replica;
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::blob::BlobStore;
 use crate::desk::{DeskHandle, Input, Outside, Wanted};
 use crate::documents::{self, DocumentRequest, TransferError};
 use crate::effects::{now, random};
 use crate::quic::{
-    BulkReply, CloseCode, ConnectionId, Endpoint, Event, Lane, NodeId, PeerDirectory, SendError,
+    BulkError, BulkReply, CloseCode, ConnectionId, Endpoint, Event, Lane, NodeId, PeerDirectory, SendError,
     TransportError,
 };
 
@@ -262,8 +265,13 @@ impl Network {
             };
             match blob {
                 Ok(Some(blob)) => {
-                    if let Err(error) = documents::serve(blob, &request, reply).await {
-                        tracing::warn!(%error, "a document was not sent whole");
+                    match documents::serve(blob, &request, reply).await {
+                        Ok(()) => {}
+                        // The peer has it from elsewhere by now.
+                        Err(TransferError::Stream(error @ BulkError::Reset(_))) => {
+                            tracing::debug!(%error, "a peer wants no more of a document");
+                        }
+                        Err(error) => tracing::warn!(%error, "a document was not sent whole"),
                     }
                 }
                 Ok(None) => reply.reset(CloseCode::Aborted),
@@ -329,59 +337,6 @@ impl Network {
             }
         }
         Err(last)
-    }
-
-    /// Fetches the documents that the desk wants, a few at once, for as long as it takes.
-    pub async fn fetch_all(self, mut wants: mpsc::Receiver<Wanted>) {
-        let permits = Arc::new(Semaphore::new(self.transfers.available_permits()));
-        while let Some(wanted) = wants.recv().await {
-            let (network, permits) = (self.clone(), Arc::clone(&permits));
-            tokio::spawn(async move {
-                let mut pause = BACKOFF.0;
-                let root = wanted.document.reference.root;
-                loop {
-                    for source in &wanted.sources {
-                        let Ok(_permit) = permits.acquire().await else {
-                            return;
-                        };
-                        match network.fetch(&wanted, *source).await {
-                            Ok(()) => return network.stored(root).await,
-                            Err(error) => {
-                                tracing::debug!(peer = %source, %error, "a document was not fetched")
-                            }
-                        }
-                    }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(BACKOFF.1);
-                }
-            });
-        }
-    }
-
-    async fn stored(&self, root: Digest) {
-        // The desk is gone only when the node stops; the next start finds the document where it is.
-        let _ = self.desk.send(Input::Stored { root }).await;
-    }
-
-    async fn fetch(&self, wanted: &Wanted, source: SubjectId) -> Result<(), TransferError> {
-        let reference = &wanted.document.reference;
-        if self.blobs.contains(reference.root.as_bytes())? {
-            return Ok(());
-        }
-        let peer = *source.as_bytes();
-        let request = DocumentRequest::whole(wanted.dossier, reference.root).encode();
-        let unreachable = |_| TransferError::Reply("its node cannot be reached");
-        let stream = match self.endpoint.fetch(peer, request.clone()).await {
-            Err(TransportError::NotConnected) => {
-                match self.connect(peer, Lane::Bulk).await {
-                    Ok(()) | Err(TransportError::Duplicate | TransportError::AlreadyDialling) => {}
-                    Err(error) => return Err(unreachable(error)),
-                }
-                self.endpoint.fetch(peer, request).await.map_err(unreachable)?
-            }
-            other => other.map_err(unreachable)?,
-        };
-        documents::receive(Arc::clone(&self.blobs), reference, stream).await
     }
 
     /// This node.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{hkdf, rand};
+use basoche_protocol::text::{hex_decode, hex_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -198,9 +199,9 @@ pub fn open(dir: &Path, passphrase: &SecretString) -> Result<StorageKey, VaultEr
         passes: file.t,
         lanes: file.p,
     };
-    let salt = files::unhex(&file.salt).filter(|salt| salt.len() == SALT_BYTES);
+    let salt = hex_decode(&file.salt).filter(|salt| salt.len() == SALT_BYTES);
     let salt = salt.ok_or_else(|| damaged("salt"))?;
-    let check = files::unhex(&file.check).filter(|check| check.len() == 32 + SEAL_BYTES);
+    let check = hex_decode(&file.check).filter(|check| check.len() == 32 + SEAL_BYTES);
     let check = check.ok_or_else(|| damaged("check"))?;
     let wrapping_key = stretch(passphrase, &salt, cost)?;
     let key = open_sealed(&wrapping_key, &wrap_context(cost), check).map(Zeroizing::new);
@@ -243,8 +244,8 @@ fn create_at_cost(dir: &Path, passphrase: &SecretString, cost: Cost) -> Result<S
         m: cost.memory_kib,
         t: cost.passes,
         p: cost.lanes,
-        salt: files::hex(&salt),
-        check: files::hex(&check),
+        salt: hex_encode(&salt),
+        check: hex_encode(&check),
     };
     let mut json = serde_json::to_vec(&file).map_err(|error| VaultError::Io {
         path: path.clone(),
@@ -476,12 +477,12 @@ mod tests {
         // A change here would lock every existing vault. Both values also come out of argon2-cffi and of Python's hmac.
         let key = stretch(&passphrase("passphrase"), &[7; SALT_BYTES], CHEAP).unwrap();
         assert_eq!(
-            files::hex(key.as_ref()),
+            hex_encode(key.as_ref()),
             "f7a532bd11b673546936e975e1b7a1afa19629123d31092a8149ca2ae6a80b0e"
         );
         let key = StorageKey([1; 32]).derive(Label::RowValue);
         assert_eq!(
-            files::hex(key.as_ref()),
+            hex_encode(key.as_ref()),
             "32175b4bf21843db2fddebe1c8ced846a078937fae3de2a98664a8a3a652b949"
         );
     }

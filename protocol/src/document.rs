@@ -26,7 +26,7 @@ mod cipher;
 mod outboard;
 
 pub use cipher::{Decryptor, Encryptor, Sealed};
-pub use outboard::{LeafHasher, Outboard, check_outboard};
+pub use outboard::{LeafCheck, LeafHasher, Outboard, check_outboard};
 
 /// Plaintext bytes in every segment but the last.
 pub const SEGMENT: usize = 65_536;

@@ -3,18 +3,21 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{BlobError, BlobStore, MAX_LEAVES, Root};
+use crate::buffers::Aligned;
 
 /// Runs every clause, each on a fresh set from `fresh`.
 pub(super) fn check(fresh: &dyn Fn() -> Box<dyn BlobStore>) {
-    let clauses: [fn(&dyn BlobStore); 9] = [
+    let clauses: [fn(&dyn BlobStore); 11] = [
         absence_is_no_error,
         what_is_written_in_any_order_comes_back,
+        a_large_blob_comes_back_however_its_bytes_lie_in_memory,
         a_blob_is_invisible_until_finished_and_gone_when_dropped,
         finishing_and_removing_may_be_repeated,
         a_reader_outlives_removal_and_replacement,
         empty_blobs_exist,
         ranges_outside_the_blob_are_refused,
         an_incomplete_blob_is_not_finished,
+        a_part_stays_with_its_checkpoint_until_it_is_finished,
         too_large_a_blob_is_refused_before_it_is_written,
     ];
     for clause in clauses {
@@ -49,6 +52,90 @@ fn absence_is_no_error(set: &dyn BlobStore) {
     assert!(!set.contains(&root(1)).unwrap());
     assert!(set.list().unwrap().is_empty());
     set.remove(&root(1)).unwrap();
+}
+
+fn a_part_stays_with_its_checkpoint_until_it_is_finished(set: &dyn BlobStore) {
+    let bytes: Vec<u8> = (0..200_000_u32).map(|i| (i % 239) as u8).collect();
+    let size = bytes.len() as u64;
+    let leaf = |index: usize| &bytes[index << 16..((index + 1) << 16).min(bytes.len())];
+    let part = || set.part(&root(3), size, 4).unwrap();
+    let first = part();
+    for index in [3, 1] {
+        first.write_at((index << 16) as u64, leaf(index)).unwrap();
+        assert!(first.mark(index as u64) && !first.mark(index as u64));
+    }
+    first.checkpoint().unwrap();
+    first.write_at(0, leaf(0)).unwrap();
+    first.mark(0);
+    assert!(!first.mark(4), "there is no fifth leaf");
+    assert!(first.write_at(size, &[0]).is_err());
+    drop(first);
+
+    let second = part();
+    assert_eq!(
+        [1, 3, 2, 4].map(|leaf| second.has(leaf)),
+        [true, true, false, false]
+    );
+    let mut read = vec![1; 1 << 16];
+    second.read_at(1 << 16, &mut read).unwrap();
+    assert_eq!(read, leaf(1));
+    second.read_at(2 << 16, &mut read).unwrap();
+    assert_eq!(read, vec![0; 1 << 16], "nothing was written there");
+    assert!(!set.contains(&root(3)).unwrap() && set.list().unwrap().is_empty());
+    assert!(matches!(
+        second.finish(&leaves(&root(3))),
+        Err(BlobError::Incomplete { .. })
+    ));
+
+    let third = part();
+    for index in [0, 2] {
+        third.write_at((index << 16) as u64, leaf(index)).unwrap();
+        third.mark(index as u64);
+    }
+    third.finish(&leaves(&root(3))).unwrap();
+    assert_eq!(content(set, root(3)), bytes);
+    // What was finished, and what has another size, begins anew.
+    assert!(!part().has(1));
+    let other = set.part(&root(3), size - 1, 4).unwrap();
+    assert!((0..4).all(|leaf| !other.has(leaf)));
+}
+
+fn a_large_blob_comes_back_however_its_bytes_lie_in_memory(set: &dyn BlobStore) {
+    // Whole blocks in aligned memory may go another way to the disk than the rest: each range both ways.
+    let bytes: Vec<u8> = (0..9_500_017_u32).map(|i| (i % 241) as u8).collect();
+    let mut writer = set.create(bytes.len() as u64).unwrap();
+    let mut piece = Aligned::new(1 << 20);
+    for (index, part) in bytes.chunks(1 << 20).enumerate() {
+        let offset = (index << 20) as u64;
+        if index % 3 == 2 {
+            writer.write_at(offset, part).unwrap();
+        } else {
+            piece.truncate(0);
+            piece.append(part);
+            writer.write_at(offset, piece.as_ref()).unwrap();
+        }
+    }
+    writer.finish(&root(1), &leaves(&root(1))).unwrap();
+    assert_eq!(content(set, root(1)), bytes);
+    let reader = set.open(&root(1)).unwrap().unwrap();
+    for offset in [
+        0,
+        4096,
+        4097,
+        bytes.len() - (1 << 20),
+        bytes.len() - 5000,
+        bytes.len() - 1,
+    ] {
+        piece.truncate(0);
+        let room = piece.grow(bytes.len() - offset);
+        reader.read_at(offset as u64, room).unwrap();
+        assert_eq!(room, &bytes[offset..offset + room.len()], "{offset}");
+    }
+    piece.truncate(0);
+    assert!(matches!(
+        reader.read_at(bytes.len() as u64 - 4096, piece.grow(8192)),
+        Err(BlobError::OutOfRange { .. })
+    ));
 }
 
 fn what_is_written_in_any_order_comes_back(set: &dyn BlobStore) {

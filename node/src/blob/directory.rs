@@ -4,14 +4,21 @@
 //! .tree = "BSCHTREE" ‖ ciphertext bytes (8, big-endian) ‖ leaf hashes (32 each) ‖ SHA-256 of all before
 //! ```
 //!
-//! A blob is staged as `tmp/<random>` and `tmp/<random>.tree`. To finish: sync the ciphertext, write and sync
+//! A blob is staged as `tmp/<random>` and `tmp/<random>.tree`; one that comes from peers as `tmp/<root>.part`, with
+//! `tmp/<root>.have`, the leaves that were verified and synced at the last checkpoint:
+//!
+//! ```text
+//! .have = "BSCHHAVE" ‖ ciphertext bytes (8, big-endian) ‖ one bit a leaf, lowest first ‖ SHA-256 of all before
+//! ```
+//!
+//! To finish: sync the ciphertext, write and sync
 //! the tree, rename the tree, rename the ciphertext, sync the directory. What a restart finds: before the
-//! last rename, a staged file (removed) and perhaps a tree without ciphertext (no blob; replaced when the root
+//! last rename, a staged file (removed, unless it is a part) and perhaps a tree without ciphertext (no blob; replaced when the root
 //! is finished, removed with it); after it, the blob.
 //!
-//! Writes go through the page cache, and one fdatasync ends a blob. On large documents the kernel begins to
-//! write back on its own at its dirty threshold; should measurements show that the final sync is long, the
-//! place to begin earlier is `Writer::write_at` (a `sync_data` by a helper thread every 64 MiB or so).
+//! Blobs from [`DIRECT_BYTES`] on go past the page cache where the file system allows it: the kernel's copy is then
+//! spared, and a large document does not drive everything else out of memory. Space is allocated at once. What
+//! does not start or end on a block goes through the cache, on the same file. One fdatasync ends a blob.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -20,14 +27,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest;
+use basoche_protocol::text::{hex_decode, hex_encode};
 
-use super::{BlobError, BlobReader, BlobStore, BlobWriter, MAX_LEAVES, Root, check_finish, check_range};
+use super::{
+    BlobError, BlobPart, BlobReader, BlobStore, BlobWriter, MAX_LEAVES, Marks, Root, check_finish,
+    check_range,
+};
+use crate::buffers::BLOCK;
 use crate::files;
 
 /// Space that documents leave free, so that the journal can go on when they have filled the disk (64 MiB).
 const RESERVE_BYTES: u64 = 64 << 20;
 
+/// Blobs of so many bytes are written and read past the page cache (8 MiB).
+const DIRECT_BYTES: u64 = 8 << 20;
+
 const MAGIC: &[u8; 8] = b"BSCHTREE";
+const MARKS_MAGIC: &[u8; 8] = b"BSCHHAVE";
 const HEAD_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 
@@ -52,11 +68,14 @@ impl FileBlobs {
         make_dir(&staging)?;
         for entry in fs::read_dir(&staging).map_err(|error| from_io(&staging, error))? {
             let left_over = entry.map_err(|error| from_io(&staging, error))?.path();
-            remove_if_there(&left_over)?;
+            // What has arrived of a document is not fetched again.
+            if !is_of_a_part(&left_over) {
+                remove_if_there(&left_over)?;
+            }
         }
         // All 256 now: no later finish has to sync a directory for a directory.
         for byte in 0..=255 {
-            make_dir(&path.join(files::hex(&[byte])))?;
+            make_dir(&path.join(hex_encode(&[byte])))?;
         }
         sync_dir(path)?;
         sync_dir(files::directory_of(path))?;
@@ -69,8 +88,8 @@ impl FileBlobs {
 
     /// The ciphertext's and the tree's path.
     fn paths(&self, root: &Root) -> (PathBuf, PathBuf) {
-        let directory = self.path.join(files::hex(&root[..1]));
-        let name = files::hex(root);
+        let directory = self.path.join(hex_encode(&root[..1]));
+        let name = hex_encode(root);
         (directory.join(&name), directory.join(format!("{name}.tree")))
     }
 
@@ -102,13 +121,44 @@ impl BlobStore for FileBlobs {
             data: staging.join(&name),
             tree: staging.join(format!("{name}.tree")),
         };
-        let file = create_file(&staged.data)?;
+        let body = Body::create(staged.data.clone(), ciphertext_bytes)?;
         Ok(Box::new(Writer {
             set: self.clone(),
             staged,
-            file,
-            size: ciphertext_bytes,
+            body,
             written: 0,
+        }))
+    }
+
+    fn part(&self, root: &Root, ciphertext_bytes: u64, leaves: u64) -> Result<Box<dyn BlobPart>, BlobError> {
+        let staging = self.staging();
+        let name = hex_encode(root);
+        let [data, marks_path, tree] =
+            ["part", "have", "tree"].map(|kind| staging.join(format!("{name}.{kind}")));
+        let mut found = None;
+        if let Some(body) = Body::reopen(data.clone(), ciphertext_bytes)? {
+            found = read_marks(&marks_path, ciphertext_bytes, leaves).map(|marks| (body, marks));
+        }
+        let (body, marks) = match found {
+            Some(found) => found,
+            // The marks first: they never stand beside bytes that are not theirs.
+            None => {
+                remove_if_there(&marks_path)?;
+                remove_if_there(&data)?;
+                self.check_space(ciphertext_bytes)?;
+                let body = Body::create(data, ciphertext_bytes)?;
+                // As long as it will be, however much has come when the process ends.
+                allocate(&body.file, ciphertext_bytes).map_err(|error| body.error(error))?;
+                (body, Marks::new(leaves))
+            }
+        };
+        Ok(Box::new(Part {
+            set: self.clone(),
+            root: *root,
+            body,
+            tree,
+            marks_path,
+            marks: Mutex::new(marks),
         }))
     }
 
@@ -134,10 +184,12 @@ impl BlobStore for FileBlobs {
                 &format!("{found} bytes instead of {size}"),
             ));
         }
+        let direct = open_direct(&data_path, size, OpenOptions::new().read(true));
         Ok(Some(Box::new(Reader {
             root: *root,
             data_path,
             data,
+            direct,
             tree_path,
             tree,
             size,
@@ -162,12 +214,12 @@ impl BlobStore for FileBlobs {
     fn list(&self) -> Result<Vec<Root>, BlobError> {
         let mut roots = Vec::new();
         for byte in 0..=255 {
-            let directory = self.path.join(files::hex(&[byte]));
+            let directory = self.path.join(hex_encode(&[byte]));
             for entry in fs::read_dir(&directory).map_err(|error| from_io(&directory, error))? {
                 let name = entry.map_err(|error| from_io(&directory, error))?.file_name();
                 let root = name
                     .to_str()
-                    .and_then(files::unhex)
+                    .and_then(hex_decode)
                     .and_then(|name| Root::try_from(name).ok());
                 roots.extend(root.filter(|root| root[0] == byte));
             }
@@ -193,26 +245,97 @@ impl Drop for Staged {
     }
 }
 
+/// The ciphertext of a blob that is not finished.
+struct Body {
+    path: PathBuf,
+    file: File,
+    /// The same file, past the page cache.
+    direct: Option<File>,
+    size: u64,
+}
+
+impl Body {
+    fn create(path: PathBuf, size: u64) -> Result<Self, BlobError> {
+        let file = create_file(&path)?;
+        let body = Self::of(path, file, size);
+        if body.direct.is_some() {
+            allocate(&body.file, size).map_err(|error| body.error(error))?;
+        }
+        Ok(body)
+    }
+
+    /// What an earlier process left; `None` if there is nothing of this size.
+    fn reopen(path: PathBuf, size: u64) -> Result<Option<Self>, BlobError> {
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(from_io(&path, error)),
+        };
+        let found = file.metadata().map_err(|error| from_io(&path, error))?.len();
+        Ok((found == size).then(|| Self::of(path, file, size)))
+    }
+
+    fn of(path: PathBuf, file: File, size: u64) -> Self {
+        let direct = open_direct(&path, size, OpenOptions::new().write(true));
+        Self {
+            path,
+            file,
+            direct,
+            size,
+        }
+    }
+
+    /// Writes, and gives the byte after the last.
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<u64, BlobError> {
+        let end = check_range(offset, data.len(), self.size)?;
+        let blocks = blocks_of(data, offset);
+        let direct = past_cache(&self.direct, blocks, |file| {
+            file.write_all_at(&data[..blocks], offset)
+        });
+        let direct = direct.map_err(|error| self.error(error))?;
+        self.file
+            .write_all_at(&data[direct..], offset + direct as u64)
+            .map_err(|error| self.error(error))?;
+        Ok(end)
+    }
+
+    fn sync(&self) -> Result<(), BlobError> {
+        self.file.sync_data().map_err(|error| self.error(error))
+    }
+
+    /// Makes bytes and tree durable, the tree in `tree` first, and gives both their names.
+    fn publish(
+        &self,
+        set: &FileBlobs,
+        tree: &Path,
+        root: &Root,
+        outboard: &[[u8; 32]],
+    ) -> Result<(), BlobError> {
+        self.sync()?;
+        write_tree(tree, self.size, outboard).map_err(|error| from_io(tree, error))?;
+        let (data_name, tree_name) = set.paths(root);
+        let names = set.names();
+        fs::rename(tree, &tree_name).map_err(|error| from_io(&tree_name, error))?;
+        fs::rename(&self.path, &data_name).map_err(|error| from_io(&data_name, error))?;
+        drop(names);
+        sync_dir(files::directory_of(&data_name))
+    }
+
+    fn error(&self, error: io::Error) -> BlobError {
+        from_io(&self.path, error)
+    }
+}
+
 struct Writer {
     set: FileBlobs,
     staged: Staged,
-    file: File,
-    size: u64,
+    body: Body,
     written: u64,
-}
-
-impl Writer {
-    fn error(&self, error: io::Error) -> BlobError {
-        from_io(&self.staged.data, error)
-    }
 }
 
 impl BlobWriter for Writer {
     fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), BlobError> {
-        let end = check_range(offset, data.len(), self.size)?;
-        self.file
-            .write_all_at(data, offset)
-            .map_err(|error| self.error(error))?;
+        let end = self.body.write_at(offset, data)?;
         if !data.is_empty() {
             self.written = self.written.max(end);
         }
@@ -220,23 +343,80 @@ impl BlobWriter for Writer {
     }
 
     fn finish(self: Box<Self>, root: &Root, outboard: &[[u8; 32]]) -> Result<(), BlobError> {
-        check_finish(self.size, self.written, outboard.len())?;
-        self.file.sync_data().map_err(|error| self.error(error))?;
-        write_tree(&self.staged.tree, self.size, outboard)
-            .map_err(|error| from_io(&self.staged.tree, error))?;
-        let (data, tree) = self.set.paths(root);
-        let names = self.set.names();
-        fs::rename(&self.staged.tree, &tree).map_err(|error| from_io(&tree, error))?;
-        fs::rename(&self.staged.data, &data).map_err(|error| from_io(&data, error))?;
-        drop(names);
-        sync_dir(files::directory_of(&data))
+        check_finish(self.body.size, self.written, outboard.len())?;
+        self.body.publish(&self.set, &self.staged.tree, root, outboard)
     }
+}
+
+struct Part {
+    set: FileBlobs,
+    root: Root,
+    body: Body,
+    tree: PathBuf,
+    marks_path: PathBuf,
+    marks: Mutex<Marks>,
+}
+
+impl Part {
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BlobPart for Part {
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlobError> {
+        self.body.write_at(offset, data).map(|_| ())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlobError> {
+        check_range(offset, buf.len(), self.body.size)?;
+        self.body
+            .file
+            .read_exact_at(buf, offset)
+            .map_err(|error| self.body.error(error))
+    }
+
+    fn has(&self, leaf: u64) -> bool {
+        self.marks().has(leaf)
+    }
+
+    fn mark(&self, leaf: u64) -> bool {
+        self.marks().mark(leaf)
+    }
+
+    fn checkpoint(&self) -> Result<(), BlobError> {
+        let bits = self.marks().bits.clone();
+        self.body.sync()?;
+        let mut bytes = [MARKS_MAGIC.as_slice(), &self.body.size.to_be_bytes(), &bits].concat();
+        bytes.extend_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());
+        files::write_atomic(&self.marks_path, &bytes, 0o600).map_err(|error| from_io(&self.marks_path, error))
+    }
+
+    fn finish(&self, outboard: &[[u8; 32]]) -> Result<(), BlobError> {
+        self.marks().check(self.body.size, outboard.len())?;
+        remove_if_there(&self.tree)?;
+        self.body.publish(&self.set, &self.tree, &self.root, outboard)?;
+        remove_if_there(&self.marks_path)
+    }
+}
+
+/// The marks of a part; `None` if they are not there or not whole, and then the leaves count as not verified.
+fn read_marks(path: &Path, size: u64, leaves: u64) -> Option<Marks> {
+    let bytes = fs::read(path).ok()?;
+    let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(HASH_BYTES)?)?;
+    let bits = content
+        .strip_prefix(MARKS_MAGIC.as_slice())?
+        .strip_prefix(size.to_be_bytes().as_slice())?;
+    let whole = digest::digest(&digest::SHA256, content).as_ref() == sum;
+    (whole && bits.len() as u64 == leaves.div_ceil(8)).then(|| Marks::of(bits.to_vec(), leaves))
 }
 
 struct Reader {
     root: Root,
     data_path: PathBuf,
     data: File,
+    /// The same file, past the page cache.
+    direct: Option<File>,
     tree_path: PathBuf,
     tree: File,
     size: u64,
@@ -245,8 +425,15 @@ struct Reader {
 impl BlobReader for Reader {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlobError> {
         check_range(offset, buf.len(), self.size)?;
-        self.data
-            .read_exact_at(buf, offset)
+        let blocks = blocks_of(buf, offset);
+        let past_cache = past_cache(&self.direct, blocks, |file| {
+            file.read_exact_at(&mut buf[..blocks], offset)
+        });
+        past_cache
+            .and_then(|direct| {
+                self.data
+                    .read_exact_at(&mut buf[direct..], offset + direct as u64)
+            })
             .map_err(|error| match error.kind() {
                 ErrorKind::UnexpectedEof => BlobError::damaged(&self.root, "cut short since it was opened"),
                 _ => from_io(&self.data_path, error),
@@ -302,13 +489,68 @@ fn write_tree(path: &Path, size: u64, outboard: &[[u8; 32]]) -> io::Result<()> {
         .sync_data()
 }
 
+/// Whether a staged file is a part's ciphertext or its marks.
+fn is_of_a_part(path: &Path) -> bool {
+    let extension = path.extension().and_then(|kind| kind.to_str());
+    let name = path.file_stem().and_then(|name| name.to_str());
+    matches!(extension, Some("part" | "have"))
+        && name
+            .and_then(hex_decode)
+            .is_some_and(|root| root.len() == HASH_BYTES)
+}
+
 fn create_file(path: &Path) -> Result<File, BlobError> {
     let file = OpenOptions::new()
+        .read(true)
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path);
     file.map_err(|error| from_io(path, error))
+}
+
+/// The file `path` of a large blob, opened past the page cache; `None` where the file system has no such way.
+fn open_direct(path: &Path, size: u64, options: &mut OpenOptions) -> Option<File> {
+    let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).ok()?;
+    if size < DIRECT_BYTES {
+        return None;
+    }
+    options.custom_flags(flags).open(path).ok()
+}
+
+/// How many of the bytes at `offset` can pass the page cache by: whole blocks, in memory as in the file.
+fn blocks_of(bytes: &[u8], offset: u64) -> usize {
+    let aligned = bytes.as_ptr().align_offset(BLOCK) == 0 && offset.is_multiple_of(BLOCK as u64);
+    if aligned {
+        bytes.len() - bytes.len() % BLOCK
+    } else {
+        0
+    }
+}
+
+/// Moves the first `blocks` bytes past the page cache, and says how many went that way: all or none.
+fn past_cache(
+    file: &Option<File>,
+    blocks: usize,
+    transfer: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<usize> {
+    match file {
+        Some(file) if blocks > 0 => match transfer(file) {
+            // A file system that wants larger blocks, or has no such way after all.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(0),
+            done => done.map(|()| blocks),
+        },
+        _ => Ok(0),
+    }
+}
+
+/// Takes the space of a blob at once: its file then grows with no write.
+fn allocate(file: &File, size: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match fallocate(file, FallocateFlags::empty(), 0, size) {
+        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(size),
+        done => Ok(done?),
+    }
 }
 
 fn open_if_there(path: &Path) -> Result<Option<File>, BlobError> {

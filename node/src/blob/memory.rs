@@ -4,18 +4,32 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{BlobError, BlobReader, BlobStore, BlobWriter, Root, check_finish, check_range};
+use super::{BlobError, BlobPart, BlobReader, BlobStore, BlobWriter, Marks, Root, check_finish, check_range};
 
 /// A [`BlobStore`] in memory, for tests.
 #[derive(Clone)]
 pub struct MemoryBlobs {
     blobs: Arc<Mutex<BTreeMap<Root, Arc<Blob>>>>,
+    parts: Arc<Mutex<BTreeMap<Root, Arc<Mutex<Kept>>>>>,
     capacity_bytes: u64,
 }
 
 struct Blob {
     bytes: Vec<u8>,
     outboard: Vec<[u8; 32]>,
+}
+
+/// What stays of a part: its bytes, and the marks of the last checkpoint.
+struct Kept {
+    bytes: Vec<u8>,
+    marks: Vec<u8>,
+}
+
+struct Part {
+    set: MemoryBlobs,
+    root: Root,
+    kept: Arc<Mutex<Kept>>,
+    marks: Mutex<Marks>,
 }
 
 struct Writer {
@@ -29,13 +43,13 @@ impl MemoryBlobs {
     pub fn new(capacity_bytes: u64) -> Self {
         Self {
             blobs: Arc::default(),
+            parts: Arc::default(),
             capacity_bytes,
         }
     }
 
     fn blobs(&self) -> MutexGuard<'_, BTreeMap<Root, Arc<Blob>>> {
-        // A panic of another thread leaves the map whole: every change is one call of the map.
-        self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.blobs)
     }
 
     fn check_space(&self, needed: u64) -> Result<(), BlobError> {
@@ -59,6 +73,29 @@ impl BlobStore for MemoryBlobs {
             set: self.clone(),
             size: ciphertext_bytes,
             bytes: Vec::new(),
+        }))
+    }
+
+    fn part(&self, root: &Root, ciphertext_bytes: u64, leaves: u64) -> Result<Box<dyn BlobPart>, BlobError> {
+        self.check_space(ciphertext_bytes)?;
+        let mut parts = lock(&self.parts);
+        let kept = parts.get(root).filter(|kept| {
+            let kept = lock(kept);
+            kept.bytes.len() as u64 == ciphertext_bytes && kept.marks.len() as u64 == leaves.div_ceil(8)
+        });
+        let kept = kept.cloned().unwrap_or_else(|| {
+            Arc::new(Mutex::new(Kept {
+                bytes: vec![0; ciphertext_bytes as usize],
+                marks: Marks::new(leaves).bits,
+            }))
+        });
+        parts.insert(*root, Arc::clone(&kept));
+        let marks = Marks::of(lock(&kept).marks.clone(), leaves);
+        Ok(Box::new(Part {
+            set: self.clone(),
+            root: *root,
+            kept,
+            marks: Mutex::new(marks),
         }))
     }
 
@@ -111,6 +148,52 @@ impl BlobWriter for Writer {
         );
         Ok(())
     }
+}
+
+impl BlobPart for Part {
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlobError> {
+        let bytes = &mut lock(&self.kept).bytes;
+        let end = check_range(offset, data.len(), bytes.len() as u64)?;
+        bytes[offset as usize..end as usize].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlobError> {
+        let bytes = &lock(&self.kept).bytes;
+        let end = check_range(offset, buf.len(), bytes.len() as u64)?;
+        buf.copy_from_slice(&bytes[offset as usize..end as usize]);
+        Ok(())
+    }
+
+    fn has(&self, leaf: u64) -> bool {
+        lock(&self.marks).has(leaf)
+    }
+
+    fn mark(&self, leaf: u64) -> bool {
+        lock(&self.marks).mark(leaf)
+    }
+
+    fn checkpoint(&self) -> Result<(), BlobError> {
+        let bits = lock(&self.marks).bits.clone();
+        lock(&self.kept).marks = bits;
+        Ok(())
+    }
+
+    fn finish(&self, outboard: &[[u8; 32]]) -> Result<(), BlobError> {
+        let bytes = lock(&self.kept).bytes.clone();
+        lock(&self.marks).check(bytes.len() as u64, outboard.len())?;
+        let outboard = outboard.to_vec();
+        self.set
+            .blobs()
+            .insert(self.root, Arc::new(Blob { bytes, outboard }));
+        lock(&self.set.parts).remove(&self.root);
+        Ok(())
+    }
+}
+
+/// A panic of another thread leaves what is locked whole: every change is one call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl BlobReader for Arc<Blob> {

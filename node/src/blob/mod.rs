@@ -14,7 +14,7 @@ pub use memory::MemoryBlobs;
 
 use std::path::PathBuf;
 
-use crate::files;
+use basoche_protocol::text::hex_encode;
 
 /// The root of a document's hash tree: the name of its blob.
 pub type Root = [u8; 32];
@@ -44,6 +44,13 @@ pub trait BlobStore: Send + Sync {
     /// [`BlobError::Full`] at once if the space free now does not hold it and a reserve. Nothing is reserved:
     /// a later write may still find the disk full.
     fn create(&self, ciphertext_bytes: u64) -> Result<Box<dyn BlobWriter>, BlobError>;
+
+    /// The part of a blob of `ciphertext_bytes` in `leaves` leaves that is here of an earlier attempt, or an empty
+    /// one. It stays when it is dropped, and over a restart. One user at a time.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    fn part(&self, root: &Root, ciphertext_bytes: u64, leaves: u64) -> Result<Box<dyn BlobPart>, BlobError>;
 
     /// The blob with this root.
     ///
@@ -75,6 +82,84 @@ pub trait BlobWriter: Send {
     /// [`BlobError::Incomplete`] if the end was never written, [`BlobError::TooManyLeaves`], [`BlobError::Full`].
     /// On any error the staged blob is gone. A failed sync must not be retried on the same bytes.
     fn finish(self: Box<Self>, root: &Root, outboard: &[[u8; 32]]) -> Result<(), BlobError>;
+}
+
+/// A blob that arrives leaf by leaf, in any order, from any number of threads.
+pub trait BlobPart: Send + Sync {
+    /// Writes `data` at `offset`.
+    ///
+    /// # Errors
+    /// [`BlobError::OutOfRange`]; [`BlobError::Full`].
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlobError>;
+
+    /// Fills `buf` with the bytes from `offset` on: zeros where nothing was written.
+    ///
+    /// # Errors
+    /// [`BlobError::OutOfRange`].
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlobError>;
+
+    /// Whether a leaf is marked.
+    fn has(&self, leaf: u64) -> bool;
+
+    /// Marks a leaf that is written whole and verified. True if it was not marked before.
+    fn mark(&self, leaf: u64) -> bool;
+
+    /// Makes durable what is marked now, then the marks. Bytes come first: a mark never outlives its leaf.
+    ///
+    /// # Errors
+    /// [`BlobError::Full`].
+    fn checkpoint(&self) -> Result<(), BlobError>;
+
+    /// Makes the blob durable under its root, as [`BlobWriter::finish`] does; the part is gone, and nothing may be
+    /// written to it any more.
+    ///
+    /// # Errors
+    /// [`BlobError::Incomplete`] while a leaf is not marked.
+    fn finish(&self, outboard: &[[u8; 32]]) -> Result<(), BlobError>;
+}
+
+/// Which leaves of a part are verified.
+struct Marks {
+    bits: Vec<u8>,
+    leaves: u64,
+    count: u64,
+}
+
+impl Marks {
+    fn new(leaves: u64) -> Self {
+        Self::of(vec![0; leaves.div_ceil(8) as usize], leaves)
+    }
+
+    /// As many leaves as there are; what lies behind them does not count.
+    fn of(bits: Vec<u8>, leaves: u64) -> Self {
+        let mut marks = Self {
+            bits,
+            leaves,
+            count: 0,
+        };
+        marks.count = (0..leaves).filter(|leaf| marks.has(*leaf)).count() as u64;
+        marks
+    }
+
+    fn has(&self, leaf: u64) -> bool {
+        let byte = self.bits.get((leaf / 8) as usize).copied().unwrap_or(0);
+        leaf < self.leaves && byte >> (leaf % 8) & 1 == 1
+    }
+
+    fn mark(&mut self, leaf: u64) -> bool {
+        if leaf >= self.leaves || self.has(leaf) {
+            return false;
+        }
+        self.bits[(leaf / 8) as usize] |= 1 << (leaf % 8);
+        self.count += 1;
+        true
+    }
+
+    /// What a part asks before it is finished.
+    fn check(&self, size: u64, outboard: usize) -> Result<(), BlobError> {
+        let written = if self.count == self.leaves { size } else { 0 };
+        check_finish(size, written, outboard)
+    }
 }
 
 /// A finished blob.
@@ -167,7 +252,7 @@ impl BlobError {
     /// Damage to the blob `root`: peers hold the same bytes, so that it can be fetched again.
     fn damaged(root: &Root, what: &str) -> Self {
         Self::Damaged {
-            what: format!("the document file {} is damaged ({what})", files::hex(root)),
+            what: format!("the document file {} is damaged ({what})", hex_encode(root)),
             action: "stop the node, remove the file and start again: it is fetched from another node (deploy/OPERATIONS.md)".into(),
         }
     }

@@ -5,6 +5,8 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Command;
 
+use basoche_protocol::text::hex_encode;
+
 use super::layout::{Layout, STANDARD};
 use super::{Archive, MAX_NAME_BYTES, Member, Writer, ZipError};
 
@@ -81,7 +83,7 @@ fn the_bytes_of_an_archive_are_fixed() {
         "504b0506 0000 0000 0100 0100 2f000000 24000000 0000",
     ];
     assert_eq!(
-        crate::files::hex(writer.finish().unwrap().get_ref()),
+        hex_encode(writer.finish().unwrap().get_ref()),
         expected.concat().replace(' ', "")
     );
 }
@@ -147,7 +149,7 @@ print([(i.filename, z.read(i).hex(), i.date_time, i.compress_type, oct(i.externa
     let tuple = |(name, data): (&str, &[u8])| {
         format!(
             "('{name}', '{}', (1980, 1, 1, 0, 0, 0), 0, '0o100644')",
-            crate::files::hex(data)
+            hex_encode(data)
         )
     };
     let expected = format!("[{}]\n", MEMBERS.map(tuple).join(", "));

@@ -79,30 +79,62 @@ impl Outboard {
     /// # Errors
     /// [`DocumentError::NoLeaf`] and [`DocumentError::Leaf`].
     pub fn verify_leaf(&self, index: u64, bytes: &[u8]) -> Result<(), DocumentError> {
-        self.verify_leaf_parts(index, [bytes])
+        let mut check = self.check_leaf(index)?;
+        check.push(bytes)?;
+        check.finish()
     }
 
-    /// Checks that `parts`, one after the other, are leaf `index`: the bytes as they arrived, not joined.
+    /// Starts to check leaf `index`, whose bytes come in parts.
     ///
     /// # Errors
-    /// [`DocumentError::NoLeaf`] and [`DocumentError::Leaf`].
-    pub fn verify_leaf_parts<'a>(
-        &self,
-        index: u64,
-        parts: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<(), DocumentError> {
+    /// [`DocumentError::NoLeaf`].
+    pub fn check_leaf(&self, index: u64) -> Result<LeafCheck, DocumentError> {
         let range = self.leaf_range(index).ok_or(DocumentError::NoLeaf { index })?;
-        let mut left = range.end - range.start;
-        let mut hash = leaf_start();
-        for part in parts {
-            left = left
-                .checked_sub(part.len() as u64)
-                .ok_or(DocumentError::Leaf { index })?;
-            hash.update(part);
-        }
-        // Unwrap safety: `leaf_range` checked the index.
-        if left != 0 || hash.finish() != self.leaves[index as usize] {
-            return Err(DocumentError::Leaf { index });
+        Ok(LeafCheck {
+            index,
+            left: range.end - range.start,
+            hash: leaf_start(),
+            // Unwrap safety: `leaf_range` checked the index.
+            expected: self.leaves[index as usize],
+        })
+    }
+}
+
+/// One leaf under check, part by part, in the memory of a hash.
+#[derive(Clone, Debug)]
+pub struct LeafCheck {
+    index: u64,
+    left: u64,
+    hash: Sha256,
+    expected: Hash,
+}
+
+impl LeafCheck {
+    /// Bytes that are still to come.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Takes the next part.
+    ///
+    /// # Errors
+    /// [`DocumentError::Leaf`] if it goes beyond the leaf.
+    pub fn push(&mut self, part: &[u8]) -> Result<(), DocumentError> {
+        let index = self.index;
+        let left = self.left.checked_sub(part.len() as u64);
+        self.left = left.ok_or(DocumentError::Leaf { index })?;
+        self.hash.update(part);
+        Ok(())
+    }
+
+    /// Whether all parts together are the leaf.
+    ///
+    /// # Errors
+    /// [`DocumentError::Leaf`].
+    pub fn finish(self) -> Result<(), DocumentError> {
+        if self.left != 0 || self.hash.finish() != self.expected {
+            return Err(DocumentError::Leaf { index: self.index });
         }
         Ok(())
     }
@@ -238,7 +270,11 @@ mod tests {
             let range = outboard.leaf_range(index).unwrap();
             let bytes = &ciphertext[range.start as usize..range.end as usize];
             outboard.verify_leaf(index, bytes).unwrap();
-            outboard.verify_leaf_parts(index, bytes.chunks(7)).unwrap();
+            let mut check = outboard.check_leaf(index).unwrap();
+            bytes.chunks(7).for_each(|part| check.push(part).unwrap());
+            assert_eq!(check.left(), 0);
+            assert_eq!(check.push(&[0]), Err(DocumentError::Leaf { index }));
+            check.finish().unwrap();
 
             let refused = Err(DocumentError::Leaf { index });
             let mut changed = bytes.to_vec();

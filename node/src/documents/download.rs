@@ -1,0 +1,761 @@
+//! Fetching a document: from several nodes at once, and going on with what an earlier attempt left. SYN-11.
+//!
+//! The leaves that are missing are a plan that the sources share. Each takes a run of leaves, and the next one when
+//! it is done, so that a fast source brings more. When nothing is left to take, an idle source takes half of the
+//! longest run that another one still has to bring, and in the end the last leaves of all: no source, however slow or
+//! dead, holds a document up. Every leaf is checked against the tree before it is marked, so it does not matter who
+//! brought it; a source that brings something else is left.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
+
+use basoche_protocol::document::{self, LeafCheck, Outboard};
+use basoche_protocol::id::{Digest, DossierId};
+use basoche_protocol::message::DocumentRef;
+
+use super::{DocumentRequest, PIECE, PIECES, TransferError};
+use crate::blob::{BlobPart, BlobStore};
+use crate::buffers::{Drain, Fill, ring};
+
+/// Bytes of the first run that a source is asked for.
+const FIRST_RUN: u64 = 16 << 20;
+/// Bytes of any run, at most: what a source that dies had to bring is fetched from others.
+const LONGEST_RUN: u64 = 256 << 20;
+/// Seconds that a run should take at the rate of the one before.
+const RUN_SECONDS: f64 = 0.5;
+
+/// A node that may have a document.
+pub trait Source: Send + Sync {
+    /// Its answer.
+    type Reply: Reply;
+
+    /// Asks it.
+    ///
+    /// # Errors
+    /// That it cannot be reached.
+    fn ask(
+        &self,
+        request: DocumentRequest,
+    ) -> impl Future<Output = Result<Self::Reply, TransferError>> + Send;
+}
+
+/// An answer, as it arrives.
+pub trait Reply: Send {
+    /// Fills the beginning of `buffer` with the next bytes and says how many; 0 at the end.
+    ///
+    /// # Errors
+    /// That it broke off.
+    fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = Result<usize, TransferError>> + Send;
+
+    /// No more of it is wanted.
+    fn stop(self);
+}
+
+/// A document that is being fetched.
+pub struct Download {
+    dossier: DossierId,
+    root: Digest,
+    bytes: u64,
+    leaf_bytes: u64,
+    leaves: u64,
+    part: Box<dyn BlobPart>,
+    /// Whether an earlier attempt left something.
+    resumed: bool,
+    /// The leaf hashes, once a source has sent those that lead to the root.
+    outboard: OnceLock<Outboard>,
+    plan: Mutex<Plan>,
+    /// Held for reading by who writes.
+    writing: RwLock<()>,
+}
+
+/// Who brings which leaves.
+struct Plan {
+    /// Leaves that nobody brings, ascending.
+    open: VecDeque<Range<u64>>,
+    /// What each run under way has still to bring.
+    under_way: BTreeMap<u64, Range<u64>>,
+    runs: u64,
+    /// Leaves that are not verified.
+    missing: u64,
+    /// Leaves verified since the last checkpoint.
+    unsaved: u64,
+}
+
+/// A run of leaves that one source brings.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    id: u64,
+    leaves: Range<u64>,
+}
+
+impl Download {
+    /// Goes on with what there is of a document. Blocks.
+    ///
+    /// # Errors
+    /// [`TransferError::Blob`], if there is no room for it.
+    pub fn new(
+        blobs: &dyn BlobStore,
+        dossier: DossierId,
+        reference: &DocumentRef,
+    ) -> Result<Arc<Self>, TransferError> {
+        let bytes = document::ciphertext_len(reference.bytes);
+        let leaves = document::leaf_count(bytes);
+        let part = blobs.part(reference.root.as_bytes(), bytes, leaves)?;
+        let open = ranges(0..leaves, |leaf| !part.has(leaf));
+        let missing = open.iter().map(|range| range.end - range.start).sum();
+        Ok(Arc::new(Self {
+            dossier,
+            root: reference.root,
+            bytes,
+            leaf_bytes: document::leaf_bytes(bytes),
+            leaves,
+            part,
+            resumed: missing < leaves,
+            outboard: OnceLock::new(),
+            plan: Mutex::new(Plan {
+                open,
+                under_way: BTreeMap::new(),
+                runs: 0,
+                missing,
+                unsaved: 0,
+            }),
+            writing: RwLock::default(),
+        }))
+    }
+
+    /// Length of the ciphertext.
+    pub fn ciphertext_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether every leaf is here.
+    pub fn is_complete(&self) -> bool {
+        self.plan().missing == 0
+    }
+
+    /// Makes durable what has come since the last checkpoint. Blocks.
+    ///
+    /// # Errors
+    /// [`TransferError::Blob`].
+    pub fn checkpoint(&self) -> Result<(), TransferError> {
+        if std::mem::take(&mut self.plan().unsaved) > 0 {
+            self.part.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the document durable under its root. Blocks.
+    ///
+    /// # Errors
+    /// [`TransferError::Blob`], and while something is missing.
+    pub fn finish(&self) -> Result<(), TransferError> {
+        // A source that was given up may have a piece on its way to the disk.
+        let _alone = self.writing.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.part.finish(self.outboard()?.leaves())?)
+    }
+
+    /// Fetches from one source until nothing is missing.
+    ///
+    /// # Errors
+    /// The source failed. [`TransferError::is_blame`] tells whether it lied.
+    pub async fn fetch_from(self: Arc<Self>, source: impl Source) -> Result<(), TransferError> {
+        if self.resumed && self.outboard.get().is_none() {
+            let mut reply = self.ask(&source, 0..0, true).await?;
+            self.expect_end(&mut reply).await?;
+            let download = Arc::clone(&self);
+            let recovered = tokio::task::spawn_blocking(move || download.recover());
+            recovered.await.map_err(|_| TransferError::Worker)??;
+        }
+        // Leaves are whole numbers of pieces, or the other way round: no piece holds bytes of two leaves.
+        let piece = usize::try_from(self.leaf_bytes).map_or(PIECE, |leaf| leaf.min(PIECE));
+        let pieces = (self.bytes.div_ceil(piece as u64)).min((PIECES * (PIECE / piece)) as u64);
+        let (mut fill, drain) = ring(pieces as usize, piece);
+        let download = Arc::clone(&self);
+        let writer = tokio::task::spawn_blocking(move || download.write(drain));
+        let read = self.fetch_runs(&source, piece, &mut fill).await;
+        drop(fill);
+        // A writer that fails ends the reading too: what it says comes first.
+        writer.await.map_err(|_| TransferError::Worker)?.and(read)
+    }
+
+    async fn fetch_runs(
+        &self,
+        source: &impl Source,
+        piece: usize,
+        fill: &mut Fill,
+    ) -> Result<(), TransferError> {
+        let mut bytes = FIRST_RUN;
+        while let Some(run) = self.take(bytes) {
+            let begun = Instant::now();
+            let fetched = self.fetch_run(source, &run, piece, fill).await;
+            // What is still on its way to the disk counts as brought.
+            let written = fill.flush().await;
+            self.put_back(run.id);
+            let read = fetched?;
+            if !written {
+                break;
+            }
+            let rate = read as f64 / begun.elapsed().as_secs_f64().max(1e-3);
+            bytes = ((rate * RUN_SECONDS) as u64).clamp(FIRST_RUN / 4, LONGEST_RUN);
+        }
+        Ok(())
+    }
+
+    /// Reads one run, or as much of it as no other source has taken over; the bytes read.
+    async fn fetch_run(
+        &self,
+        source: &impl Source,
+        run: &Run,
+        piece: usize,
+        fill: &mut Fill,
+    ) -> Result<u64, TransferError> {
+        let hashes = self.outboard.get().is_none();
+        let mut reply = self.ask(source, run.leaves.clone(), hashes).await?;
+        let start = run.leaves.start * self.leaf_bytes;
+        let end = (run.leaves.end * self.leaf_bytes).min(self.bytes);
+        let mut offset = start;
+        while offset < end {
+            if offset.is_multiple_of(self.leaf_bytes) && self.is_taken_over(run.id, offset / self.leaf_bytes)
+            {
+                reply.stop();
+                return Ok(offset - start);
+            }
+            let Some(mut buffer) = fill.next().await else {
+                return Ok(offset - start); // the writer has failed, and says why
+            };
+            let wanted = usize::try_from(end - offset).unwrap_or(piece).min(piece);
+            while buffer.len() < wanted {
+                let filled = buffer.len();
+                let read = reply.read(buffer.grow(wanted - filled)).await;
+                buffer.truncate(filled + read.as_ref().map_or(0, |read| *read));
+                match read {
+                    Ok(1..) => {}
+                    ended => {
+                        fill.keep(buffer);
+                        return Err(ended.err().unwrap_or(TransferError::Reply("it ends early")));
+                    }
+                }
+            }
+            if !fill.pass(offset, buffer) {
+                return Ok(offset - start);
+            }
+            offset += wanted as u64;
+        }
+        self.expect_end(&mut reply).await?;
+        Ok(end - start)
+    }
+
+    /// Asks for some leaves, and reads what comes before them.
+    async fn ask<S: Source>(
+        &self,
+        source: &S,
+        leaves: Range<u64>,
+        hashes: bool,
+    ) -> Result<S::Reply, TransferError> {
+        let mut reply = source
+            .ask(DocumentRequest {
+                v: 1,
+                dossier: self.dossier,
+                root: self.root,
+                first_leaf: leaves.start,
+                leaves: leaves.end - leaves.start,
+                hashes,
+            })
+            .await?;
+        let mut head = [0; 12];
+        read_exact(&mut reply, &mut head).await?;
+        let [a, b, c, d, e, f, g, h, count @ ..] = head;
+        let (bytes, count) = (
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            u32::from_be_bytes(count),
+        );
+        if bytes != self.bytes || u64::from(count) != if hashes { self.leaves } else { 0 } {
+            reply.stop();
+            return Err(TransferError::Reply("its length differs"));
+        }
+        if hashes {
+            // At most 512 KiB: the count is that of a document of the announced size.
+            let mut hashes = vec![0; count as usize * 32];
+            read_exact(&mut reply, &mut hashes).await?;
+            let (hashes, _) = hashes.as_chunks();
+            let outboard = document::check_outboard(self.root.as_bytes(), self.bytes, hashes)?;
+            // Another source may have sent the same.
+            let _ = self.outboard.set(outboard);
+        }
+        Ok(reply)
+    }
+
+    async fn expect_end(&self, reply: &mut impl Reply) -> Result<(), TransferError> {
+        match reply.read(&mut [0]).await? {
+            0 => Ok(()),
+            _ => Err(TransferError::Reply("it is too long")),
+        }
+    }
+
+    /// Checks leaf by leaf what arrives, writes and marks it. Blocks.
+    fn write(&self, mut pieces: Drain) -> Result<(), TransferError> {
+        let _writing = self.writing.read().unwrap_or_else(PoisonError::into_inner);
+        let mut check: Option<LeafCheck> = None;
+        while let Some((offset, piece)) = pieces.wait() {
+            let leaf = offset / self.leaf_bytes;
+            // The end of a leaf, or of a run, may not have come: the next one starts anew.
+            let begins = offset.is_multiple_of(self.leaf_bytes);
+            let mut one = match check.take().filter(|_| !begins) {
+                Some(one) => one,
+                None => self.outboard()?.check_leaf(leaf)?,
+            };
+            one.push(piece.as_ref())?;
+            let whole = one.left() == 0;
+            if whole {
+                one.finish()?;
+            } else {
+                check = Some(one);
+            }
+            self.part.write_at(offset, piece.as_ref())?;
+            if whole {
+                self.brought(leaf);
+            }
+            pieces.give_back(piece);
+        }
+        Ok(())
+    }
+
+    /// Marks what was written whole after the last checkpoint of an earlier attempt. Blocks.
+    fn recover(&self) -> Result<(), TransferError> {
+        let mut piece = vec![0; usize::try_from(self.leaf_bytes).map_or(PIECE, |leaf| leaf.min(PIECE))];
+        let unmarked = ranges(0..self.leaves, |leaf| !self.part.has(leaf));
+        for leaf in unmarked.into_iter().flatten() {
+            let mut check = self.outboard()?.check_leaf(leaf)?;
+            let mut offset = leaf * self.leaf_bytes;
+            while check.left() > 0 {
+                let length = usize::try_from(check.left()).map_or(piece.len(), |left| left.min(piece.len()));
+                self.part.read_at(offset, &mut piece[..length])?;
+                // Where nothing was written there are zeros, and no ciphertext begins with so many.
+                if offset.is_multiple_of(self.leaf_bytes)
+                    && piece[..length.min(64)].iter().all(|byte| *byte == 0)
+                {
+                    break;
+                }
+                check.push(&piece[..length])?;
+                offset += length as u64;
+            }
+            if check.left() == 0 && check.finish().is_ok() {
+                self.brought(leaf);
+            }
+        }
+        let mut plan = self.plan();
+        let open = std::mem::take(&mut plan.open);
+        plan.open = open
+            .into_iter()
+            .flat_map(|range| ranges(range, |leaf| !self.part.has(leaf)))
+            .collect();
+        Ok(())
+    }
+
+    fn outboard(&self) -> Result<&Outboard, TransferError> {
+        self.outboard.get().ok_or(TransferError::Worker)
+    }
+
+    fn brought(&self, leaf: u64) {
+        let mut plan = self.plan();
+        if self.part.mark(leaf) {
+            plan.missing -= 1;
+            plan.unsaved += 1;
+        }
+        for run in plan.under_way.values_mut() {
+            if run.start == leaf {
+                run.start += 1;
+            }
+        }
+    }
+
+    /// A run of about so many bytes; `None` when nothing is missing.
+    fn take(&self, bytes: u64) -> Option<Run> {
+        let most = (bytes / self.leaf_bytes).max(1);
+        let mut plan = self.plan();
+        let leaves = match plan.open.pop_front() {
+            Some(mut range) if range.end - range.start > most => {
+                let first = range.start..range.start + most;
+                range.start += most;
+                plan.open.push_front(range);
+                first
+            }
+            Some(range) => range,
+            None => {
+                // Half of the longest run, from its end; of a single leaf, the leaf once more.
+                let longest = plan
+                    .under_way
+                    .values_mut()
+                    .max_by_key(|run| run.end.saturating_sub(run.start))
+                    .filter(|run| run.start < run.end)?;
+                let half = (longest.end - longest.start).div_ceil(2);
+                let taken = longest.end - half..longest.end;
+                if longest.end - longest.start > 1 {
+                    longest.end -= half;
+                }
+                taken
+            }
+        };
+        plan.runs += 1;
+        let id = plan.runs;
+        plan.under_way.insert(id, leaves.clone());
+        Some(Run { id, leaves })
+    }
+
+    /// Whether another source brings a leaf of a run by now.
+    fn is_taken_over(&self, run: u64, leaf: u64) -> bool {
+        self.plan()
+            .under_way
+            .get(&run)
+            .is_none_or(|left| leaf >= left.end)
+    }
+
+    /// Ends a run: what it has not brought is open again.
+    fn put_back(&self, run: u64) {
+        let mut plan = self.plan();
+        if let Some(left) = plan.under_way.remove(&run) {
+            for range in ranges(left, |leaf| !self.part.has(leaf)).into_iter().rev() {
+                plan.open.push_front(range);
+            }
+        }
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn read_exact(reply: &mut impl Reply, buffer: &mut [u8]) -> Result<(), TransferError> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reply.read(&mut buffer[filled..]).await? {
+            0 => return Err(TransferError::Reply("it ends early")),
+            read => filled += read,
+        }
+    }
+    Ok(())
+}
+
+/// The runs of leaves within `range` that `wanted` names.
+fn ranges(range: Range<u64>, wanted: impl Fn(u64) -> bool) -> VecDeque<Range<u64>> {
+    let mut found: VecDeque<Range<u64>> = VecDeque::new();
+    for leaf in range.filter(|leaf| wanted(*leaf)) {
+        match found.back_mut() {
+            Some(last) if last.end == leaf => last.end += 1,
+            _ => found.push_back(leaf..leaf + 1),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use basoche_protocol::envelope::EpochKey;
+    use tokio::time::sleep;
+
+    use super::super::{Target, ingest};
+    use super::*;
+    use crate::blob::MemoryBlobs;
+
+    const DOSSIER: DossierId = DossierId::new([1; 32]);
+
+    /// How a source answers.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Manner {
+        Honest,
+        /// Breaks off after so many bytes in all.
+        Dies(u64),
+        /// Never sends more than so many bytes.
+        Hangs(u64),
+        /// Waits so many milliseconds before each piece.
+        Slow(u64),
+        OtherLength,
+        OtherCount,
+        OtherHashes,
+        OtherBit,
+        SwappedLeaves,
+        EndsEarly,
+        Endless,
+    }
+
+    #[derive(Clone)]
+    struct Fake {
+        bytes: Arc<Vec<u8>>,
+        hashes: Arc<Vec<[u8; 32]>>,
+        manner: Manner,
+        /// Bytes of leaves given out.
+        given: Arc<AtomicU64>,
+    }
+
+    struct FakeReply {
+        rest: Vec<u8>,
+        head: usize,
+        at: usize,
+        from: Fake,
+    }
+
+    impl Source for Fake {
+        type Reply = FakeReply;
+
+        async fn ask(&self, request: DocumentRequest) -> Result<FakeReply, TransferError> {
+            let leaf = document::leaf_bytes(self.bytes.len() as u64);
+            let at = |leaves: u64| ((leaves * leaf) as usize).min(self.bytes.len());
+            let mut leaves =
+                self.bytes[at(request.first_leaf)..at(request.first_leaf + request.leaves)].to_vec();
+            let mut hashes = if request.hashes {
+                self.hashes.to_vec()
+            } else {
+                Vec::new()
+            };
+            let mut length = self.bytes.len() as u64;
+            let mut count = hashes.len() as u32;
+            match self.manner {
+                Manner::OtherLength => length += 1,
+                Manner::OtherCount => count += 1,
+                Manner::OtherHashes if request.hashes => hashes[0][0] ^= 1,
+                Manner::OtherBit if !leaves.is_empty() => *leaves.last_mut().unwrap() ^= 1,
+                Manner::SwappedLeaves if leaves.len() >= 2 * leaf as usize => {
+                    leaves[..2 * leaf as usize].rotate_left(leaf as usize);
+                }
+                Manner::EndsEarly if !leaves.is_empty() => leaves.truncate(leaves.len() - 1),
+                Manner::Endless => leaves.extend([0; 100]),
+                _ => {}
+            }
+            let head = [
+                &length.to_be_bytes()[..],
+                &count.to_be_bytes(),
+                hashes.as_flattened(),
+            ]
+            .concat();
+            Ok(FakeReply {
+                head: head.len(),
+                rest: [head, leaves].concat(),
+                at: 0,
+                from: self.clone(),
+            })
+        }
+    }
+
+    impl Reply for FakeReply {
+        async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransferError> {
+            let given = self.from.given.load(Ordering::SeqCst);
+            match self.from.manner {
+                Manner::Dies(after) if given >= after => return Err(TransferError::Worker),
+                Manner::Hangs(after) if given >= after => std::future::pending().await,
+                Manner::Slow(pause) => sleep(Duration::from_millis(pause)).await,
+                _ => tokio::task::yield_now().await,
+            }
+            let length = buffer.len().min(self.rest.len() - self.at).min(100_000);
+            buffer[..length].copy_from_slice(&self.rest[self.at..self.at + length]);
+            let before = self.at.max(self.head);
+            self.at += length;
+            let leaves = self.at.max(self.head) - before;
+            self.from.given.fetch_add(leaves as u64, Ordering::SeqCst);
+            Ok(length)
+        }
+
+        fn stop(self) {}
+    }
+
+    /// A document of `size` bytes, and who has it.
+    fn document(size: usize) -> (DocumentRef, Fake) {
+        let blobs = MemoryBlobs::new(1 << 30);
+        let plain: Vec<u8> = (0..size).map(|byte| (byte / 7) as u8).collect();
+        let epoch = EpochKey::new([2; 32]);
+        let target = Target {
+            dossier: DOSSIER,
+            epoch: &epoch,
+            name: "a.bin".into(),
+            media_type: "application/octet-stream".into(),
+        };
+        // On a thread of its own: it blocks.
+        let reference = std::thread::scope(|scope| {
+            let taken = scope.spawn(|| ingest(&blobs, &mut plain.as_slice(), size as u64, target));
+            taken.join().unwrap().unwrap()
+        });
+        let blob = blobs.open(reference.root.as_bytes()).unwrap().unwrap();
+        let mut bytes = vec![0; blob.len() as usize];
+        blob.read_at(0, &mut bytes).unwrap();
+        let fake = Fake {
+            bytes: Arc::new(bytes),
+            hashes: Arc::new(blob.outboard().unwrap()),
+            manner: Manner::Honest,
+            given: Arc::default(),
+        };
+        (reference, fake)
+    }
+
+    impl Fake {
+        /// The same document at a source of another manner.
+        fn who(&self, manner: Manner) -> Self {
+            Self {
+                manner,
+                given: Arc::default(),
+                ..self.clone()
+            }
+        }
+
+        fn given(&self) -> u64 {
+            self.given.load(Ordering::SeqCst)
+        }
+
+        fn is_stored(&self, blobs: &MemoryBlobs, reference: &DocumentRef) -> bool {
+            let Some(blob) = blobs.open(reference.root.as_bytes()).unwrap() else {
+                return false;
+            };
+            let mut bytes = vec![0; blob.len() as usize];
+            blob.read_at(0, &mut bytes).unwrap();
+            bytes == *self.bytes && blob.outboard().unwrap() == *self.hashes
+        }
+    }
+
+    fn download(blobs: &MemoryBlobs, reference: &DocumentRef) -> Arc<Download> {
+        Download::new(blobs, DOSSIER, reference).unwrap()
+    }
+
+    async fn finish(download: Arc<Download>) {
+        tokio::task::spawn_blocking(move || download.finish().unwrap())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_document_of_any_size_comes_whole_from_one_source() {
+        for size in [0, 1, 65_536, 70_000, 3 << 20, 17 << 20] {
+            let (reference, source) = document(size);
+            let blobs = MemoryBlobs::new(1 << 30);
+            let download = download(&blobs, &reference);
+            assert!(!download.is_complete());
+            Arc::clone(&download).fetch_from(source.clone()).await.unwrap();
+            finish(download).await;
+            assert!(source.is_stored(&blobs, &reference), "{size}");
+            assert_eq!(source.given(), source.bytes.len() as u64, "each byte once");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_lies_is_blamed_and_the_document_comes_from_elsewhere() {
+        let (reference, honest) = document(300_000);
+        for manner in [
+            Manner::OtherLength,
+            Manner::OtherCount,
+            Manner::OtherHashes,
+            Manner::OtherBit,
+            Manner::SwappedLeaves,
+            Manner::EndsEarly,
+            Manner::Endless,
+        ] {
+            let blobs = MemoryBlobs::new(1 << 30);
+            let download = download(&blobs, &reference);
+            let lied = Arc::clone(&download).fetch_from(honest.who(manner)).await;
+            assert!(
+                lied.as_ref().is_err_and(TransferError::is_blame),
+                "{manner:?} {lied:?}"
+            );
+            assert!(!honest.is_stored(&blobs, &reference));
+            Arc::clone(&download)
+                .fetch_from(honest.who(Manner::Honest))
+                .await
+                .unwrap();
+            finish(download).await;
+            assert!(honest.is_stored(&blobs, &reference), "{manner:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_death_of_two_sources_of_three_holds_nothing_up() {
+        let (reference, honest) = document(40 << 20);
+        let blobs = MemoryBlobs::new(1 << 30);
+        let download = download(&blobs, &reference);
+        let manners = [Manner::Dies(9 << 20), Manner::Hangs(5 << 20), Manner::Slow(1)];
+        let sources = manners.map(|manner| honest.who(manner));
+        let tasks: Vec<_> = sources
+            .iter()
+            .map(|source| tokio::spawn(Arc::clone(&download).fetch_from(source.clone())))
+            .collect();
+        while !download.is_complete() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        tasks.iter().for_each(|task| task.abort());
+        finish(Arc::clone(&download)).await;
+        assert!(honest.is_stored(&blobs, &reference));
+        let given: u64 = sources.iter().map(Fake::given).sum();
+        // What the dead had begun and not brought is fetched again, a leaf of it at most with what it had sent.
+        assert!(given <= honest.bytes.len() as u64 + (8 << 20), "{given}");
+        assert!(sources.iter().all(|source| source.given() > 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_slow_source_leaves_what_it_does_not_manage_to_a_fast_one() {
+        let (reference, honest) = document(48 << 20);
+        let blobs = MemoryBlobs::new(1 << 30);
+        let download = download(&blobs, &reference);
+        let (slow, fast) = (honest.who(Manner::Slow(5)), honest.who(Manner::Honest));
+        let slowly = tokio::spawn(Arc::clone(&download).fetch_from(slow.clone()));
+        while slow.given() == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Arc::clone(&download).fetch_from(fast.clone()).await.unwrap();
+        assert!(download.is_complete());
+        slowly.abort();
+        finish(Arc::clone(&download)).await;
+        assert!(honest.is_stored(&blobs, &reference));
+        assert!(
+            fast.given() > slow.given() * 4,
+            "{} {}",
+            fast.given(),
+            slow.given()
+        );
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_not_fetched_again() {
+        let (reference, honest) = document(20 << 20);
+        let all = honest.bytes.len() as u64;
+        let blobs = MemoryBlobs::new(1 << 30);
+        let first = download(&blobs, &reference);
+        let dying = honest.who(Manner::Dies(all * 4 / 10));
+        assert!(Arc::clone(&first).fetch_from(dying).await.is_err());
+        first.checkpoint().unwrap();
+        // What comes after a checkpoint is there after a kill, without a mark.
+        let dying = honest.who(Manner::Dies(all * 5 / 10));
+        assert!(Arc::clone(&first).fetch_from(dying).await.is_err());
+        drop(first);
+
+        let second = download(&blobs, &reference);
+        assert!(second.resumed && !second.is_complete());
+        let rest = honest.who(Manner::Honest);
+        Arc::clone(&second).fetch_from(rest.clone()).await.unwrap();
+        finish(second).await;
+        assert!(honest.is_stored(&blobs, &reference));
+        // Two leaves were cut off in the middle.
+        assert!(rest.given() <= all / 10 + (2 << 20), "{} of {all}", rest.given());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_was_spoilt_on_the_disk_is_not_believed() {
+        let (reference, honest) = document(20 << 20);
+        let blobs = MemoryBlobs::new(1 << 30);
+        let first = download(&blobs, &reference);
+        let dying = honest.who(Manner::Dies(6 << 20));
+        assert!(Arc::clone(&first).fetch_from(dying).await.is_err());
+        first.checkpoint().unwrap();
+        // Bytes beyond the marks that are not the document's.
+        first.part.write_at(15 << 20, &[7; 1 << 20]).unwrap();
+        drop(first);
+        let second = download(&blobs, &reference);
+        Arc::clone(&second)
+            .fetch_from(honest.who(Manner::Honest))
+            .await
+            .unwrap();
+        finish(second).await;
+        assert!(honest.is_stored(&blobs, &reference));
+    }
+}

@@ -1,0 +1,178 @@
+//! Fetching documents from the members that have them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use basoche_protocol::id::{Digest, SubjectId};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep};
+
+use super::{BACKOFF, Network};
+use crate::desk::{Input, Wanted};
+use crate::documents::{DocumentRequest, Download, Reply, Source, TransferError};
+use crate::quic::{BulkStream, CloseCode, Lane, NodeId, TransportError};
+
+/// Ciphertext bytes from which a document comes from several sources at once.
+const LONG: u64 = 32 << 20;
+/// Sources of one document at a time.
+const SOURCES: usize = 4;
+/// Times that a source which failed is tried again before the whole document waits.
+const TRIES: u32 = 3;
+/// How often what has come of a document is made durable: so much may have to be looked at again after a power cut.
+const CHECKPOINT: Duration = Duration::from_secs(1);
+
+impl Network {
+    /// Fetches the documents that the desk wants, a few at once, for as long as it takes.
+    pub async fn fetch_all(self, mut wants: mpsc::Receiver<Wanted>) {
+        let permits = Arc::new(Semaphore::new(self.transfers.available_permits()));
+        while let Some(wanted) = wants.recv().await {
+            let (network, permits) = (self.clone(), Arc::clone(&permits));
+            tokio::spawn(async move {
+                let mut pause = BACKOFF.0;
+                let root = wanted.document.reference.root;
+                loop {
+                    match network.fetch(&wanted, &permits).await {
+                        Ok(()) => return network.stored(root).await,
+                        Err(error) => tracing::debug!(%error, "a document was not fetched"),
+                    }
+                    sleep(pause).await;
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
+            });
+        }
+    }
+
+    async fn stored(&self, root: Digest) {
+        // The desk is gone only when the node stops; the next start finds the document where it is.
+        let _ = self.desk.send(Input::Stored { root }).await;
+    }
+
+    /// Fetches a document from its sources: one after the other if it is short, several at once if it is long.
+    async fn fetch(&self, wanted: &Wanted, permits: &Arc<Semaphore>) -> Result<(), TransferError> {
+        let reference = wanted.document.reference.clone();
+        if self.blobs.contains(reference.root.as_bytes())? {
+            return Ok(());
+        }
+        let (blobs, dossier) = (Arc::clone(&self.blobs), wanted.dossier);
+        let download = blocking(move || Download::new(blobs.as_ref(), dossier, &reference)).await?;
+        let wide = if download.ciphertext_bytes() < LONG {
+            1
+        } else {
+            SOURCES
+        };
+        let mut waiting: VecDeque<(SubjectId, u32)> =
+            wanted.sources.iter().map(|source| (*source, 0)).collect();
+        let mut sources = JoinSet::new();
+        let mut checkpoint = interval(CHECKPOINT);
+        let mut last = TransferError::Absent;
+        while !download.is_complete() {
+            while sources.len() < wide
+                && let Some((node, failures)) = waiting.pop_front()
+            {
+                let source = PeerSource {
+                    network: self.clone(),
+                    node,
+                    permits: Arc::clone(permits),
+                };
+                let download = Arc::clone(&download);
+                sources.spawn(async move {
+                    sleep(BACKOFF.0 * failures).await;
+                    (node, failures, download.fetch_from(source).await)
+                });
+            }
+            tokio::select! {
+                ended = sources.join_next() => match ended {
+                    None => break,
+                    Some(Ok((_, _, Ok(())))) => {}
+                    Some(Ok((node, failures, Err(error)))) => {
+                        if error.is_blame() {
+                            tracing::warn!(peer = %node, %error, "a peer sent something else than the document");
+                        } else {
+                            tracing::debug!(peer = %node, %error, "a source of a document failed");
+                            if failures < TRIES {
+                                waiting.push_back((node, failures + 1));
+                            }
+                        }
+                        last = error;
+                    }
+                    Some(Err(_)) => last = TransferError::Worker,
+                },
+                _ = checkpoint.tick() => {
+                    let download = Arc::clone(&download);
+                    blocking(move || download.checkpoint()).await?;
+                }
+            }
+        }
+        // A source that has nothing more to bring may hang.
+        sources.shutdown().await;
+        if !download.is_complete() {
+            blocking(move || download.checkpoint()).await?;
+            return Err(last);
+        }
+        blocking(move || download.finish()).await
+    }
+
+    /// Asks a peer on its bulk connection, which is dialled if there is none.
+    async fn ask(&self, peer: NodeId, request: Bytes) -> Result<BulkStream, TransferError> {
+        match self.endpoint.fetch(peer, request.clone()).await {
+            Err(TransportError::NotConnected) => {
+                match self.connect(peer, Lane::Bulk).await {
+                    Ok(()) | Err(TransportError::Duplicate | TransportError::AlreadyDialling) => {}
+                    Err(error) => return Err(TransferError::Unreachable(error)),
+                }
+                self.endpoint.fetch(peer, request).await
+            }
+            asked => asked,
+        }
+        .map_err(TransferError::Unreachable)
+    }
+}
+
+/// Runs what blocks on a thread where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TransferError> + Send + 'static,
+) -> Result<T, TransferError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| TransferError::Worker)?
+}
+
+/// A member that may have a document.
+struct PeerSource {
+    network: Network,
+    node: SubjectId,
+    permits: Arc<Semaphore>,
+}
+
+impl Source for PeerSource {
+    type Reply = PeerReply;
+
+    async fn ask(&self, request: DocumentRequest) -> Result<PeerReply, TransferError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|_| TransferError::Worker)?;
+        let stream = self.network.ask(*self.node.as_bytes(), request.encode()).await?;
+        Ok(PeerReply {
+            stream,
+            _permit: permit,
+        })
+    }
+}
+
+/// What it sends; counted among the transfers for as long.
+struct PeerReply {
+    stream: BulkStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reply for PeerReply {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransferError> {
+        Ok(self.stream.read(buffer).await?)
+    }
+
+    fn stop(self) {
+        self.stream.stop(CloseCode::Aborted);
+    }
+}
