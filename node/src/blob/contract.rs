@@ -60,6 +60,7 @@ fn a_part_stays_with_its_checkpoint_until_it_is_finished(set: &dyn BlobStore) {
     let leaf = |index: usize| &bytes[index << 16..((index + 1) << 16).min(bytes.len())];
     let part = || set.part(&root(3), size, 4).unwrap();
     let first = part();
+    assert!(first.is_new());
     for index in [3, 1] {
         first.write_at((index << 16) as u64, leaf(index)).unwrap();
         assert!(first.mark(index as u64) && !first.mark(index as u64));
@@ -72,6 +73,7 @@ fn a_part_stays_with_its_checkpoint_until_it_is_finished(set: &dyn BlobStore) {
     drop(first);
 
     let second = part();
+    assert!(!second.is_new());
     assert_eq!(
         [1, 3, 2, 4].map(|leaf| second.has(leaf)),
         [true, true, false, false]
@@ -95,7 +97,7 @@ fn a_part_stays_with_its_checkpoint_until_it_is_finished(set: &dyn BlobStore) {
     third.finish(&leaves(&root(3))).unwrap();
     assert_eq!(content(set, root(3)), bytes);
     // What was finished, and what has another size, begins anew.
-    assert!(!part().has(1));
+    assert!(!part().has(1) && set.part(&root(4), size, 4).unwrap().is_new());
     let other = set.part(&root(3), size - 1, 4).unwrap();
     assert!((0..4).all(|leaf| !other.has(leaf)));
 }

@@ -135,12 +135,13 @@ impl BlobStore for FileBlobs {
         let name = hex_encode(root);
         let [data, marks_path, tree] =
             ["part", "have", "tree"].map(|kind| staging.join(format!("{name}.{kind}")));
-        let mut found = None;
-        if let Some(body) = Body::reopen(data.clone(), ciphertext_bytes)? {
-            found = read_marks(&marks_path, ciphertext_bytes, leaves).map(|marks| (body, marks));
-        }
+        let found = Body::reopen(data.clone(), ciphertext_bytes)?;
+        let is_new = found.is_none();
         let (body, marks) = match found {
-            Some(found) => found,
+            Some(body) => {
+                let marks = read_marks(&marks_path, ciphertext_bytes, leaves);
+                (body, marks.unwrap_or_else(|| Marks::new(leaves)))
+            }
             // The marks first: they never stand beside bytes that are not theirs.
             None => {
                 remove_if_there(&marks_path)?;
@@ -158,6 +159,7 @@ impl BlobStore for FileBlobs {
             body,
             tree,
             marks_path,
+            is_new,
             marks: Mutex::new(marks),
         }))
     }
@@ -354,6 +356,7 @@ struct Part {
     body: Body,
     tree: PathBuf,
     marks_path: PathBuf,
+    is_new: bool,
     marks: Mutex<Marks>,
 }
 
@@ -374,6 +377,10 @@ impl BlobPart for Part {
             .file
             .read_exact_at(buf, offset)
             .map_err(|error| self.body.error(error))
+    }
+
+    fn is_new(&self) -> bool {
+        self.is_new
     }
 
     fn has(&self, leaf: u64) -> bool {

@@ -29,6 +29,7 @@ struct Part {
     set: MemoryBlobs,
     root: Root,
     kept: Arc<Mutex<Kept>>,
+    is_new: bool,
     marks: Mutex<Marks>,
 }
 
@@ -83,6 +84,7 @@ impl BlobStore for MemoryBlobs {
             let kept = lock(kept);
             kept.bytes.len() as u64 == ciphertext_bytes && kept.marks.len() as u64 == leaves.div_ceil(8)
         });
+        let is_new = kept.is_none();
         let kept = kept.cloned().unwrap_or_else(|| {
             Arc::new(Mutex::new(Kept {
                 bytes: vec![0; ciphertext_bytes as usize],
@@ -95,6 +97,7 @@ impl BlobStore for MemoryBlobs {
             set: self.clone(),
             root: *root,
             kept,
+            is_new,
             marks: Mutex::new(marks),
         }))
     }
@@ -163,6 +166,10 @@ impl BlobPart for Part {
         let end = check_range(offset, buf.len(), bytes.len() as u64)?;
         buf.copy_from_slice(&bytes[offset as usize..end as usize]);
         Ok(())
+    }
+
+    fn is_new(&self) -> bool {
+        self.is_new
     }
 
     fn has(&self, leaf: u64) -> bool {

@@ -98,6 +98,10 @@ pub trait BlobPart: Send + Sync {
     /// [`BlobError::OutOfRange`].
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlobError>;
 
+    /// Whether nothing was here of an earlier attempt. What was may be more than what is marked: bytes that came
+    /// after the last checkpoint, as far as they were kept.
+    fn is_new(&self) -> bool;
+
     /// Whether a leaf is marked.
     fn has(&self, leaf: u64) -> bool;
 

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -64,6 +65,8 @@ pub struct Download {
     part: Box<dyn BlobPart>,
     /// Whether an earlier attempt left something.
     resumed: bool,
+    /// Bytes of leaves that sources have sent.
+    fetched: AtomicU64,
     /// The leaf hashes, once a source has sent those that lead to the root.
     outboard: OnceLock<Outboard>,
     plan: Mutex<Plan>,
@@ -112,8 +115,9 @@ impl Download {
             bytes,
             leaf_bytes: document::leaf_bytes(bytes),
             leaves,
+            resumed: !part.is_new(),
             part,
-            resumed: missing < leaves,
+            fetched: AtomicU64::new(0),
             outboard: OnceLock::new(),
             plan: Mutex::new(Plan {
                 open,
@@ -129,6 +133,11 @@ impl Download {
     /// Length of the ciphertext.
     pub fn ciphertext_bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of leaves that sources have sent so far, what was sent twice or given up included.
+    pub fn fetched(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
     }
 
     /// Whether every leaf is here.
@@ -232,7 +241,9 @@ impl Download {
                 let read = reply.read(buffer.grow(wanted - filled)).await;
                 buffer.truncate(filled + read.as_ref().map_or(0, |read| *read));
                 match read {
-                    Ok(1..) => {}
+                    Ok(more @ 1..) => {
+                        self.fetched.fetch_add(more as u64, Ordering::Relaxed);
+                    }
                     ended => {
                         fill.keep(buffer);
                         return Err(ended.err().unwrap_or(TransferError::Reply("it ends early")));
@@ -330,19 +341,19 @@ impl Download {
         for leaf in unmarked.into_iter().flatten() {
             let mut check = self.outboard()?.check_leaf(leaf)?;
             let mut offset = leaf * self.leaf_bytes;
+            // Where nothing was written there are zeros, and no ciphertext begins with so many.
+            let first = usize::try_from(check.left()).map_or(16, |left| left.min(16));
+            self.part.read_at(offset, &mut piece[..first])?;
+            if piece[..first].iter().all(|byte| *byte == 0) {
+                continue;
+            }
             while check.left() > 0 {
                 let length = usize::try_from(check.left()).map_or(piece.len(), |left| left.min(piece.len()));
                 self.part.read_at(offset, &mut piece[..length])?;
-                // Where nothing was written there are zeros, and no ciphertext begins with so many.
-                if offset.is_multiple_of(self.leaf_bytes)
-                    && piece[..length.min(64)].iter().all(|byte| *byte == 0)
-                {
-                    break;
-                }
                 check.push(&piece[..length])?;
                 offset += length as u64;
             }
-            if check.left() == 0 && check.finish().is_ok() {
+            if check.finish().is_ok() {
                 self.brought(leaf);
             }
         }
@@ -352,6 +363,12 @@ impl Download {
             .into_iter()
             .flat_map(|range| ranges(range, |leaf| !self.part.has(leaf)))
             .collect();
+        tracing::info!(
+            bytes = self.bytes,
+            missing = plan.missing * self.leaf_bytes,
+            "a document goes on where it was"
+        );
+        drop(plan);
         Ok(())
     }
 
@@ -454,7 +471,6 @@ fn ranges(range: Range<u64>, wanted: impl Fn(u64) -> bool) -> VecDeque<Range<u64
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     use basoche_protocol::envelope::EpochKey;
@@ -634,9 +650,10 @@ mod tests {
             let download = download(&blobs, &reference);
             assert!(!download.is_complete());
             Arc::clone(&download).fetch_from(source.clone()).await.unwrap();
-            finish(download).await;
+            finish(Arc::clone(&download)).await;
             assert!(source.is_stored(&blobs, &reference), "{size}");
             assert_eq!(source.given(), source.bytes.len() as u64, "each byte once");
+            assert_eq!(download.fetched(), source.given());
         }
     }
 

@@ -8,7 +8,7 @@ use basoche_protocol::id::{Digest, SubjectId};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep};
+use tokio::time::{Instant, interval, sleep};
 
 use super::{BACKOFF, Network};
 use crate::desk::{Input, Wanted};
@@ -56,6 +56,7 @@ impl Network {
         if self.blobs.contains(reference.root.as_bytes())? {
             return Ok(());
         }
+        let begun = Instant::now();
         let (blobs, dossier) = (Arc::clone(&self.blobs), wanted.dossier);
         let download = blocking(move || Download::new(blobs.as_ref(), dossier, &reference)).await?;
         let wide = if download.ciphertext_bytes() < LONG {
@@ -112,7 +113,11 @@ impl Network {
             blocking(move || download.checkpoint()).await?;
             return Err(last);
         }
-        blocking(move || download.finish()).await
+        let (bytes, fetched) = (download.ciphertext_bytes(), download.fetched());
+        blocking(move || download.finish()).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        tracing::info!(bytes, fetched, seconds, "a document has come");
+        Ok(())
     }
 
     /// Asks a peer on its bulk connection, which is dialled if there is none.
