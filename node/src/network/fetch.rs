@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use basoche_protocol::id::{Digest, SubjectId};
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
@@ -51,7 +51,9 @@ impl Network {
     }
 
     /// Fetches a document from its sources: one after the other if it is short, several at once if it is long.
-    async fn fetch(&self, wanted: &Wanted, permits: &Arc<Semaphore>) -> Result<(), TransferError> {
+    async fn fetch(&self, wanted: &Wanted, permits: &Semaphore) -> Result<(), TransferError> {
+        // Before anything is taken for it, memory or disk: thousands of documents may be missing.
+        let _permit = permits.acquire().await.map_err(|_| TransferError::Worker)?;
         let reference = wanted.document.reference.clone();
         if self.blobs.contains(reference.root.as_bytes())? {
             return Ok(());
@@ -76,7 +78,6 @@ impl Network {
                 let source = PeerSource {
                     network: self.clone(),
                     node,
-                    permits: Arc::clone(permits),
                 };
                 let download = Arc::clone(&download);
                 sources.spawn(async move {
@@ -149,35 +150,22 @@ async fn blocking<T: Send + 'static>(
 struct PeerSource {
     network: Network,
     node: SubjectId,
-    permits: Arc<Semaphore>,
 }
 
 impl Source for PeerSource {
-    type Reply = PeerReply;
+    type Reply = BulkStream;
 
-    async fn ask(&self, request: DocumentRequest) -> Result<PeerReply, TransferError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(|_| TransferError::Worker)?;
-        let stream = self.network.ask(*self.node.as_bytes(), request.encode()).await?;
-        Ok(PeerReply {
-            stream,
-            _permit: permit,
-        })
+    async fn ask(&self, request: DocumentRequest) -> Result<BulkStream, TransferError> {
+        self.network.ask(*self.node.as_bytes(), request.encode()).await
     }
 }
 
-/// What it sends; counted among the transfers for as long.
-struct PeerReply {
-    stream: BulkStream,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Reply for PeerReply {
+impl Reply for BulkStream {
     async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TransferError> {
-        Ok(self.stream.read(buffer).await?)
+        Ok(Self::read(self, buffer).await?)
     }
 
     fn stop(self) {
-        self.stream.stop(CloseCode::Aborted);
+        Self::stop(self, CloseCode::Aborted);
     }
 }
