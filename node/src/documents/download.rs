@@ -6,7 +6,7 @@
 //! dead, holds a document up. Every leaf is checked against the tree before it is marked, so it does not matter who
 //! brought it; a source that brings something else is left.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +62,8 @@ pub struct Download {
     bytes: u64,
     leaf_bytes: u64,
     leaves: u64,
+    /// Bytes read at a time: a leaf, or a whole fraction of a large one, so that no piece holds bytes of two.
+    piece: usize,
     part: Box<dyn BlobPart>,
     /// Whether an earlier attempt left something.
     resumed: bool,
@@ -85,6 +87,26 @@ struct Plan {
     missing: u64,
     /// Leaves verified since the last checkpoint.
     unsaved: u64,
+    /// Leaves that are being written piece by piece.
+    claimed: BTreeSet<u64>,
+}
+
+/// A leaf that arrives.
+struct Arriving<'a> {
+    download: &'a Download,
+    index: u64,
+    check: LeafCheck,
+    /// Whether its bytes go to the disk.
+    may_write: bool,
+    claimed: bool,
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        if self.claimed {
+            self.download.plan().claimed.remove(&self.index);
+        }
+    }
 }
 
 /// A run of leaves that one source brings.
@@ -105,7 +127,7 @@ impl Download {
         reference: &DocumentRef,
     ) -> Result<Arc<Self>, TransferError> {
         let bytes = document::ciphertext_len(reference.bytes);
-        let leaves = document::leaf_count(bytes);
+        let (leaf_bytes, leaves) = (document::leaf_bytes(bytes), document::leaf_count(bytes));
         let part = blobs.part(reference.root.as_bytes(), bytes, leaves)?;
         let open = ranges(0..leaves, |leaf| !part.has(leaf));
         let missing = open.iter().map(|range| range.end - range.start).sum();
@@ -113,8 +135,9 @@ impl Download {
             dossier,
             root: reference.root,
             bytes,
-            leaf_bytes: document::leaf_bytes(bytes),
+            leaf_bytes,
             leaves,
+            piece: usize::try_from(leaf_bytes).map_or(PIECE, |leaf| leaf.min(PIECE)),
             resumed: !part.is_new(),
             part,
             fetched: AtomicU64::new(0),
@@ -125,6 +148,7 @@ impl Download {
                 runs: 0,
                 missing,
                 unsaved: 0,
+                claimed: BTreeSet::new(),
             }),
             writing: RwLock::default(),
         }))
@@ -178,28 +202,22 @@ impl Download {
             let recovered = tokio::task::spawn_blocking(move || download.recover());
             recovered.await.map_err(|_| TransferError::Worker)??;
         }
-        // Leaves are whole numbers of pieces, or the other way round: no piece holds bytes of two leaves.
-        let piece = usize::try_from(self.leaf_bytes).map_or(PIECE, |leaf| leaf.min(PIECE));
-        let pieces = (self.bytes.div_ceil(piece as u64)).min((PIECES * (PIECE / piece)) as u64);
-        let (mut fill, drain) = ring(pieces as usize, piece);
+        let most = (PIECES * (PIECE / self.piece)) as u64;
+        let pieces = self.bytes.div_ceil(self.piece as u64).min(most);
+        let (mut fill, drain) = ring(pieces as usize, self.piece);
         let download = Arc::clone(&self);
         let writer = tokio::task::spawn_blocking(move || download.write(drain));
-        let read = self.fetch_runs(&source, piece, &mut fill).await;
+        let read = self.fetch_runs(&source, &mut fill).await;
         drop(fill);
         // A writer that fails ends the reading too: what it says comes first.
         writer.await.map_err(|_| TransferError::Worker)?.and(read)
     }
 
-    async fn fetch_runs(
-        &self,
-        source: &impl Source,
-        piece: usize,
-        fill: &mut Fill,
-    ) -> Result<(), TransferError> {
+    async fn fetch_runs(&self, source: &impl Source, fill: &mut Fill) -> Result<(), TransferError> {
         let mut bytes = FIRST_RUN;
         while let Some(run) = self.take(bytes) {
             let begun = Instant::now();
-            let fetched = self.fetch_run(source, &run, piece, fill).await;
+            let fetched = self.fetch_run(source, &run, fill).await;
             // What is still on its way to the disk counts as brought.
             let written = fill.flush().await;
             self.put_back(run.id);
@@ -218,7 +236,6 @@ impl Download {
         &self,
         source: &impl Source,
         run: &Run,
-        piece: usize,
         fill: &mut Fill,
     ) -> Result<u64, TransferError> {
         let hashes = self.outboard.get().is_none();
@@ -235,7 +252,7 @@ impl Download {
             let Some(mut buffer) = fill.next().await else {
                 return Ok(offset - start); // the writer has failed, and says why
             };
-            let wanted = usize::try_from(end - offset).unwrap_or(piece).min(piece);
+            let wanted = usize::try_from(end - offset).map_or(self.piece, |left| left.min(self.piece));
             while buffer.len() < wanted {
                 let filled = buffer.len();
                 let read = reply.read(buffer.grow(wanted - filled)).await;
@@ -309,34 +326,53 @@ impl Download {
     /// Checks leaf by leaf what arrives, writes and marks it. Blocks.
     fn write(&self, mut pieces: Drain) -> Result<(), TransferError> {
         let _writing = self.writing.read().unwrap_or_else(PoisonError::into_inner);
-        let mut check: Option<LeafCheck> = None;
+        let mut under_way: Option<Arriving<'_>> = None;
         while let Some((offset, piece)) = pieces.wait() {
-            let leaf = offset / self.leaf_bytes;
-            // The end of a leaf, or of a run, may not have come: the next one starts anew.
-            let begins = offset.is_multiple_of(self.leaf_bytes);
-            let mut one = match check.take().filter(|_| !begins) {
-                Some(one) => one,
-                None => self.outboard()?.check_leaf(leaf)?,
-            };
-            one.push(piece.as_ref())?;
-            let whole = one.left() == 0;
-            if whole {
-                one.finish()?;
-            } else {
-                check = Some(one);
+            // A run may end in the middle of a leaf: what begins a leaf begins it anew.
+            if offset.is_multiple_of(self.leaf_bytes) {
+                drop(under_way.take());
+                under_way = Some(self.arriving(offset / self.leaf_bytes)?);
             }
-            self.part.write_at(offset, piece.as_ref())?;
+            let mut leaf = under_way.take().ok_or(TransferError::Worker)?;
+            leaf.check.push(piece.as_ref())?;
+            let whole = leaf.check.left() == 0;
             if whole {
-                self.brought(leaf);
+                leaf.check.clone().finish()?;
+            }
+            if leaf.may_write {
+                self.part.write_at(offset, piece.as_ref())?;
+            }
+            match whole {
+                true if leaf.may_write => self.brought(leaf.index),
+                true => {}
+                false => under_way = Some(leaf),
             }
             pieces.give_back(piece);
         }
         Ok(())
     }
 
+    /// A leaf whose first bytes have come. One that comes in pieces is written before it is verified: only by one
+    /// source at a time, and never over one that is verified.
+    fn arriving(&self, index: u64) -> Result<Arriving<'_>, TransferError> {
+        let check = self.outboard()?.check_leaf(index)?;
+        let in_pieces = check.left() > self.piece as u64;
+        let may_write = !in_pieces || {
+            let mut plan = self.plan();
+            !self.part.has(index) && plan.claimed.insert(index)
+        };
+        Ok(Arriving {
+            download: self,
+            index,
+            check,
+            may_write,
+            claimed: in_pieces && may_write,
+        })
+    }
+
     /// Marks what was written whole after the last checkpoint of an earlier attempt. Blocks.
     fn recover(&self) -> Result<(), TransferError> {
-        let mut piece = vec![0; usize::try_from(self.leaf_bytes).map_or(PIECE, |leaf| leaf.min(PIECE))];
+        let mut piece = vec![0; self.piece];
         let unmarked = ranges(0..self.leaves, |leaf| !self.part.has(leaf));
         for leaf in unmarked.into_iter().flatten() {
             let mut check = self.outboard()?.check_leaf(leaf)?;
@@ -402,10 +438,14 @@ impl Download {
             }
             Some(range) => range,
             None => {
-                // Half of the longest run, from its end; of a single leaf, the leaf once more.
-                let longest = plan
-                    .under_way
+                // Half of the longest run, from its end; of a single leaf, the leaf once more, unless somebody is
+                // writing it.
+                let Plan {
+                    under_way, claimed, ..
+                } = &mut *plan;
+                let longest = under_way
                     .values_mut()
+                    .filter(|run| run.end > run.start + 1 || !claimed.contains(&run.start))
                     .max_by_key(|run| run.end.saturating_sub(run.start))
                     .filter(|run| run.start < run.end)?;
                 let half = (longest.end - longest.start).div_ceil(2);
@@ -730,6 +770,38 @@ mod tests {
             fast.given(),
             slow.given()
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn large_leaves_that_come_in_pieces_from_liars_too_are_stored_as_they_are() {
+        let (reference, honest) = document(1 << 20);
+        for round in 0..20 {
+            let blobs = MemoryBlobs::new(1 << 30);
+            let mut fresh = Arc::into_inner(download(&blobs, &reference)).unwrap();
+            fresh.piece = 16 << 10;
+            let download = Arc::new(fresh);
+            let manners = [
+                Manner::OtherBit,
+                Manner::Honest,
+                Manner::OtherBit,
+                Manner::Slow(1),
+            ];
+            let tasks: Vec<_> = manners
+                .iter()
+                .map(|manner| tokio::spawn(Arc::clone(&download).fetch_from(honest.who(*manner))))
+                .collect();
+            for task in tasks {
+                let _ = task.await.unwrap();
+            }
+            if !download.is_complete() {
+                // A liar held the last leaf when the others had nothing left to take.
+                let again = Arc::clone(&download).fetch_from(honest.who(Manner::Honest));
+                again.await.unwrap();
+            }
+            assert!(download.plan().claimed.is_empty());
+            finish(download).await;
+            assert!(honest.is_stored(&blobs, &reference), "round {round}");
+        }
     }
 
     #[tokio::test]
