@@ -184,6 +184,15 @@ impl Download {
         Ok(())
     }
 
+    /// Ends the attempt: once nobody writes any more, what has come is made durable for the next one. Blocks.
+    ///
+    /// # Errors
+    /// [`TransferError::Blob`].
+    pub fn leave(&self) -> Result<(), TransferError> {
+        let _alone = self.writing.write().unwrap_or_else(PoisonError::into_inner);
+        self.checkpoint()
+    }
+
     /// Makes the document durable under its root. Blocks.
     ///
     /// # Errors

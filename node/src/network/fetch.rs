@@ -104,14 +104,17 @@ impl Network {
                 },
                 _ = checkpoint.tick() => {
                     let download = Arc::clone(&download);
-                    blocking(move || download.checkpoint()).await?;
+                    if let Err(error) = blocking(move || download.checkpoint()).await {
+                        last = error;
+                        break;
+                    }
                 }
             }
         }
         // A source that has nothing more to bring may hang.
         sources.shutdown().await;
         if !download.is_complete() {
-            blocking(move || download.checkpoint()).await?;
+            blocking(move || download.leave()).await?;
             return Err(last);
         }
         let (bytes, fetched) = (download.ciphertext_bytes(), download.fetched());
