@@ -9,11 +9,19 @@ pub mod report;
 pub mod twin;
 pub mod vector;
 
+use std::env;
 use std::path::{Path, PathBuf};
 
-/// The checkout that this program was built from: vectors and reports stand there.
+/// The checkout that cargo runs this program in, else the current directory: vectors and reports stand there.
+///
+/// Asked at run time: a target directory may serve several checkouts, and cargo then takes the program that one
+/// of them built for the other's.
 #[must_use]
 pub fn checkout() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_path_buf()
+    let manifest = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    manifest
+        .as_deref()
+        .and_then(Path::parent)
+        .unwrap_or_else(|| Path::new("."))
+        .to_path_buf()
 }

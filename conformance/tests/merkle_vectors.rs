@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, panic};
 
+use basoche_conformance::checkout;
 use basoche_protocol::text::b64url_decode;
 use basoche_protocol::tree::{Hash, verify_consistency, verify_inclusion};
 use serde_json::Value;
@@ -166,7 +167,7 @@ fn read(folder: &Path, cases: &mut Vec<Case>) {
 
 /// The folder with the vectors, or why there is none.
 fn folder() -> Result<PathBuf, String> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
+    let beside = checkout().join("../shared/vectors");
     let named = env::var_os("BASOCHE_VECTORS").map(PathBuf::from);
     let folder = named.as_ref().unwrap_or(&beside).join("merkle/testdata");
     match (folder.is_dir(), named) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, panic};
 
+use basoche_conformance::checkout;
 use basoche_protocol::jose::{Algorithm, VerifyingKey};
 use basoche_protocol::text::b64url_decode;
 use openssl::bn::BigNum;
@@ -119,7 +120,7 @@ fn read(file: &Path) -> Vec<Case> {
 
 /// The file with the vectors, or why there is none.
 fn file() -> Result<PathBuf, String> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
+    let beside = checkout().join("../shared/vectors");
     let named = env::var_os("BASOCHE_VECTORS").map(PathBuf::from);
     let file = named
         .as_ref()

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn every_sample_configuration_parses() {
         for name in ["court", "bar", "expert_company"] {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/sample/{name}.toml"));
+            let path = PathBuf::from(format!("../deploy/sample/{name}.toml"));
             Config::read(&path).unwrap();
         }
     }

@@ -4,7 +4,7 @@
 mod bundle_world;
 
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use basoche_node::bundle::{Report, Verdict, verify};
@@ -160,6 +160,7 @@ fn jwcrypto_verifies_every_message_under_the_certificate_beside_it() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected);
 }
 
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+/// The checkout, seen from where cargo runs the tests of this package.
+fn checkout() -> &'static Path {
+    Path::new("..")
 }

@@ -78,12 +78,9 @@ impl Disk {
 
     /// Stops the process and shuts the file system down.
     fn cut(&self, process: u32) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/powercut.py");
+        let script = Path::new("tests/support/powercut.py");
         let process = process.to_string();
-        command(
-            "python3",
-            &[script.as_ref(), self.mount.as_ref(), process.as_ref()],
-        );
+        command("python3", &[script, self.mount.as_ref(), process.as_ref()]);
     }
 
     fn unmount(&self) {

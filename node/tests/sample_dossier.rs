@@ -8,8 +8,9 @@ use std::process::Command;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+/// The checkout, seen from where cargo runs the tests of this package.
+fn checkout() -> &'static Path {
+    Path::new("..")
 }
 
 fn dossier() -> PathBuf {

@@ -1,9 +1,8 @@
 //! Least versions in `Cargo.lock`. Below each of them a published vulnerability, or a defect that we ran
 //! into, is within reach of a peer. `deny.toml` asks the advisory database for more; this needs no network.
 
+use basoche_conformance::checkout;
 use toml::{Table, Value};
-
-use crate::checkout;
 
 type Version = (u64, u64, u64);
 

@@ -10,13 +10,10 @@ mod floors;
 mod purity;
 mod scripts;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-/// The checkout: the directory of the workspace.
-fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
+use basoche_conformance::checkout;
 
 /// An empty directory of this name in the checkout (the target directory may serve several checkouts). It
 /// keeps its place from run to run, so that cargo does not gather the remains of each.

@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use basoche_conformance::checkout;
 use serde_json::Value;
 
-use crate::{Answer, cargo, checkout, scratch};
+use crate::{Answer, cargo, scratch};
 
 /// The clippy command of `deploy/lint.sh`, which `make lint` runs.
 const LINT: &str = "cargo clippy --workspace --all-targets --locked -- -D warnings";
@@ -73,7 +74,7 @@ fn copy_of_the_workspace() -> PathBuf {
     let members = ["protocol", "registry", "node", "conformance", "benches"];
     let manifests = ["Cargo.toml", "Cargo.lock", "clippy.toml"];
     link_others(
-        checkout(),
+        &checkout(),
         &copy,
         &[&members[..], &manifests, &["target", ".cargo", ".git"]].concat(),
     );

@@ -7,7 +7,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Answer, checkout, scratch};
+use basoche_conformance::checkout;
+
+use crate::{Answer, scratch};
 
 /// The programs of the system that the scripts use.
 const SYSTEM: [&str; 17] = [

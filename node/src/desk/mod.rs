@@ -4,21 +4,22 @@
 //! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
+mod handle;
 mod link;
 mod statements;
 mod view;
 
+pub use handle::DeskHandle;
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
-use basoche_protocol::error::{Error, Refused};
+use basoche_protocol::error::Error;
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use basoche_protocol::jose::{self, SoftwareKey};
 use basoche_protocol::refusal::Code;
@@ -169,8 +170,6 @@ struct Watcher {
     reply: oneshot::Sender<Level>,
 }
 
-/// How long a user's input waits for room in the desk's queue.
-const ROOM: Duration = Duration::from_secs(10);
 /// Inputs that one turn takes before it commits.
 const TURN: usize = 256;
 /// Submissions of one turn: their head must fit in one frame with them. JRN-5.
@@ -632,92 +631,7 @@ impl Desk {
     pub fn refusals(&self) -> &BTreeMap<Code, u64> {
         &self.refusals
     }
-}
 
-/// A dossier in a log: enough to tell two apart, too little to find one.
-fn short(dossier: &DossierId) -> String {
-    let hex = dossier.to_hex();
-    hex[..8].to_owned()
-}
-
-/// The handle through which everything else speaks to the desk.
-#[derive(Clone)]
-pub struct DeskHandle {
-    inputs: mpsc::Sender<Input>,
-    /// How long a user's input waits for room.
-    room: Duration,
-}
-
-impl DeskHandle {
-    /// A handle and the queue behind it.
-    pub fn new(bound: usize) -> (Self, mpsc::Receiver<Input>) {
-        let (inputs, receiver) = mpsc::channel(bound);
-        (Self { inputs, room: ROOM }, receiver)
-    }
-
-    /// Sends an input, waiting for room: this is how back-pressure reaches the peers.
-    pub async fn send(&self, input: Input) -> Result<(), SubmitError> {
-        self.inputs
-            .send(input)
-            .await
-            .map_err(|_| SubmitError::Unavailable(Code::Stopping))
-    }
-
-    /// Sends an input of a user, who is told that the node is busy rather than left waiting.
-    async fn send_or_busy(&self, input: Input) -> Result<(), SubmitError> {
-        let sent = tokio::time::timeout(self.room, self.send(input)).await;
-        sent.unwrap_or(Err(SubmitError::Unavailable(Code::Busy)))
-    }
-
-    /// Asks something of the desk.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&mut Desk) -> T + Send + 'static,
-    ) -> Result<T, SubmitError> {
-        let (reply, answer) = oneshot::channel();
-        let ask = Input::Ask(Box::new(move |desk| {
-            let _ = reply.send(question(desk));
-        }));
-        self.send_or_busy(ask).await?;
-        answer.await.map_err(|_| SubmitError::Unavailable(Code::Stopping))
-    }
-
-    /// Submits a message, and waits until it is deposited.
-    pub async fn submit(&self, envelope: Vec<u8>, key: Option<String>) -> Result<Deposited, SubmitError> {
-        let (reply, answer) = oneshot::channel();
-        self.send_or_busy(Input::Submit { envelope, key, reply }).await?;
-        answer
-            .await
-            .map_err(|_| SubmitError::Unavailable(Code::Stopping))?
-    }
-
-    /// Waits until a message has reached a level, or the time is up; gives the level that it has.
-    pub async fn wait(
-        &self,
-        deposited: Deposited,
-        level: Level,
-        patience: Duration,
-    ) -> Result<Level, SubmitError> {
-        if crate::faults::acknowledge_before_commit() {
-            return Ok(Level::Deposited);
-        }
-        let (reply, answer) = oneshot::channel();
-        self.ask(move |desk| desk.watch(deposited, level, reply)).await?;
-        match tokio::time::timeout(patience, answer).await {
-            Ok(Ok(reached)) => Ok(reached),
-            _ => {
-                let reached = self
-                    .ask(move |desk| desk.level(&deposited.dossier, &deposited.message))
-                    .await?;
-                // What is not on file has reached no level, whoever says that it was submitted.
-                let reference = deposited.message;
-                reached.ok_or_else(|| SubmitError::Refused(Refused::UnknownReference { reference }.into()))
-            }
-        }
-    }
-}
-
-impl Desk {
     /// Admits entries of an authority, from files. Those before a bad one stay.
     pub fn import(
         &mut self,
@@ -734,30 +648,8 @@ impl Desk {
     }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn who_finds_no_room_is_told_that_the_node_is_busy_and_later_that_it_stops() {
-        let (mut desk, inputs) = DeskHandle::new(1);
-        desk.room = Duration::from_millis(20);
-        desk.send(Input::Tick).await.unwrap();
-        let full = desk.submit(Vec::new(), None).await;
-        assert!(
-            matches!(full, Err(SubmitError::Unavailable(Code::Busy))),
-            "{full:?}"
-        );
-        assert!(matches!(
-            desk.ask(|_| ()).await,
-            Err(SubmitError::Unavailable(Code::Busy))
-        ));
-        drop(inputs);
-        let gone = desk.submit(Vec::new(), None).await;
-        assert!(
-            matches!(gone, Err(SubmitError::Unavailable(Code::Stopping))),
-            "{gone:?}"
-        );
-    }
+/// A dossier in a log: enough to tell two apart, too little to find one.
+fn short(dossier: &DossierId) -> String {
+    let hex = dossier.to_hex();
+    hex[..8].to_owned()
 }

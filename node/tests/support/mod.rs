@@ -34,7 +34,7 @@ fn build() -> PathBuf {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--workspace", "--locked", "--quiet"])
         .args(["--bin", "basoche-faults", "--features", "basoche-node/faults"])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .current_dir("..")
         .status()
         .unwrap();
     assert!(built.success(), "basoche-faults cannot be built");

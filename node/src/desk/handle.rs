@@ -1,0 +1,117 @@
+//! What the rest of the node holds of the desk: a queue with an end, and who finds it full is told so.
+
+use std::time::Duration;
+
+use basoche_protocol::error::Refused;
+use basoche_protocol::refusal::Code;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Deposited, Desk, Input, Level, SubmitError};
+
+/// How long a user's input waits for room in the desk's queue.
+const ROOM: Duration = Duration::from_secs(10);
+
+/// The handle through which everything else speaks to the desk.
+#[derive(Clone)]
+pub struct DeskHandle {
+    inputs: mpsc::Sender<Input>,
+    /// How long a user's input waits for room.
+    room: Duration,
+}
+
+impl DeskHandle {
+    /// A handle and the queue behind it.
+    pub fn new(bound: usize) -> (Self, mpsc::Receiver<Input>) {
+        let (inputs, receiver) = mpsc::channel(bound);
+        (Self { inputs, room: ROOM }, receiver)
+    }
+
+    /// Sends an input, waiting for room: this is how back-pressure reaches the peers.
+    pub async fn send(&self, input: Input) -> Result<(), SubmitError> {
+        self.inputs
+            .send(input)
+            .await
+            .map_err(|_| SubmitError::Unavailable(Code::Stopping))
+    }
+
+    /// Sends an input of a user, who is told that the node is busy rather than left waiting.
+    async fn send_or_busy(&self, input: Input) -> Result<(), SubmitError> {
+        let sent = tokio::time::timeout(self.room, self.send(input)).await;
+        sent.unwrap_or(Err(SubmitError::Unavailable(Code::Busy)))
+    }
+
+    /// Asks something of the desk.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Desk) -> T + Send + 'static,
+    ) -> Result<T, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        let ask = Input::Ask(Box::new(move |desk| {
+            let _ = reply.send(question(desk));
+        }));
+        self.send_or_busy(ask).await?;
+        answer.await.map_err(|_| SubmitError::Unavailable(Code::Stopping))
+    }
+
+    /// Submits a message, and waits until it is deposited.
+    pub async fn submit(&self, envelope: Vec<u8>, key: Option<String>) -> Result<Deposited, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.send_or_busy(Input::Submit { envelope, key, reply }).await?;
+        answer
+            .await
+            .map_err(|_| SubmitError::Unavailable(Code::Stopping))?
+    }
+
+    /// Waits until a message has reached a level, or the time is up; gives the level that it has.
+    pub async fn wait(
+        &self,
+        deposited: Deposited,
+        level: Level,
+        patience: Duration,
+    ) -> Result<Level, SubmitError> {
+        if crate::faults::acknowledge_before_commit() {
+            return Ok(Level::Deposited);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.ask(move |desk| desk.watch(deposited, level, reply)).await?;
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(reached)) => Ok(reached),
+            _ => {
+                let reached = self
+                    .ask(move |desk| desk.level(&deposited.dossier, &deposited.message))
+                    .await?;
+                // What is not on file has reached no level, whoever says that it was submitted.
+                let reference = deposited.message;
+                reached.ok_or_else(|| SubmitError::Refused(Refused::UnknownReference { reference }.into()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_finds_no_room_is_told_that_the_node_is_busy_and_later_that_it_stops() {
+        let (mut desk, inputs) = DeskHandle::new(1);
+        desk.room = Duration::from_millis(20);
+        desk.send(Input::Tick).await.unwrap();
+        let full = desk.submit(Vec::new(), None).await;
+        assert!(
+            matches!(full, Err(SubmitError::Unavailable(Code::Busy))),
+            "{full:?}"
+        );
+        assert!(matches!(
+            desk.ask(|_| ()).await,
+            Err(SubmitError::Unavailable(Code::Busy))
+        ));
+        drop(inputs);
+        let gone = desk.submit(Vec::new(), None).await;
+        assert!(
+            matches!(gone, Err(SubmitError::Unavailable(Code::Stopping))),
+            "{gone:?}"
+        );
+    }
+}
