@@ -8,7 +8,7 @@
 //! **Damage.** [`super::wal`] reads the logs before RocksDB does. A torn last record was never acknowledged,
 //! is dropped by RocksDB, and is reported here. All other damage stops the open, before anything is rewritten.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +37,8 @@ const MAX_OPEN_FILES: i32 = 256;
 pub struct RocksStore {
     path: PathBuf,
     db: DB,
+    /// The directory, which nobody else may repair or open meanwhile.
+    _lock: File,
     write: WriteOptions,
     commits: AtomicU64,
 }
@@ -75,16 +77,22 @@ impl RocksStore {
     }
 
     fn start(path: &Path, options: &Options, sync: bool) -> Result<Self, StoreError> {
-        let torn = inspect_logs(path)?;
-        let db = DB::open(options, path).map_err(|error| from_rocks(path, error.as_ref(), &error.kind()))?;
-        for (log, offset, bytes) in torn {
+        let lock = File::open(path).map_err(|error| from_io(path, &error))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::Busy { path: path.into() },
+            TryLockError::Error(error) => from_io(path, &error),
+        })?;
+        for (log, offset, bytes) in inspect_logs(path)? {
+            cut(&log, offset).map_err(|error| from_io(&log, &error))?;
             tracing::warn!(log = %log.display(), offset, bytes, "dropped a torn last record, never acknowledged");
         }
+        let db = DB::open(options, path).map_err(|error| from_rocks(path, error.as_ref(), &error.kind()))?;
         let mut write = WriteOptions::default();
         write.set_sync(sync);
         Ok(Self {
             path: path.into(),
             db,
+            _lock: lock,
             write,
             commits: AtomicU64::new(0),
         })
@@ -271,6 +279,13 @@ fn holds_database(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
+/// Ends a log where its torn record begins: RocksDB drops some such records and refuses others.
+fn cut(log: &Path, offset: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(log)?;
+    file.set_len(offset)?;
+    file.sync_all()
+}
+
 /// Reads every log ahead of RocksDB and returns the torn ends: log, offset, bytes that will be dropped.
 fn inspect_logs(path: &Path) -> Result<Vec<(PathBuf, u64, u64)>, StoreError> {
     let mut torn = Vec::new();
@@ -279,7 +294,7 @@ fn inspect_logs(path: &Path) -> Result<Vec<(PathBuf, u64, u64)>, StoreError> {
         if log.extension().is_none_or(|extension| extension != "log") {
             continue;
         }
-        match fs::File::open(&log).and_then(wal::inspect) {
+        match File::open(&log).and_then(wal::inspect) {
             Ok(Tail::Whole) => {}
             Ok(Tail::Torn { offset, bytes }) => torn.push((log, offset, bytes)),
             Ok(Tail::Damaged { offset }) => {
@@ -341,7 +356,6 @@ const _: () = assert!(KEY_BYTES == 25);
 mod tests {
     use super::super::contract::{self, key, put};
     use super::*;
-    use std::fs::OpenOptions;
     use std::os::unix::fs::FileExt;
 
     const A: [u8; 16] = [0xaa; 16];
@@ -428,6 +442,25 @@ mod tests {
             put(&reopened, key(A, 9), b"after");
             drop(reopened);
             assert_eq!(indexes(&RocksStore::open(&path).unwrap()), [0, 1, 9]);
+        }
+    }
+
+    #[test]
+    fn a_last_record_with_pages_that_never_reached_the_disk_is_dropped() {
+        let (_dir, store) = three_rows();
+        let before = fs::metadata(log_of(&store.path)).unwrap().len();
+        put(&store, key(A, 3), &[7; 20_000]);
+        let whole = fs::metadata(log_of(&store.path)).unwrap().len();
+        for hole in [before.next_multiple_of(4096)..whole, 8192..12_288] {
+            let (_copy, path) = power_cut(&store);
+            let log = OpenOptions::new().write(true).open(log_of(&path)).unwrap();
+            let zeros = vec![0; (hole.end - hole.start) as usize];
+            log.write_all_at(&zeros, hole.start).unwrap();
+            let reopened = RocksStore::open(&path).unwrap();
+            assert_eq!(indexes(&reopened), [0, 1, 2], "{hole:?}");
+            put(&reopened, key(A, 9), b"after");
+            drop(reopened);
+            assert_eq!(indexes(&RocksStore::open(&path).unwrap()), [0, 1, 2, 9]);
         }
     }
 

@@ -3,17 +3,23 @@
 //! RocksDB's recovery mode "tolerate corrupted tail records" silently drops an incomplete last record, as it
 //! should, but also what merely looks like one: a flipped bit in a length field of the last block drops every
 //! record behind it, acknowledged or not, a header of zeros drops the rest of its block, and a record type of
-//! the recycled kind drops the log or hangs the reader. This module looks at the record headers first and
-//! finds these cases. It does not check the checksums of whole records: RocksDB does, and refuses.
+//! the recycled kind drops the log or hangs the reader. And it refuses a last record that is as long as it should be
+//! but has holes, which is how a file system leaves one that was being synced when the power went. This module looks
+//! at the record headers first and finds these cases. Of checksums it looks at those of the last record only:
+//! RocksDB checks the others, and refuses.
 //!
 //! Format (RocksDB wiki, "Write Ahead Log File Format"): blocks of 32 768 bytes; a record is the masked
 //! CRC-32C of type and data (4 bytes), the length of the data (2), the type (1), the data, all little-endian.
 //! A record never crosses a block: it is split into first, middle and last fragments. Fewer than 7 bytes at
 //! the end of a block are zeros.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 const BLOCK: usize = 32_768;
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+/// So many zeros at the end of a record, and no fewer, are a sector that was not written.
+const HOLE: usize = 16;
 const HEADER: usize = 7;
 const FULL: u8 = 1;
 const FIRST: u8 = 2;
@@ -25,7 +31,7 @@ const LAST: u8 = 4;
 pub(super) enum Tail {
     /// With a complete record, or it is empty.
     Whole,
-    /// With a record that is incomplete and behind which no other one follows.
+    /// With a record that is incomplete or has holes, and behind which no other one follows.
     Torn {
         /// Where the incomplete record starts.
         offset: u64,
@@ -40,21 +46,21 @@ pub(super) enum Tail {
 }
 
 /// Reads a log from its start.
-pub(super) fn inspect(mut log: impl Read) -> io::Result<Tail> {
+pub(super) fn inspect(mut log: impl Read + Seek) -> io::Result<Tail> {
     let mut block = vec![0; BLOCK];
     let mut start = 0;
-    let mut fragmented = None; // where a record that is still open starts
+    let mut last = None; // where the last record starts
+    let mut fragmented = None; // the same, while it is still open
     let mut suspect = None; // where the first incomplete record starts
     loop {
         let filled = fill(&mut log, &mut block)?;
         let bytes = &block[..filled];
         if let Some(offset) = suspect {
-            // Each block starts with a record: a good one proves that what came before is not the end.
-            if is_record(bytes) {
+            if goes_on_after(bytes) {
                 return Ok(Tail::Damaged { offset });
             }
         } else {
-            match walk(bytes, start, &mut fragmented) {
+            match walk(bytes, start, &mut last, &mut fragmented) {
                 Walk::End => {}
                 Walk::Damaged(at) => {
                     return Ok(Tail::Damaged {
@@ -75,13 +81,82 @@ pub(super) fn inspect(mut log: impl Read) -> io::Result<Tail> {
             break;
         }
     }
-    Ok(match suspect.or(fragmented) {
-        Some(offset) => Tail::Torn {
+    let torn = match (suspect.or(fragmented), last) {
+        (None, Some(last)) => {
+            log.seek(SeekFrom::Start(last))?;
+            let mut record = Vec::new();
+            log.read_to_end(&mut record)?;
+            has_holes(&record, last).then_some(last)
+        }
+        (torn, _) => torn,
+    };
+    let Some(offset) = torn else {
+        return Ok(Tail::Whole);
+    };
+    // The end may be taken for torn because a length before it is wrong.
+    log.rewind()?;
+    let mut before = Vec::new();
+    log.take(offset).read_to_end(&mut before)?;
+    Ok(match unsound(&before, 0) {
+        Some(at) => Tail::Damaged { offset: at as u64 },
+        None => Tail::Torn {
             offset,
             bytes: start - offset,
         },
-        None => Tail::Whole,
     })
+}
+
+/// Whether a block behind an incomplete record holds a later one: then that record was not the end. Each block starts
+/// with a fragment, which may be the incomplete record's own.
+fn goes_on_after(block: &[u8]) -> bool {
+    match header(block) {
+        Some((_, length, kind)) if is_record(block) => match kind {
+            MIDDLE => false,
+            LAST => (HEADER + length..block.len()).any(|later| is_record(&block[later..])),
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+/// Whether a record, the bytes of a log from `start` to its end, is not what was written and has a sector of zeros:
+/// what is not on the disk reads as zeros, while a disk that goes bad does not make them.
+fn has_holes(record: &[u8], start: u64) -> bool {
+    if unsound(record, start).is_none() {
+        return false;
+    }
+    let mut at = 0;
+    while at < record.len() {
+        let end = (at + left_of(SECTOR, start, at)).min(record.len());
+        let sector = &record[at..end];
+        if sector.len() >= HOLE && sector.iter().all(|byte| *byte == 0) {
+            return true;
+        }
+        at = end;
+    }
+    false
+}
+
+/// The first fragment whose checksum is wrong, in the bytes of a log from `start` on.
+fn unsound(bytes: &[u8], start: u64) -> Option<usize> {
+    let mut at = 0;
+    while at < bytes.len() {
+        match header(&bytes[at..]) {
+            Some((_, length, _)) if left_of(BLOCK, start, at) >= HEADER => {
+                if !is_record(&bytes[at..]) {
+                    return Some(at);
+                }
+                at += HEADER + length;
+            }
+            _ => at += left_of(BLOCK, start, at),
+        }
+    }
+    None
+}
+
+/// Bytes from `start + at` to the end of its block, or sector.
+fn left_of(unit: usize, start: u64, at: usize) -> usize {
+    unit - (start as usize + at) % unit
 }
 
 enum Walk {
@@ -91,7 +166,7 @@ enum Walk {
 }
 
 /// Goes from header to header through one block.
-fn walk(block: &[u8], start: u64, fragmented: &mut Option<u64>) -> Walk {
+fn walk(block: &[u8], start: u64, last: &mut Option<u64>, fragmented: &mut Option<u64>) -> Walk {
     let mut at = 0;
     while at < block.len() {
         let Some((_, length, kind)) = header(&block[at..]) else {
@@ -112,9 +187,11 @@ fn walk(block: &[u8], start: u64, fragmented: &mut Option<u64>) -> Walk {
                 Walk::Incomplete(at)
             };
         }
+        let here = Some(start + at as u64);
         match kind {
-            FIRST => *fragmented = Some(start + at as u64),
-            FULL | LAST => *fragmented = None,
+            FIRST => (*last, *fragmented) = (here, here),
+            FULL => (*last, *fragmented) = (here, None),
+            LAST => *fragmented = None,
             MIDDLE => {}
             // Recycled logs, compression and the like are never switched on here.
             _ => return Walk::Damaged(at),
@@ -194,7 +271,14 @@ const CRC32C: [u32; 16] = {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
+
+    /// What [`super::inspect`] says of a log.
+    fn inspect(log: &[u8]) -> io::Result<Tail> {
+        super::inspect(Cursor::new(log))
+    }
 
     /// A log as RocksDB's writer makes it, of records with these lengths.
     fn log(lengths: &[usize]) -> Vec<u8> {
@@ -241,11 +325,7 @@ mod tests {
             &[BLOCK - 13, 5],
             &[100_000, 3],
         ] {
-            assert_eq!(
-                inspect(log(lengths).as_slice()).unwrap(),
-                Tail::Whole,
-                "{lengths:?}"
-            );
+            assert_eq!(inspect(&log(lengths)).unwrap(), Tail::Whole, "{lengths:?}");
         }
     }
 
@@ -271,7 +351,7 @@ mod tests {
         let offset = zeros.len() as u64;
         zeros.resize(zeros.len() + 3 * BLOCK, 0);
         assert_eq!(
-            inspect(zeros.as_slice()).unwrap(),
+            inspect(&zeros).unwrap(),
             Tail::Torn {
                 offset,
                 bytes: 3 * BLOCK as u64
@@ -286,7 +366,7 @@ mod tests {
         let mut longer = log(&[10, 20, 30]);
         longer[second + 5] ^= 0x40;
         assert_eq!(
-            inspect(longer.as_slice()).unwrap(),
+            inspect(&longer).unwrap(),
             Tail::Damaged {
                 offset: second as u64
             }
@@ -296,10 +376,50 @@ mod tests {
             let mut zeroed = log(&lengths);
             zeroed[second..second + HEADER].fill(0);
             assert_eq!(
-                inspect(zeroed.as_slice()).unwrap(),
+                inspect(&zeroed).unwrap(),
                 Tail::Damaged {
                     offset: second as u64
                 }
+            );
+        }
+    }
+
+    #[test]
+    fn a_last_record_with_sectors_that_were_not_written_is_a_torn_end() {
+        let before = log(&[10, 20]).len();
+        let whole = log(&[10, 20, 100_000]);
+        let torn = Tail::Torn {
+            offset: before as u64,
+            bytes: (whole.len() - before) as u64,
+        };
+        let page = 4096;
+        for first in 1..whole.len().div_ceil(page) {
+            // One page, and every one from there on: with headers of its fragments in them or not.
+            for end in [first + 1, usize::MAX / page] {
+                let mut holed = whole.clone();
+                let end = (end * page).min(holed.len());
+                holed[first * page..end].fill(0);
+                assert_eq!(inspect(&holed).unwrap(), torn, "{first} to {end}");
+                // What has a record behind it was acknowledged once; RocksDB refuses it if we do not.
+                holed.extend(&log(&[30])[..]);
+                if holed.len() % BLOCK > 30 + HEADER {
+                    assert_ne!(inspect(&holed).unwrap(), torn, "{first} to {end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_last_record_with_wrong_bits_is_no_torn_end() {
+        let before = log(&[10, 20]).len();
+        let whole = log(&[10, 20, 5000]);
+        for at in (before + HEADER..whole.len()).step_by(97) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            assert_eq!(
+                inspect(&flipped).unwrap(),
+                Tail::Whole,
+                "{at}: RocksDB refuses it"
             );
         }
     }
@@ -311,7 +431,7 @@ mod tests {
             let second = log(&[10]).len();
             other[second + 6] = kind;
             assert_eq!(
-                inspect(other.as_slice()).unwrap(),
+                inspect(&other).unwrap(),
                 Tail::Damaged {
                     offset: second as u64
                 },
