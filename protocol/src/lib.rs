@@ -22,6 +22,7 @@ pub mod id;
 pub mod jose;
 pub mod journal;
 pub mod message;
+pub mod plant;
 pub mod refusal;
 pub mod role;
 pub mod text;

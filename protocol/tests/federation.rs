@@ -254,6 +254,21 @@ fn two_nodes_that_never_meet_converge_through_a_third() {
 }
 
 #[test]
+fn clocks_that_are_set_back_do_not_put_repairs_off() {
+    let mut it = Assessment::under_way(5);
+    it.federation
+        .run_until(it.federation.now + Span::from_seconds(10));
+    (0..3).for_each(|node| it.federation.skew(node, -100_000));
+    it.federation.network.lost = 1000;
+    it.act(|f| &f.cast.expert, exhibit(1)).unwrap();
+    it.federation.network.lost = 0;
+    assert!(!it.converged());
+    it.federation
+        .run_until(it.federation.now + Span::from_seconds(12));
+    assert!(it.converged());
+}
+
+#[test]
 fn acknowledged_messages_survive_crashes_and_cuts_in_any_order() {
     for seed in 0..30 {
         let mut it = Assessment::under_way(100 + seed);

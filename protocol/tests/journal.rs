@@ -391,9 +391,16 @@ fn equal_heights_with_different_entries_raise_the_alarm_and_the_dossier_goes_on(
     assert!(alarm(&it, second.chain));
 
     let (mut it, _, second) = forked();
+    // What nobody has signed is no proof; nor is what a node signs of another's chain.
     let bytes = frontier(&it, vec![second.row()]);
     assert_eq!(it.frame(&bytes), None);
-    assert!(alarm(&it, second.chain));
+    assert!(!alarm(&it, second.chain));
+    let (dossier, chain, member) = (it.dossier, second.chain, it.cast.company.subject);
+    assert!(it.events.contains(&Event::Disagreed {
+        dossier,
+        chain,
+        member
+    }));
 
     let (mut it, mut first, mut second) = forked();
     let before = it.picture();

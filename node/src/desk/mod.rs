@@ -517,6 +517,13 @@ impl Desk {
                 Event::Forked { dossier, chain } => {
                     tracing::error!(dossier = %short(&dossier), ?chain, "ALARM: two heads of one chain contradict each other");
                 }
+                Event::Disagreed {
+                    dossier,
+                    chain,
+                    member,
+                } => {
+                    tracing::error!(dossier = %short(&dossier), ?chain, %member, "ALARM: a member says of a chain what we know to be otherwise");
+                }
                 Event::RolledBack { dossier } => {
                     tracing::error!(dossier = %short(&dossier), "ALARM: a member knows more of our chain than we do; was a backup restored?");
                 }

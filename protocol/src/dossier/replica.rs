@@ -12,6 +12,7 @@ use crate::journal::{
     Chain, ChainId, Citation, Content, Entry, EpochWrap, HeadRow, Need, Past, Record, SignedHead, Verdict,
 };
 use crate::message::{Body, Message};
+use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::Instant;
 
@@ -40,6 +41,17 @@ struct Recorded {
     message: MessageId,
     envelope: Digest,
     at: Instant,
+}
+
+impl Recorded {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            node: entry.chain.node,
+            message: entry.message,
+            envelope: entry.envelope_digest,
+            at: entry.recorded_at,
+        }
+    }
 }
 
 /// What became of a run of entries.
@@ -337,6 +349,7 @@ impl Replica {
         if row.size <= chain.size() {
             let same =
                 chain.contains(row) && chain.tree().root_at(row.size).map(Digest::new) == Some(row.root);
+            let same = same || planted(Bug::HeightsOnly);
             return Ok(if same { Received::Known } else { Received::Forked });
         }
         let from = chain.size();
@@ -364,11 +377,27 @@ impl Replica {
         if !self.citations_held(news) {
             return Ok(Received::Early);
         }
+        if planted(Bug::PoisonBlocksQueue)
+            && (known..entries.len()).any(|index| self.is_poison(&entries[index], content(index), directory))
+        {
+            return mismatch("a message is not authentic");
+        }
         for (entry, index) in news.iter().zip(known..) {
             self.record(entry, content(index), directory);
         }
         self.note_head(head);
         Ok(Received::Applied { from })
+    }
+
+    /// Whether an entry's message can never take effect.
+    fn is_poison(&self, entry: &Entry, content: Content, directory: &dyn Directory) -> bool {
+        let Content::Sealed(sealed) = content else {
+            return false;
+        };
+        let key = self.keys.get(&sealed.key_epoch());
+        let opened = key.map(|key| sealed.open(&self.dossier, entry.message, key));
+        let verdict = opened.map(|opened| authentic(opened, Recorded::of(entry), directory));
+        matches!(verdict, Some(Err(Verdict::WithoutEffect(_))))
     }
 
     fn citations_held(&self, entries: &[Entry]) -> bool {
@@ -394,12 +423,7 @@ impl Replica {
         let newest = self.numbers.len();
         let number = *self.numbers.entry(entry.chain).or_insert(newest);
         self.wraps.extend(entry.wraps.iter().cloned());
-        let recorded = Recorded {
-            node: entry.chain.node,
-            message: entry.message,
-            envelope: entry.envelope_digest,
-            at: entry.recorded_at,
-        };
+        let recorded = Recorded::of(entry);
         let (verdict, content) = self.judge(recorded, &past, content, directory);
         let record = Record {
             message: entry.message,

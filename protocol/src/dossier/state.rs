@@ -68,8 +68,8 @@ pub(super) struct Done {
     pub(super) id: MessageId,
 }
 
-/// A participant, and since when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A participant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Member {
     /// In which capacity.
     pub role: Role,
@@ -246,7 +246,8 @@ impl State {
         self.messages.get(id).copied()
     }
 
-    /// Establishes `fact`. Commutative, associative and idempotent; cannot fail.
+    /// Establishes `fact`. Commutative, associative and idempotent, also where one message is on file twice, recorded
+    /// at two instants: the earliest counts. Cannot fail.
     pub fn apply(&mut self, fact: &Fact) {
         let message_type = fact.body.message_type();
         self.messages.insert(fact.id, message_type);
@@ -257,7 +258,9 @@ impl State {
                 author: fact.author,
                 reference: reference.clone(),
             };
-            self.documents.insert((fact.id, reference.root), document);
+            let known = self.documents.entry((fact.id, reference.root));
+            let known = known.or_insert(document);
+            known.deposited_at = known.deposited_at.min(fact.at);
         }
         let done = Done {
             at: fact.at,
@@ -280,7 +283,9 @@ impl State {
                         node: *node,
                         represents: *represents,
                     };
-                    self.added.insert(*subject, member);
+                    // Of two concurrent additions the lesser one counts.
+                    let known = self.added.entry(*subject).or_insert_with(|| member.clone());
+                    *known = member.min(known.clone());
                 }
                 self.removed.extend(&change.remove);
             }
@@ -288,13 +293,9 @@ impl State {
                 self.paid.insert(fact.id, paid.amount);
             }
             Body::Dire(_) => {
-                self.dires.insert(
-                    fact.id,
-                    DireFact {
-                        author: fact.author,
-                        at: fact.at,
-                    },
-                );
+                let (author, at) = (fact.author, fact.at);
+                let known = self.dires.entry(fact.id).or_insert(DireFact { author, at });
+                known.at = known.at.min(at);
             }
             Body::PreReport(pre_report) => {
                 self.dires_due.insert(fact.id, pre_report.dires_due);

@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::id::{DossierId, Incarnation, MessageId, SubjectId};
 use crate::jose::WrapContext;
 use crate::journal::{ChainId, Head, RegistryHead, SignedHead};
+use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::{Instant, Span};
 use crate::wire::frame::RegistryLeaf;
@@ -152,12 +153,22 @@ pub enum Event {
     },
     /// Entries of a registry came.
     RegistryChanged,
-    /// Two heads of one chain contradict each other. Alarm.
+    /// Its own node has signed two heads of one chain that contradict each other. Alarm.
     Forked {
         /// The dossier.
         dossier: DossierId,
         /// The chain.
         chain: ChainId,
+    },
+    /// A member says of a chain what we know to be otherwise: it errs or lies, or the chain's node has told it another
+    /// history. Alarm; it proves nothing against the chain's node.
+    Disagreed {
+        /// The dossier.
+        dossier: DossierId,
+        /// The chain.
+        chain: ChainId,
+        /// Who says so.
+        member: SubjectId,
     },
     /// A member knows more of our chain than we do: this store is older than it was. Alarm.
     RolledBack {
@@ -217,6 +228,8 @@ struct Held {
     /// The chain that we write, and whether its highest position is known to be ours. JRN-6.
     writer: ChainId,
     confirmed: bool,
+    /// The members that know no more of it than we do.
+    confirmed_by: BTreeSet<SubjectId>,
     /// The number of our next head in it.
     next_head: u64,
     /// Own entries covered by our last head.
@@ -311,6 +324,15 @@ impl<R: Registry> Engine<R> {
             .map(|(node, _)| *node)
     }
 
+    /// How many runs wait for what they cite, at the peer with most of them. SYN-10.
+    pub fn most_early_runs(&self) -> usize {
+        self.peers
+            .values()
+            .map(|peer| peer.early.len())
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Whether no commit, signature or frame is under way.
     pub fn is_idle(&self) -> bool {
         self.stage.is_empty()
@@ -348,7 +370,8 @@ impl<R: Registry> Engine<R> {
 
     /// Compares frontiers with the peers that lag behind us. SYN-7.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if now < self.next_repair {
+        // A clock that is set back must not put repairs off.
+        if now < self.next_repair && self.next_repair <= now + REPAIR_EVERY {
             return;
         }
         self.next_repair = now + REPAIR_EVERY;
@@ -428,7 +451,7 @@ impl<R: Registry> Engine<R> {
             node: self.node,
             incarnation,
         };
-        held.confirmed = false;
+        held.confirmed = planted(Bug::NoIncarnationRule);
     }
 }
 
@@ -446,6 +469,7 @@ fn held(
             incarnation: fresh,
         },
         confirmed: true,
+        confirmed_by: BTreeSet::new(),
         next_head: 0,
         sealed: 0,
         runs: Vec::new(),

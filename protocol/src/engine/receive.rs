@@ -8,6 +8,7 @@ use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::jose::{WrapContext, check_wrap};
 use crate::journal::{Clock, Entry, SignedHead};
+use crate::plant::{Bug, planted};
 use crate::time::{Instant, Span};
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
 use crate::wire::limits;
@@ -121,21 +122,26 @@ impl<R: Registry> Engine<R> {
             let size = chain.map_or(0, |chain| chain.size());
             if row.size > size {
                 self.events.push_back(Event::RolledBack { dossier });
-            } else if row.chain == held.writer && row.size == size {
-                held.confirmed |= chain.is_some_and(|chain| chain.contains(row));
             }
         }
+        held.note_confirmation(from, &frontier.rows);
         let mut known = Clock::default();
-        let mut forks = Vec::new();
+        let mut contradicted = Vec::new();
         for row in &frontier.rows {
             match held.replica.chain(&row.chain) {
                 // It holds what we hold, or more than we do: either way it needs nothing of that chain.
-                Some(chain) if row.size <= chain.size() && !chain.contains(row) => forks.push(row.chain),
+                Some(chain) if row.size <= chain.size() && !chain.contains(row) => {
+                    contradicted.push(row.chain);
+                }
                 _ => known.raise(row.chain, row.size),
             }
         }
         self.events
-            .extend(forks.into_iter().map(|chain| Event::Forked { dossier, chain }));
+            .extend(contradicted.into_iter().map(|chain| Event::Disagreed {
+                dossier,
+                chain,
+                member: from,
+            }));
         let ours_is_news = held
             .replica
             .frontier()
@@ -180,7 +186,7 @@ impl<R: Registry> Engine<R> {
             let Some(peer) = self.peers.get_mut(&from) else {
                 return Ok(());
             };
-            if peer.early.len() < EARLY_RUNS {
+            if peer.early.len() < EARLY_RUNS || planted(Bug::UnboundedBuffer) {
                 peer.early.push(bytes.to_vec());
             }
             return Ok(());
@@ -309,15 +315,22 @@ impl<R: Registry> Engine<R> {
             .into());
         }
         // JRN-10: hashes are compared, never heights alone.
-        let forked = head.head().rows.iter().find(|row| {
+        let contradicted = head.head().rows.iter().filter(|row| {
             held.replica
                 .chain(&row.chain)
                 .is_some_and(|chain| row.size <= chain.size() && !chain.contains(row))
         });
-        if let Some(row) = forked {
-            self.events.push_back(Event::Forked {
-                dossier,
-                chain: row.chain,
+        for chain in contradicted.map(|row| row.chain) {
+            // Only what its own node signed speaks against it.
+            let member = head.head().node;
+            self.events.push_back(if chain.node == member {
+                Event::Forked { dossier, chain }
+            } else {
+                Event::Disagreed {
+                    dossier,
+                    chain,
+                    member,
+                }
             });
         }
         if held.replica.note_head(&head) {

@@ -6,8 +6,9 @@ use crate::envelope::{self, Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused};
 use crate::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use crate::jose::WrapContext;
-use crate::journal::{Citation, EpochWrap};
+use crate::journal::{Citation, EpochWrap, HeadRow};
 use crate::message::Body;
+use crate::plant::{Bug, planted};
 use crate::time::Instant;
 
 /// Names a submission in the events that answer it.
@@ -214,6 +215,23 @@ impl<R: Registry> Engine<R> {
 }
 
 impl Held {
+    /// A member says how far it holds our chain. It is ours to go on with once no member knows more of it: what one of
+    /// them lacks another may have had from us before this store was set back. JRN-6.
+    pub(super) fn note_confirmation(&mut self, member: SubjectId, rows: &[HeadRow]) {
+        let ours = self.replica.chain(&self.writer);
+        let holds = |row: &HeadRow| ours.is_some_and(|chain| chain.contains(row));
+        if !rows.iter().filter(|row| row.chain == self.writer).all(holds) {
+            return;
+        }
+        self.confirmed_by.insert(member);
+        let members = self.replica.state().nodes();
+        self.confirmed |= members.len() > 1
+            && members
+                .iter()
+                .all(|node| *node == self.writer.node || self.confirmed_by.contains(node));
+        self.confirmed |= planted(Bug::OneMemberConfirms);
+    }
+
     /// Makes sure that we may write: goes on with the confirmed chain, or opens a new incarnation, whose first entry
     /// names the position that it adopts. JRN-6.
     pub(super) fn begin_writing(

@@ -5,6 +5,7 @@ use crate::directory::{Directory, Signer, Status};
 use crate::error::{Error, Untrusted};
 use crate::id::MessageId;
 use crate::message::Message;
+use crate::plant::{Bug, planted};
 use crate::time::{Instant, Span};
 use crate::wire::limits;
 
@@ -64,7 +65,8 @@ pub fn verify(envelope: Envelope, directory: &dyn Directory, at: Instant) -> Res
         .into());
     }
     let certificate = header.certificate;
-    let (signer, contested) = match directory.status(&certificate, at) {
+    let trusted = planted(Bug::TrustClaimedTime).then_some(header.issued_at);
+    let (signer, contested) = match directory.status(&certificate, trusted.unwrap_or(at)) {
         Status::Valid(signer) => (signer, None),
         Status::Contested { signer, reason } => (signer, Some(reason)),
         Status::Invalid { reason } => {

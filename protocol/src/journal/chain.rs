@@ -7,6 +7,7 @@ use crate::envelope::{Envelope, Sealed};
 use crate::error::Untrusted;
 use crate::id::{CertificateId, Digest, MessageId};
 use crate::message::Message;
+use crate::plant::{Bug, planted};
 use crate::time::Instant;
 use crate::tree::Tree;
 
@@ -110,7 +111,8 @@ impl Chain {
 
     /// Whether a peer's row is a prefix of what we hold: hashes, never heights alone.
     pub fn contains(&self, row: &HeadRow) -> bool {
-        row.size <= self.size() && row.size > 0 && self.leaf(row.size - 1) == Some(row.leaf)
+        let same = || self.leaf(row.size - 1) == Some(row.leaf) || planted(Bug::HeightsOnly);
+        row.size <= self.size() && row.size > 0 && same()
     }
 
     /// Checks that `entries` go on from this chain, and end exactly where `row`, signed by the writer, says. JRN-5.

@@ -1,0 +1,232 @@
+//! The promises, held to a world whose plan is over. Each is checked from outside, with what the nodes stored and
+//! signed, and not with what they say of themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use basoche_protocol::dossier::Replica;
+use basoche_protocol::engine::Event;
+use basoche_protocol::fixture::Rng;
+use basoche_protocol::id::{Digest, MessageId};
+use basoche_protocol::journal::{SignedHead, Verdict};
+use basoche_protocol::tree::verify_inclusion;
+
+use super::plan::NODES;
+use super::world::World;
+
+/// Runs of one peer that may wait at a node. SYN-10.
+const EARLY_RUNS: usize = 64;
+/// Entries of which the receipts are verified, per dossier.
+const SAMPLE: u64 = 12;
+
+/// The first promise that is broken, in words.
+pub(crate) fn judge(world: &World) -> Result<(), String> {
+    if let Some(broken) = &world.broken {
+        return Err(broken.clone());
+    }
+    bounded(world)?;
+    no_honest_fork(world)?;
+    confined(world)?;
+    for number in 0..world.dossiers.len() {
+        convergent(world, number)?;
+        durable_and_unique(world, number)?;
+        causal_and_authorised(world, number)?;
+        evidence_verifies(world, number)?;
+    }
+    Ok(())
+}
+
+fn replica(world: &World, node: usize, number: usize) -> Result<&Replica, String> {
+    let dossier = world.federation.node(node).dossier(&world.dossiers[number]);
+    dossier.ok_or_else(|| format!("convergent: node {node} does not know dossier {number}"))
+}
+
+fn bounded(world: &World) -> Result<(), String> {
+    match world.most_waiting {
+        ..=EARLY_RUNS => Ok(()),
+        most => Err(format!("bounded: {most} runs of one peer waited")),
+    }
+}
+
+/// Honest nodes never signed two histories, and nobody says that they did.
+fn no_honest_fork(world: &World) -> Result<(), String> {
+    let forked = world
+        .federation
+        .forked
+        .iter()
+        .find(|(node, _)| world.is_honest(*node));
+    if let Some((node, seq)) = forked {
+        return Err(format!("no fork: node {node} signed two entries {seq}"));
+    }
+    for (node, event) in &world.federation.events {
+        if let Event::Forked { chain, .. } = event
+            && (0..NODES).any(|other| world.is_honest(other) && world.is_of(chain, other))
+        {
+            return Err(format!("no fork: node {node} accuses an honest one"));
+        }
+    }
+    Ok(())
+}
+
+/// Nobody outside has anything of a dossier.
+fn confined(world: &World) -> Result<(), String> {
+    let outside = (3..NODES).find(|node| world.federation.node(*node).dossier(&world.dossiers[1]).is_some());
+    outside.map_or(Ok(()), |node| {
+        Err(format!("confined: node {node} has the small dossier"))
+    })
+}
+
+fn convergent(world: &World, number: usize) -> Result<(), String> {
+    let members = world.honest_members(number);
+    let first = replica(world, members[0], number)?;
+    for node in &members {
+        let other = replica(world, *node, number)?;
+        let differ = |what| {
+            Err(format!(
+                "convergent: nodes {} and {node} differ in {what} of {number}",
+                members[0]
+            ))
+        };
+        if other.frontier() != first.frontier() {
+            return differ("entries");
+        }
+        if other.state().hash() != first.state().hash() {
+            return differ("state");
+        }
+        if other.pending() > 0 {
+            return Err(format!("convergent: node {node} still waits for something"));
+        }
+    }
+    // One bad item blocks nothing behind it: what a dishonest node recorded is on file everywhere.
+    for ((node, of), forger) in &world.forgers {
+        if let Some(row) = forger.row().filter(|_| *of == number)
+            && !first.frontier().contains(&row)
+        {
+            return Err(format!(
+                "convergent: what node {node} recorded by hand is not on file"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn durable_and_unique(world: &World, number: usize) -> Result<(), String> {
+    let dossier = world.dossiers[number];
+    let home = world.federation.node(0).dossier(&dossier);
+    let known: BTreeSet<MessageId> = home
+        .map(|held| held.records().map(|(_, _, record)| record.message).collect())
+        .unwrap_or_default();
+    for node in world.honest_members(number) {
+        let mut times: BTreeMap<MessageId, u64> = BTreeMap::new();
+        for (chain, _, record) in replica(world, node, number)?.records() {
+            let honest = (0..NODES).find(|other| world.is_of(&chain, *other));
+            // A node that was set back may have to record a message again, and a forger may copy one.
+            if honest.is_some_and(|other| world.is_honest(other) && !world.restored.contains(&other)) {
+                *times.entry(record.message).or_default() += 1;
+            }
+        }
+        if let Some((message, times)) = times.iter().find(|(_, times)| **times > 1) {
+            return Err(format!(
+                "unique: {message} is on file {times} times at node {node}"
+            ));
+        }
+    }
+    if number > 0 {
+        return Ok(());
+    }
+    // Whatever its dossier, an acknowledged message is on file in one of them.
+    let small: BTreeSet<MessageId> = world
+        .federation
+        .node(0)
+        .dossier(&world.dossiers[1])
+        .map(|held| held.records().map(|(_, _, record)| record.message).collect())
+        .unwrap_or_default();
+    let gone = world.acknowledged.iter().find(|(message, _)| {
+        !known.contains(message) && !small.contains(message) && !world.lost.contains(message)
+    });
+    gone.map_or(Ok(()), |(message, node)| {
+        Err(format!(
+            "durable: {message}, acknowledged by node {node}, is nowhere"
+        ))
+    })
+}
+
+/// Every entry comes after what it cites, and only lawful acts have effect.
+fn causal_and_authorised(world: &World, number: usize) -> Result<(), String> {
+    for node in world.honest_members(number) {
+        let replica = replica(world, node, number)?;
+        let mut sizes: BTreeMap<_, u64> = BTreeMap::new();
+        for (chain, seq, record) in replica.records() {
+            let entry = world.federation.entry(node, replica.dossier(), chain, seq);
+            let Some(entry) = entry else {
+                return Err(format!(
+                    "durable: node {node} has an entry that is not on its disk"
+                ));
+            };
+            let held = |cited: &basoche_protocol::journal::Citation| {
+                sizes.get(&cited.chain).is_some_and(|size| *size > cited.seq)
+                    && replica
+                        .chain(&cited.chain)
+                        .and_then(|chain| chain.leaf(cited.seq))
+                        == Some(cited.leaf)
+            };
+            if sizes.get(&chain).copied().unwrap_or(0) != seq || !entry.deps.iter().all(held) {
+                return Err(format!(
+                    "causal: node {node} applied an entry before what it cites"
+                ));
+            }
+            sizes.insert(chain, seq + 1);
+            if record.verdict == Verdict::Effective && world.unlawful.contains(&record.message) {
+                return Err(format!(
+                    "authorised: {} has effect at node {node}",
+                    record.message
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The receipts of some entries hold for somebody who has nothing but the registry.
+fn evidence_verifies(world: &World, number: usize) -> Result<(), String> {
+    let node = world.honest_members(number)[0];
+    let replica = replica(world, node, number)?;
+    let positions: Vec<_> = replica.records().map(|(chain, seq, _)| (chain, seq)).collect();
+    let mut rng = Rng::new(positions.len() as u64);
+    for _ in 0..SAMPLE {
+        let (chain, seq) = positions[rng.below(positions.len() as u64) as usize];
+        let held = replica.chain(&chain).ok_or("evidence: a chain is gone")?;
+        let leaf = held.leaf(seq).ok_or("evidence: a leaf is gone")?;
+        for head in replica.heads().values() {
+            let head = SignedHead::verify(&head.encode(), &world.federation.registry)
+                .map_err(|error| format!("evidence: a head does not verify: {error}"))?;
+            let Some(row) = head
+                .head()
+                .row(&chain)
+                .filter(|row| row.size > seq && held.contains(row))
+            else {
+                continue;
+            };
+            let path = held.tree().inclusion_path(seq, row.size).unwrap_or_default();
+            let proved = verify_inclusion(leaf.as_bytes(), seq, row.size, &path, row.root.as_bytes());
+            // What a dishonest node signs of others proves nothing, and is not expected to.
+            let signer = (0..NODES).find(|other| world.federation.node(*other).node() == head.head().node);
+            if proved.is_err() && signer.is_some_and(|signer| world.is_honest(signer)) {
+                return Err(format!("evidence: the receipt of {seq} does not hold"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a run leaves, to tell two runs apart.
+pub(crate) fn picture(world: &World) -> (Vec<Digest>, usize, u64) {
+    let hashes = world.dossiers.iter().filter_map(|dossier| {
+        let held = world.federation.node(0).dossier(dossier)?;
+        Some(held.state().hash())
+    });
+    (
+        hashes.collect(),
+        world.federation.events.len(),
+        world.federation.heads,
+    )
+}
