@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use basoche_protocol::crypto;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
-use basoche_protocol::jose::SoftwareKey;
+use basoche_protocol::jose::{Algorithm, SoftwareKey, VerifyingKey};
+use basoche_registry::Certificate;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -150,6 +151,19 @@ impl NodeKeys {
             what: "the seal key is not a P-256 key".into(),
         };
         SoftwareKey::from_pkcs8(&self.stored.seal_key, self.seal_certificate()).map_err(unfit)
+    }
+
+    /// Whether a signature is the seal's own, as [`Self::seal`] makes them.
+    pub fn check_seal(&self, signed: &[u8], signature: &[u8]) -> Result<(), KeysError> {
+        let damaged = |what: String| KeysError::Damaged {
+            path: FILE.into(),
+            what,
+        };
+        let certificate = Certificate::from_der(&self.stored.seal_certificate);
+        let certificate = certificate.map_err(|error| damaged(error.to_string()))?;
+        VerifyingKey::from_spki(Algorithm::Es256, certificate.spki())
+            .and_then(|key| key.verify(signed, signature))
+            .map_err(|error| damaged(error.to_string()))
     }
 
     /// The seal's certificate.

@@ -5,10 +5,12 @@
 //!                                      └─▶ documents (blobs) ◀───────────┘
 //! ```
 
+pub mod backup;
 pub mod blob;
 pub mod buffers;
 pub mod bundle;
 pub mod certificate;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -320,6 +320,22 @@ impl Rows {
         failure.map_or(Ok(rows), Err)
     }
 
+    /// Forgets under which incarnations this node wrote: it goes on under new ones. JRN-6.
+    pub fn forget_writers(&self) -> Result<(), RowsError> {
+        let mut batch = Batch::default();
+        for (dossier, _) in self.family::<StoredWriter>(WRITERS, "writer")? {
+            let owner = self.dossier_owner(WRITERS, &dossier);
+            self.store.delete(&mut batch, WRITERS, owner, 0);
+        }
+        Ok(self.commit(batch)?)
+    }
+
+    /// Reads the submission keys, which nothing else reads as a whole.
+    pub fn check_submissions(&self) -> Result<(), RowsError> {
+        let ignore = |_, _| Ok(());
+        Ok(self.store.scan_family(SUBMISSIONS, &mut { ignore })?)
+    }
+
     /// Commits a batch.
     pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.store.commit(batch).map(|_| ())

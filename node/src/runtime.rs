@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::backup::{self, BackupError, Copied, Original};
 use crate::blob::{BlobError, BlobStore, FileBlobs};
 use crate::config::{Config, ConfigError};
 use crate::control;
@@ -76,6 +77,9 @@ pub enum NodeError {
     /// The documents cannot be opened.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// A copy cannot be put back.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The transport cannot be set up.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -121,6 +125,18 @@ pub fn request(path: &Path) -> Result<NodeRequest, NodeError> {
     Ok(NodeKeys::open(&config.data, &storage)?.request(config.addresses)?)
 }
 
+/// Puts a copy back where the configuration has the data directory, which must not hold anything.
+pub fn restore(path: &Path, from: &Path) -> Result<Copied, NodeError> {
+    keep_private();
+    let config = Config::read(path)?;
+    Ok(backup::put_back(
+        from,
+        &config.data,
+        &config.passphrase(path)?,
+        open_store,
+    )?)
+}
+
 /// Nothing that the node writes is for other users of the machine.
 fn keep_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -151,16 +167,18 @@ fn open_store(_path: &Path) -> Result<Arc<dyn Store>, StoreError> {
 }
 
 /// Everything of a node that its files hold, opened.
-struct Opened {
+pub(crate) struct Opened {
     config: Config,
     keys: NodeKeys,
-    rows: Rows,
-    blobs: Arc<dyn BlobStore>,
-    engine: Engine<Replica>,
+    original: Original,
+    pub(crate) rows: Rows,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) engine: Engine<Replica>,
     commits: u64,
 }
 
-fn open(path: &Path) -> Result<Opened, NodeError> {
+/// Opens and reads back what a node holds: every row, signature and chain is verified.
+pub(crate) fn open(path: &Path) -> Result<Opened, NodeError> {
     let config = Config::read(path)?;
     if !config.data.is_dir() {
         return Err(NodeError::NoData { path: config.data });
@@ -174,7 +192,9 @@ fn open(path: &Path) -> Result<Opened, NodeError> {
     }
     let storage = vault::open(&config.data, &config.passphrase(path)?)?;
     let keys = NodeKeys::open(&config.data, &storage)?;
-    let rows = Rows::new(SealedStore::new(open_store(&config.data.join("store"))?, storage));
+    let store = open_store(&config.data.join("store"))?;
+    let original = Original::new(config.data.clone(), &keys, storage.clone(), Arc::clone(&store))?;
+    let rows = Rows::new(SealedStore::new(store, storage));
     let blobs: Arc<dyn BlobStore> = Arc::new(FileBlobs::open(&config.data.join("blobs"))?);
     let mut engine = Engine::new(
         keys.node(),
@@ -198,6 +218,7 @@ fn open(path: &Path) -> Result<Opened, NodeError> {
     Ok(Opened {
         config,
         keys,
+        original,
         rows,
         blobs,
         engine,
@@ -236,6 +257,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     let Opened {
         config,
         keys,
+        original,
         rows,
         blobs,
         engine,
@@ -292,6 +314,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
             &data,
             served,
             blobs,
+            original,
             limits.control_connections,
             limits.document_bytes,
         )

@@ -36,7 +36,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 }
 
 #[test]
-fn neither_the_log_nor_the_files_of_a_node_hold_what_a_dossier_says() {
+fn neither_the_log_nor_the_files_nor_the_copies_of_a_node_hold_what_a_dossier_says() {
     let office = Office::furnished();
     // At the level that an operator would choose to look closely.
     office.configure("court", &office.address, "log = \"basoche_node=trace,info\"\n");
@@ -65,9 +65,14 @@ fn neither_the_log_nor_the_files_of_a_node_hold_what_a_dossier_says() {
     // The node itself can read them.
     let shown = office.show(&dossier).to_string();
     assert!(shown.contains(case_number) && shown.contains(name), "{shown}");
+    let copy = office.root.join("copy");
+    let to = copy.to_str().unwrap();
+    office
+        .ask(&["node", "backup", "--config", "court/node.toml", "--to", to])
+        .ok();
     let log = node.stop();
     assert!(log.contains("node runs"), "{log}");
-    let stored = files(&office.data());
+    let mut stored = files(&office.data());
     assert!(
         stored
             .iter()
@@ -78,6 +83,9 @@ fn neither_the_log_nor_the_files_of_a_node_hold_what_a_dossier_says() {
             .iter()
             .any(|file| file.starts_with(office.data().join("blobs")))
     );
+    let copied = files(&copy);
+    assert!(copied.iter().any(|file| file.ends_with("manifest")) && copied.len() > 5);
+    stored.extend(copied);
     for canary in CANARIES {
         assert!(!log.contains(canary), "{canary} is in the log: {log}");
         for file in &stored {

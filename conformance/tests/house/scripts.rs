@@ -238,7 +238,7 @@ fn the_systemd_unit_starts_the_node_without_privileges_and_without_session_keys_
         "LoadCredential=passphrase:/etc/basoche/passphrase",
         "UnsetEnvironment=SSLKEYLOGFILE",
         "DynamicUser=yes",
-        "StateDirectory=basoche",
+        "StateDirectory=basoche basoche-backup",
         "ProtectSystem=strict",
         "NoNewPrivileges=yes",
         "CapabilityBoundingSet=",

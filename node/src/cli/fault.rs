@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::backup::BackupError;
 use crate::config::ConfigError;
 use crate::control::ClientError;
 use crate::quic::TransportError;
@@ -114,6 +115,7 @@ impl From<ClientError> for Fault {
                 let exit = match failure.retry.as_str() {
                     "later" => exit::TRY_AGAIN,
                     _ if matches!(failure.code.as_str(), "malformed" | "bad-request") => exit::MALFORMED,
+                    _ if failure.code == "cannot-write" => exit::CANNOT_WRITE,
                     _ => exit::REFUSED,
                 };
                 Self {
@@ -142,6 +144,11 @@ impl From<NodeError> for Fault {
             NodeError::Store(StoreError::Full { .. }) => (exit::CANNOT_WRITE, "disk-full"),
             NodeError::Store(_) | NodeError::Rows(_) | NodeError::Blobs(_) => (exit::CANNOT_WRITE, "store"),
             NodeError::Files { .. } => (exit::CANNOT_WRITE, "cannot-write"),
+            NodeError::Backup(error) => match error {
+                BackupError::Vault(_) | BackupError::Keys(_) => (exit::CONFIGURATION, "vault"),
+                BackupError::Damaged { .. } => (exit::MALFORMED, "backup"),
+                _ => (exit::CANNOT_WRITE, "cannot-write"),
+            },
             NodeError::Transport(_) => (exit::CONFIGURATION, "transport"),
             NodeError::Clock { .. } => (exit::CONFIGURATION, "clock"),
             NodeError::Vault(_) => (exit::CONFIGURATION, "vault"),
@@ -169,6 +176,7 @@ impl From<NodeError> for Fault {
             | NodeError::Store(_)
             | NodeError::Rows(_)
             | NodeError::Blobs(_)
+            | NodeError::Backup(_)
             | NodeError::Transport(_)
             | NodeError::Clock { .. }
             | NodeError::Internal(_) => "",

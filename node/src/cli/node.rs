@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::fault::exit;
 use super::{Fault, NodeArgs, Output};
+use crate::check::{self, Checked, Unsound};
 use crate::config::Config;
 use crate::control::{Answer, ClientError, Request};
 use crate::files::write_atomic;
@@ -36,6 +37,27 @@ pub(super) enum Command {
     },
     /// Run until SIGTERM or Ctrl-C.
     Run {
+        #[command(flatten)]
+        node: NodeArgs,
+    },
+    /// Copy the running node to a new directory: keys (sealed), journal, documents, and a signed and sealed list of them.
+    Backup {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// The directory to make. Its disk must survive the loss of the node's own.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Put a copy back, where the data directory is empty or missing. What came after the copy comes back from peers.
+    Restore {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// A directory that `node backup` made.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
+    /// Verify everything that a node holds which does not run: every row, signature, chain and document.
+    Verify {
         #[command(flatten)]
         node: NodeArgs,
     },
@@ -76,6 +98,42 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             })?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Backup { node, to } => {
+            let path = std::path::absolute(&to).map_err(|error| Fault::unwritable(&to, &error))?;
+            match node.client()?.ask(&Request::Backup { to: path })? {
+                Answer::Copied(copied) => {
+                    output.answer(&copied, || {
+                        format!(
+                            "{} holds {} files, {} bytes: all that this node held at {}.",
+                            to.display(),
+                            copied.files,
+                            copied.bytes,
+                            copied.made_at
+                        )
+                    });
+                    Ok(ExitCode::SUCCESS)
+                }
+                _ => Err(unexpected()),
+            }
+        }
+        Command::Restore { node, from } => {
+            let copied = runtime::restore(&node.config, &from)?;
+            output.answer(&copied, || {
+                format!(
+                    "Node {} is back as of {} ({} files, {} bytes). Start it: what came later comes from its peers.",
+                    copied.node, copied.made_at, copied.files, copied.bytes
+                )
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Verify { node } => {
+            let checked = check::check(&node.config)?;
+            output.answer(&checked, || describe(&checked));
+            Ok(match checked.missing.is_empty() && checked.damaged.is_empty() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(exit::MALFORMED),
+            })
+        }
         Command::Status { node } => match node.client()?.ask(&Request::Status)? {
             Answer::Status(status) => {
                 output.answer(&status, || {
@@ -109,9 +167,33 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                     ExitCode::from(exit::TRY_AGAIN)
                 })
             }
-            _ => Err(ClientError::Broken("it answered something else".into()).into()),
+            _ => Err(unexpected()),
         },
     }
+}
+
+/// What was verified, and each document that is not as it should be.
+fn describe(checked: &Checked) -> String {
+    let mut lines = vec![format!(
+        "{} dossiers, {} entries ({} wait for a key or a signer), {} documents: {} bytes read and right",
+        checked.dossiers, checked.entries, checked.pending, checked.documents, checked.bytes
+    )];
+    for (unsound, advice) in
+        (checked.missing.iter().map(|one| (one, ""))).chain(checked.damaged.iter().map(|one| {
+            (
+                one,
+                "; remove its files, they are fetched again at the next start",
+            )
+        }))
+    {
+        let Unsound { dossier, root, what } = unsound;
+        lines.push(format!("dossier {dossier}: document {root}: {what}{advice}"));
+    }
+    lines.join("\n")
+}
+
+fn unexpected() -> Fault {
+    ClientError::Broken("it answered something else".into()).into()
 }
 
 fn hand_out(enrolment: &NodeRequest, path: &Path, how: &str, output: &Output) -> Result<ExitCode, Fault> {

@@ -9,10 +9,13 @@ mod server;
 pub use client::{Client, ClientError};
 pub use server::serve;
 
+use std::path::PathBuf;
+
 use basoche_protocol::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::message::DocumentRef;
 use serde::{Deserialize, Serialize};
 
+use crate::backup::Copied;
 use crate::desk::{DossierView, Level, StatusView};
 
 /// The socket's name in the data directory.
@@ -82,6 +85,11 @@ pub enum Request {
     },
     /// How far each registry is held, and who is in it.
     Registry,
+    /// Copy the node to a new directory.
+    Backup {
+        /// Which, absolute.
+        to: PathBuf,
+    },
     /// The evidence bundle of a dossier: raw bytes follow the answer.
     Export {
         /// Which dossier.
@@ -160,6 +168,8 @@ pub enum Answer {
         /// Who is in them.
         subjects: Vec<SubjectView>,
     },
+    /// To [`Request::Backup`].
+    Copied(Copied),
     /// It did not go through.
     Failed(Failure),
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream as StdStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::{Answer, Failure, LINE_BYTES, RegistryView, Request, SOCKET, SubjectView};
+use crate::backup::{BackupError, Original};
 use crate::blob::{BlobError, BlobStore};
 use crate::desk::{Deposited, Desk, DeskHandle, Level, SubmitError};
 use crate::documents::{Target, TransferError, give_out, ingest};
@@ -33,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 struct Server {
     desk: DeskHandle,
     blobs: Arc<dyn BlobStore>,
+    original: Arc<Original>,
     document_bytes: u64,
     scratch: Arc<Path>,
 }
@@ -42,6 +44,7 @@ pub async fn serve(
     data: &Path,
     desk: DeskHandle,
     blobs: Arc<dyn BlobStore>,
+    original: Original,
     connections: usize,
     document_bytes: u64,
 ) -> std::io::Result<()> {
@@ -57,6 +60,7 @@ pub async fn serve(
     let server = Server {
         desk,
         blobs,
+        original: Arc::new(original),
         document_bytes,
         scratch: Arc::from(data),
     };
@@ -164,6 +168,7 @@ impl Server {
                 return self.submit(&envelope, key, wait, patience_ms).await;
             }
             Request::Import { entries } => return self.import(entries).await,
+            Request::Backup { to } => return self.back_up(to).await,
             Request::Ingest { .. } | Request::Open { .. } | Request::Export { .. } => {
                 return failure(
                     "bad-request",
@@ -357,6 +362,23 @@ impl Server {
             give_out(blobs.as_ref(), &reference, &key, &mut stream).map_err(std::io::Error::other)
         });
         done.await.map_err(std::io::Error::other)?
+    }
+
+    async fn back_up(&self, to: PathBuf) -> Answer {
+        let original = Arc::clone(&self.original);
+        match spawn_blocking(move || original.copy(&to)).await {
+            Ok(Ok(copied)) => Answer::Copied(copied),
+            Ok(Err(error @ (BackupError::Exists { .. } | BackupError::Inside { .. }))) => {
+                failure("cannot-write", error, "--to", "")
+            }
+            Ok(Err(error)) => failure(
+                "cannot-write",
+                error,
+                "--to",
+                "Nothing is left of the copy. Name a directory that the node's own account may write to, with enough room.",
+            ),
+            Err(error) => failure("internal", error, "node", "Look at the node's log."),
+        }
     }
 
     async fn export(self, mut reader: BufReader<UnixStream>, dossier: DossierId) -> std::io::Result<()> {

@@ -16,7 +16,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "rocksdb")]
 pub use rocks::RocksStore;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bytes of an encoded [`Key`].
 pub const KEY_BYTES: usize = 25;
@@ -158,6 +158,16 @@ pub trait Store: Send + Sync {
 
     /// The position up to which everything is durable.
     fn durable(&self) -> Durable;
+
+    /// Writes what is durable at one instant to the new directory `to`, as a store that can be opened there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] where a store has no such copies: a database's own tools make them.
+    fn checkpoint(&self, to: &Path) -> Result<(), StoreError> {
+        Err(StoreError::Io {
+            what: format!("this store is not copied to {}: use its own tools", to.display()),
+        })
+    }
 }
 
 /// Why the store cannot do what was asked: always the environment's fault but for `TooLarge`.

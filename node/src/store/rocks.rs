@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, IteratorMode, Options,
     ReadOptions, WriteBatch, WriteOptions,
@@ -219,6 +220,11 @@ impl Store for RocksStore {
 
     fn durable(&self) -> Durable {
         Durable(self.commits.load(Ordering::SeqCst))
+    }
+
+    fn checkpoint(&self, to: &Path) -> Result<(), StoreError> {
+        let made = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(to));
+        made.map_err(|error| self.error(&error))
     }
 }
 

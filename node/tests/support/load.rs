@@ -160,25 +160,39 @@ impl Submitter<'_> {
         let mut number = 0;
         while !self.record.stopped() {
             number += 1;
-            let key = format!("{}-{number}", self.name);
-            match self.deposit(&key, number) {
-                Ok(None) => return,
-                Ok(Some(message)) => self.record.note(Acknowledged {
-                    key,
-                    message,
-                    node: self.node,
-                }),
-                Err(failure) => {
-                    self.record
-                        .failures
-                        .lock()
-                        .unwrap()
-                        .push(format!("{key}: {failure}"));
-                    return;
-                }
+            if !self.one(number) {
+                return;
             }
             if self.record.hurried.load(Ordering::SeqCst) != self.node {
                 sleep(self.dice.between_us(PAUSE_US.0, PAUSE_US.1));
+            }
+        }
+    }
+
+    /// Submits so many messages, without pauses.
+    pub(crate) fn submit(mut self, count: u64) {
+        for number in 1..=count {
+            assert!(self.one(number), "{:?}", self.record.failures());
+        }
+    }
+
+    /// Submits one message; whether it was acknowledged.
+    fn one(&mut self, number: u64) -> bool {
+        let key = format!("{}-{number}", self.name);
+        match self.deposit(&key, number) {
+            Ok(None) => false,
+            Ok(Some(message)) => {
+                self.record.note(Acknowledged {
+                    key,
+                    message,
+                    node: self.node,
+                });
+                true
+            }
+            Err(failure) => {
+                let mut failures = self.record.failures.lock().unwrap();
+                failures.push(format!("{key}: {failure}"));
+                false
             }
         }
     }
