@@ -12,6 +12,7 @@ use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId}
 use basoche_protocol::journal::{
     BadChain, ChainId, Entry, ForkProof, Head, HeadRow, RegistryHead, SignedHead,
 };
+use basoche_protocol::plant::{Bug, plant};
 use basoche_protocol::refusal::Code;
 use basoche_protocol::tree::Tree;
 use basoche_protocol::wire::frame::{Frame, Frontier};
@@ -415,6 +416,20 @@ fn equal_heights_with_different_entries_raise_the_alarm_and_the_dossier_goes_on(
     assert_eq!(it.picture().1, before.1 + 1);
     let fourth = it.good();
     it.deposit(&fourth).unwrap();
+}
+
+/// Negative control: what the test above looks for is the comparison of hashes.
+#[test]
+fn who_compares_heights_only_sees_no_fork() {
+    let (mut it, _, mut second) = forked();
+    let head = second.next_head(&it);
+    let bytes = Frame::Head(ByteBuf::from(second.sign(&head))).encode();
+    plant(Some(Bug::HeightsOnly));
+    assert_eq!(it.frame(&bytes), None);
+    assert!(!alarm(&it, second.chain));
+    plant(None);
+    assert_eq!(it.frame(&bytes), None);
+    assert!(alarm(&it, second.chain));
 }
 
 #[test]
