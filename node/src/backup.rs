@@ -22,7 +22,6 @@ use basoche_protocol::time::Instant;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::blob::BlobError;
 use crate::effects::now;
 use crate::files::{directory_of, sync_dir, unique_name, write_new};
 use crate::keys::{KeysError, NodeKeys};
@@ -91,9 +90,6 @@ pub enum BackupError {
     /// The store cannot be read back.
     #[error(transparent)]
     Rows(#[from] RowsError),
-    /// The documents cannot be read.
-    #[error(transparent)]
-    Blobs(#[from] BlobError),
 }
 
 /// What was copied or put back.

@@ -332,8 +332,7 @@ impl Rows {
 
     /// Reads the submission keys, which nothing else reads as a whole.
     pub fn check_submissions(&self) -> Result<(), RowsError> {
-        let ignore = |_, _| Ok(());
-        Ok(self.store.scan_family(SUBMISSIONS, &mut { ignore })?)
+        Ok(self.store.scan_family(SUBMISSIONS, &mut |_, _| Ok(()))?)
     }
 
     /// Commits a batch.

@@ -1,7 +1,7 @@
 //! The promises, held to a world whose plan is over. Each is checked from outside, with what the nodes stored and
 //! signed, and not with what they say of themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use basoche_protocol::dossier::Replica;
 use basoche_protocol::engine::Event;
@@ -28,11 +28,11 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
     confined(world)?;
     for number in 0..world.dossiers.len() {
         convergent(world, number)?;
-        durable_and_unique(world, number)?;
+        unique(world, number)?;
         causal_and_authorised(world, number)?;
         evidence_verifies(world, number)?;
     }
-    Ok(())
+    durable(world)
 }
 
 fn replica(world: &World, node: usize, number: usize) -> Result<&Replica, String> {
@@ -109,18 +109,13 @@ fn convergent(world: &World, number: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn durable_and_unique(world: &World, number: usize) -> Result<(), String> {
-    let dossier = world.dossiers[number];
-    let home = world.federation.node(0).dossier(&dossier);
-    let known: BTreeSet<MessageId> = home
-        .map(|held| held.records().map(|(_, _, record)| record.message).collect())
-        .unwrap_or_default();
+fn unique(world: &World, number: usize) -> Result<(), String> {
     for node in world.honest_members(number) {
         let mut times: BTreeMap<MessageId, u64> = BTreeMap::new();
         for (chain, _, record) in replica(world, node, number)?.records() {
-            let honest = (0..NODES).find(|other| world.is_of(&chain, *other));
+            let writer = (0..NODES).find(|other| world.is_of(&chain, *other));
             // A node that was set back may have to record a message again, and a forger may copy one.
-            if honest.is_some_and(|other| world.is_honest(other) && !world.restored.contains(&other)) {
+            if writer.is_some_and(|other| world.is_honest(other) && !world.restored.contains(&other)) {
                 *times.entry(record.message).or_default() += 1;
             }
         }
@@ -130,19 +125,21 @@ fn durable_and_unique(world: &World, number: usize) -> Result<(), String> {
             ));
         }
     }
-    if number > 0 {
-        return Ok(());
+    Ok(())
+}
+
+/// Whatever its dossier, an acknowledged message is on file at the court, and so at every honest member.
+fn durable(world: &World) -> Result<(), String> {
+    let mut known = world.lost.clone();
+    for number in 0..world.dossiers.len() {
+        known.extend(
+            replica(world, 0, number)?
+                .records()
+                .map(|(_, _, record)| record.message),
+        );
     }
-    // Whatever its dossier, an acknowledged message is on file in one of them.
-    let small: BTreeSet<MessageId> = world
-        .federation
-        .node(0)
-        .dossier(&world.dossiers[1])
-        .map(|held| held.records().map(|(_, _, record)| record.message).collect())
-        .unwrap_or_default();
-    let gone = world.acknowledged.iter().find(|(message, _)| {
-        !known.contains(message) && !small.contains(message) && !world.lost.contains(message)
-    });
+    let mut acknowledged = world.acknowledged.iter();
+    let gone = acknowledged.find(|(message, _)| !known.contains(message));
     gone.map_or(Ok(()), |(message, node)| {
         Err(format!(
             "durable: {message}, acknowledged by node {node}, is nowhere"

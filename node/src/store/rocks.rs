@@ -5,8 +5,8 @@
 //! at the same time one leads, appends all their batches and syncs once for all, so that threads, not a queue
 //! of ours, share the scarce syncs. Only with the fault `no-sync` (feature `faults`) is the sync left out.
 //!
-//! **Damage.** [`super::wal`] reads the logs before RocksDB does. A torn last record was never acknowledged,
-//! is dropped by RocksDB, and is reported here. All other damage stops the open, before anything is rewritten.
+//! **Damage.** [`super::wal`] reads the logs before RocksDB does. A torn last record of the last log was never
+//! acknowledged: it is cut off here, and reported. All other damage stops the open, before anything is rewritten.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -83,7 +83,7 @@ impl RocksStore {
             TryLockError::WouldBlock => StoreError::Busy { path: path.into() },
             TryLockError::Error(error) => from_io(path, &error),
         })?;
-        for (log, offset, bytes) in inspect_logs(path)? {
+        if let Some((log, offset, bytes)) = inspect_logs(path)? {
             cut(&log, offset).map_err(|error| from_io(&log, &error))?;
             tracing::warn!(log = %log.display(), offset, bytes, "dropped a torn last record, never acknowledged");
         }
@@ -292,24 +292,35 @@ fn cut(log: &Path, offset: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Reads every log ahead of RocksDB and returns the torn ends: log, offset, bytes that will be dropped.
-fn inspect_logs(path: &Path) -> Result<Vec<(PathBuf, u64, u64)>, StoreError> {
-    let mut torn = Vec::new();
+/// Reads every log ahead of RocksDB and returns the torn end of the last one: log, offset, bytes that will be dropped.
+fn inspect_logs(path: &Path) -> Result<Option<(PathBuf, u64, u64)>, StoreError> {
+    let mut logs = Vec::new();
     for entry in fs::read_dir(path).map_err(|error| from_io(path, &error))? {
         let log = entry.map_err(|error| from_io(path, &error))?.path();
-        if log.extension().is_none_or(|extension| extension != "log") {
-            continue;
+        if log.extension().is_some_and(|extension| extension == "log") {
+            logs.push(log);
+        }
+    }
+    // Their names are numbers, ascending, with leading zeros.
+    logs.sort_by_key(|log| (log.as_os_str().len(), log.clone()));
+    let mut torn: Option<(PathBuf, u64, u64)> = None;
+    for log in logs {
+        let damaged = |log: &Path, offset: u64| {
+            let what = format!(
+                "the write-ahead log {} is damaged at byte {offset}",
+                log.display()
+            );
+            Err(StoreError::damaged(what))
+        };
+        let bytes = fs::metadata(&log).map_or(0, |found| found.len());
+        // What stands in a later log was written once the end of this one was durable.
+        if let Some((earlier, offset, _)) = torn.as_ref().filter(|_| bytes > 0) {
+            return damaged(earlier, *offset);
         }
         match File::open(&log).and_then(wal::inspect) {
             Ok(Tail::Whole) => {}
-            Ok(Tail::Torn { offset, bytes }) => torn.push((log, offset, bytes)),
-            Ok(Tail::Damaged { offset }) => {
-                let what = format!(
-                    "the write-ahead log {} is damaged at byte {offset}",
-                    log.display()
-                );
-                return Err(StoreError::damaged(what));
-            }
+            Ok(Tail::Torn { offset, bytes }) => torn = Some((log, offset, bytes)),
+            Ok(Tail::Damaged { offset }) => return damaged(&log, offset),
             // The process that has the database open may remove a log under us; RocksDB will say that it is busy.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(from_io(path, &error)),
@@ -436,13 +447,8 @@ mod tests {
             let (_copy, path) = power_cut(&store);
             let log = OpenOptions::new().write(true).open(log_of(&path)).unwrap();
             log.set_len(whole - lost).unwrap();
-            let torn = inspect_logs(&path).unwrap();
-            assert_eq!(torn.len(), 1);
-            assert_eq!(
-                torn[0].1 + torn[0].2,
-                whole - lost,
-                "the torn bytes reach the end"
-            );
+            let (_, offset, bytes) = inspect_logs(&path).unwrap().unwrap();
+            assert_eq!(offset + bytes, whole - lost, "the torn bytes reach the end");
             let reopened = RocksStore::open(&path).unwrap();
             assert_eq!(indexes(&reopened), [0, 1], "{lost} bytes lost");
             put(&reopened, key(A, 9), b"after");
@@ -468,6 +474,24 @@ mod tests {
             drop(reopened);
             assert_eq!(indexes(&RocksStore::open(&path).unwrap()), [0, 1, 2, 9]);
         }
+    }
+
+    #[test]
+    fn an_end_that_looks_torn_in_a_log_before_the_last_is_damage_and_stays_as_it_is() {
+        let (_dir, store) = three_rows();
+        let (_copy, path) = power_cut(&store);
+        let log = log_of(&path);
+        let whole = fs::metadata(&log).unwrap().len();
+        fs::copy(&log, path.join("999999.log")).unwrap();
+        OpenOptions::new()
+            .write(true)
+            .open(&log)
+            .unwrap()
+            .set_len(whole - 1)
+            .unwrap();
+        let error = RocksStore::open(&path).err();
+        assert!(matches!(error, Some(StoreError::Damaged { .. })), "{error:?}");
+        assert_eq!(fs::metadata(&log).unwrap().len(), whole - 1);
     }
 
     #[test]

@@ -238,7 +238,7 @@ fn fill(input: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
 }
 
 /// CRC-32C (Castagnoli, RFC 3720 appendix B.4), masked as RocksDB stores it. A table of 16 entries is enough:
-/// it is only computed over the block of a suspect record.
+/// it is only computed over the last record and, where that one is suspect, over what stands before and behind it.
 fn masked_crc32c(bytes: &[u8]) -> u32 {
     let crc = !bytes.iter().fold(!0, |crc: u32, byte| {
         let crc = crc ^ u32::from(*byte);
