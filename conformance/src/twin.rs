@@ -92,6 +92,7 @@ structures! {
     Report { 0 ext: Option<ByteVec>, 1 document: DocumentRef, 2 answers: Vec<Answer>, }
     Fees { 0 ext: Option<ByteVec>, 1 amount: u64, 2 document: Option<DocumentRef>, }
     CloseDossier { 0 ext: Option<ByteVec>, }
+    ForkSettled { 0 ext: Option<ByteVec>, 1 keep: Citation, 2 reason: String, }
     Held { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, }
     MadeAvailable { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 addressees: Vec<Id>, }
     Opening { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 reader: Id, }
@@ -159,6 +160,7 @@ fn payload_again(bytes: &[u8]) -> Option<Vec<u8>> {
         9 => same::<Payload<Report>>(bytes),
         10 | 11 => same::<Payload<Fees>>(bytes),
         12 => same::<Payload<CloseDossier>>(bytes),
+        13 => same::<Payload<ForkSettled>>(bytes),
         32 => same::<Payload<Held>>(bytes),
         33 => same::<Payload<MadeAvailable>>(bytes),
         34 => same::<Payload<Opening>>(bytes),

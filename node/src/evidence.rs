@@ -111,10 +111,7 @@ impl Source for Snapshot {
     }
 
     fn envelope(&self, entry: &Entry) -> io::Result<Option<Envelope>> {
-        let sealed = self
-            .rows
-            .sealed(&self.dossier, &entry.chain, entry.seq)
-            .map_err(io::Error::other)?;
+        let sealed = self.rows.sealed(entry).map_err(io::Error::other)?;
         let Some(sealed) = sealed else { return Ok(None) };
         let key = self.keys.iter().find(|(epoch, _)| *epoch == sealed.key_epoch());
         Ok(key.and_then(|(_, key)| sealed.open(&self.dossier, entry.message, key).ok()))

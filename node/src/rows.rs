@@ -6,9 +6,9 @@ use basoche_protocol::dossier::RunItem;
 use basoche_protocol::engine::{Engine, Row};
 use basoche_protocol::envelope::{EpochKey, Sealed};
 use basoche_protocol::id::{DossierId, Incarnation, MessageId, SubjectId};
-use basoche_protocol::journal::{ChainId, Entry};
-use basoche_protocol::wire::codec;
+use basoche_protocol::journal::{Branch, ChainId, Entry};
 use basoche_protocol::wire::frame::{Item, RegistryLeaf, Run};
+use basoche_protocol::wire::{codec, limits};
 use basoche_registry::Replica;
 use serde_bytes::ByteBuf;
 use thiserror::Error;
@@ -48,7 +48,8 @@ pub enum RowsError {
     },
 }
 
-type StoredRun = (DossierId, ChainId, u64, u64, ByteBuf);
+/// Dossier, chain, number of its branch, first entry, entry after the last, head.
+type StoredRun = (DossierId, ChainId, u64, u64, u64, ByteBuf);
 type StoredHead = (DossierId, SubjectId, ByteBuf);
 type StoredKey = (DossierId, u64, ByteBuf);
 type StoredWriter = (DossierId, Incarnation);
@@ -66,13 +67,14 @@ impl Rows {
         Self { store }
     }
 
-    fn chain_owner(&self, dossier: &DossierId, chain: &ChainId) -> [u8; 16] {
+    fn branch_owner(&self, dossier: &DossierId, branch: &Branch) -> [u8; 16] {
         self.store.owner(
             ENTRIES,
             &[
                 dossier.as_bytes(),
-                chain.node.as_bytes(),
-                chain.incarnation.as_bytes(),
+                branch.chain.node.as_bytes(),
+                branch.chain.incarnation.as_bytes(),
+                &branch.number.to_be_bytes(),
             ],
         )
     }
@@ -84,22 +86,23 @@ impl Rows {
     /// Adds a row to a commit.
     pub fn put(&self, batch: &mut Batch, row: &Row) -> Result<(), StoreError> {
         match row {
-            Row::Entry { item } => {
+            Row::Entry { branch, item } => {
                 let entry = &item.entry;
                 let value = (ByteBuf::from(entry.encode()), ByteBuf::from(item.sealed.encode()));
-                let owner = self.chain_owner(&entry.dossier, &entry.chain);
+                let owner = self.branch_owner(&entry.dossier, branch);
                 self.store
                     .put(batch, ENTRIES, owner, entry.seq, &codec::encode(&value))
             }
             Row::Run {
                 dossier,
                 index,
-                chain,
+                branch,
                 from,
                 to,
                 head,
             } => {
-                let value: StoredRun = (*dossier, *chain, *from, *to, ByteBuf::from(head.clone()));
+                let (number, head) = (u64::from(branch.number), ByteBuf::from(head.clone()));
+                let value: StoredRun = (*dossier, branch.chain, number, *from, *to, head);
                 self.store.put(
                     batch,
                     RUNS,
@@ -198,8 +201,9 @@ impl Rows {
         let Some(bytes) = self.store.get(RUNS, &self.dossier_owner(RUNS, &dossier), index)? else {
             return Ok(None);
         };
-        let (_, chain, from, to, head): StoredRun = read(&bytes, "run")?;
-        let items = self.items(dossier, chain, from.max(first), to)?;
+        let (_, chain, number, from, to, head): StoredRun = read(&bytes, "run")?;
+        let number = u32::try_from(number).map_err(|error| damaged("run", error))?;
+        let items = self.items(dossier, &Branch { chain, number }, from.max(first), to)?;
         Ok(Some(Run {
             dossier,
             chain,
@@ -229,24 +233,25 @@ impl Rows {
             .collect())
     }
 
-    /// The sealed message of an entry.
-    pub fn sealed(
-        &self,
-        dossier: &DossierId,
-        chain: &ChainId,
-        seq: u64,
-    ) -> Result<Option<Sealed>, RowsError> {
-        let Some(bytes) = self.store.get(ENTRIES, &self.chain_owner(dossier, chain), seq)? else {
-            return Ok(None);
-        };
-        let (_, sealed): (ByteBuf, ByteBuf) = read(&bytes, "entry")?;
-        Sealed::decode(&sealed)
-            .map(Some)
-            .map_err(|error| damaged("sealed message", error))
+    /// The sealed message of an entry, in whichever history of its chain it stands.
+    pub fn sealed(&self, entry: &Entry) -> Result<Option<Sealed>, RowsError> {
+        for number in 0..limits::BRANCHES as u32 {
+            let chain = entry.chain;
+            let owner = self.branch_owner(&entry.dossier, &Branch { chain, number });
+            let Some(bytes) = self.store.get(ENTRIES, &owner, entry.seq)? else {
+                continue;
+            };
+            let (_, sealed): (ByteBuf, ByteBuf) = read(&bytes, "entry")?;
+            let sealed = Sealed::decode(&sealed).map_err(|error| damaged("sealed message", error))?;
+            if sealed.digest() == entry.sealed_digest {
+                return Ok(Some(sealed));
+            }
+        }
+        Ok(None)
     }
 
-    fn items(&self, dossier: DossierId, chain: ChainId, from: u64, to: u64) -> Result<Vec<Item>, RowsError> {
-        let owner = self.chain_owner(&dossier, &chain);
+    fn items(&self, dossier: DossierId, branch: &Branch, from: u64, to: u64) -> Result<Vec<Item>, RowsError> {
+        let owner = self.branch_owner(&dossier, branch);
         let mut items = Vec::new();
         let mut next = from;
         while next < to {

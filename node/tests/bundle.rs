@@ -135,6 +135,41 @@ fn the_acts_of_a_key_declared_compromised_since_before_them_are_contested() {
     assert_eq!(report.exit_code(), 3);
 }
 
+#[test]
+fn who_signed_two_histories_is_proved_to_have_and_the_rest_stays_proved() {
+    let mut world = World::assessed("");
+    let end = world.fork();
+    let about = |report: &Report| {
+        let claim = report
+            .claims()
+            .iter()
+            .find(|claim| claim.id.starts_with("fork:"))
+            .unwrap();
+        (claim.id.clone(), claim.verdict, claim.code, claim.reason.clone())
+    };
+    let id = format!("fork:{}", Who::Bar.subject());
+
+    let report = judge(&world.export().0, Some(&world.anchors));
+    assert_eq!(report.exit_code(), 0, "{}", report.to_json());
+    let (found, verdict, code, reason) = about(&report);
+    assert_eq!((found, verdict, code), (id, Verdict::Proved, "fork"));
+    assert!(reason.contains("has not said which counts"), "{reason}");
+    // Two histories of the bar's chain and one of each other.
+    assert_eq!(report.complete_to().len(), 4);
+
+    world.settle_fork(end);
+    let report = judge(&world.export().0, Some(&world.anchors));
+    assert_eq!(report.exit_code(), 0, "{}", report.to_json());
+    let (_, verdict, _, reason) = about(&report);
+    assert!(
+        reason.contains(&format!("({})", end.leaf)) && verdict == Verdict::Proved,
+        "{reason}"
+    );
+    // Negative control: without the fork there is no such claim.
+    let report = judge(&World::assessed("").export().0, Some(&world.anchors));
+    assert!(!report.claims().iter().any(|claim| claim.id.starts_with("fork:")));
+}
+
 /// Shown by 4: other people's JOSE, ZIP and digest code.
 #[test]
 fn jwcrypto_verifies_every_message_under_the_certificate_beside_it() {

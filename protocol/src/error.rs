@@ -184,6 +184,14 @@ pub enum Refused {
         /// At whom.
         subject: SubjectId,
     },
+    /// The chain is forked, and no other member's head covers this history of it. JRN-13.
+    #[error(
+        "the chain of node {node} has several histories; a further one is taken once another member holds it"
+    )]
+    ForkedChain {
+        /// Whose chain.
+        node: SubjectId,
+    },
     /// No message of that type may come from that role. DOS-2.
     #[error("the role {role} may not send a {act}")]
     SenderRole {
@@ -274,6 +282,7 @@ impl Error {
                 Refused::DireUnanswered { .. } => Code::DireUnanswered,
                 Refused::DiresStillDue { .. } => Code::DiresStillDue,
                 Refused::DocumentMissing { .. } => Code::DocumentMissing,
+                Refused::ForkedChain { .. } => Code::ForkedChain,
                 Refused::NotCompetent { .. } => Code::NotCompetent,
                 Refused::NotParticipant { .. } => Code::NotParticipant,
                 Refused::ProvisionUnpaid => Code::ProvisionUnpaid,

@@ -79,6 +79,10 @@ numbers! {
         NotCompetent = 310 "not-competent",
         /// The change contradicts the roster.
         RosterConflict = 311 "roster-conflict",
+        /// The court let another history of the chain count.
+        SetAside = 312 "set-aside",
+        /// The chain is forked, and no other member has this history.
+        ForkedChain = 313 "forked-chain",
         /// The message version is not supported.
         Version = 400 "version",
         /// The dossier's rules are not known here.
@@ -115,6 +119,7 @@ impl Code {
             | Self::SenderRole
             | Self::AlreadyDone
             | Self::NotCompetent
+            | Self::SetAside
             | Self::Version => Retry::Never,
             Self::UnknownSigner
             | Self::ClaimedAhead
@@ -128,6 +133,7 @@ impl Code {
             | Self::UnknownReference
             | Self::DocumentMissing
             | Self::RosterConflict
+            | Self::ForkedChain
             | Self::Rules => Retry::AfterChange,
             Self::Busy | Self::Stopping | Self::StorageFull => Retry::Later,
         }

@@ -345,8 +345,8 @@ fn a_restored_backup_opens_a_new_incarnation_and_never_forks() {
         assert_eq!(
             replica
                 .chains()
-                .keys()
-                .filter(|chain| chain.node == company)
+                .iter()
+                .filter(|(branch, _)| branch.chain.node == company)
                 .count(),
             2
         );

@@ -11,12 +11,14 @@ use basoche_protocol::tree::Tree;
 use basoche_protocol::wire::frame::{Frame, Item, Run};
 use serde_bytes::ByteBuf;
 
-/// The chain and every run of it so far.
+/// One history of the chain, and every run of it so far.
+#[derive(Clone)]
 pub(crate) struct Forger {
     node: Actor,
     pub(crate) dossier: DossierId,
     pub(crate) chain: ChainId,
-    last: Option<(Digest, Instant)>,
+    /// Leaf hash and recorded instant of each entry.
+    pub(crate) entries: Vec<(Digest, Instant)>,
     tree: Tree,
     head_no: u64,
     /// Encoded run frames, one entry each.
@@ -33,10 +35,21 @@ impl Forger {
                 node: node.subject,
                 incarnation,
             },
-            last: None,
+            entries: Vec::new(),
             tree: Tree::new(),
             head_no: 0,
             runs: Vec::new(),
+        }
+    }
+
+    /// A second history, which has the first `size` entries of this one.
+    pub(crate) fn part(&self, size: usize) -> Self {
+        let entries: Vec<_> = self.entries.iter().take(size).copied().collect();
+        Self {
+            tree: entries.iter().map(|(leaf, _)| *leaf.as_bytes()).collect(),
+            entries,
+            runs: self.runs.iter().take(size).cloned().collect(),
+            ..self.clone()
         }
     }
 
@@ -54,17 +67,18 @@ impl Forger {
         }
         let mut entry = replica.draft(self.chain, envelope, &sealed, now, vec![], None);
         entry.seq = self.tree.size();
-        entry.prev = self.last.map(|(leaf, _)| leaf);
+        let last = self.entries.last();
+        entry.prev = last.map(|(leaf, _)| *leaf);
         // Not what its engine has written and may yet lose: nobody could take an entry that cites that.
         entry.deps.retain(|cited| cited.chain.node != self.chain.node);
-        entry.recorded_at = self.last.map_or(now, |(_, at)| at.max(now));
+        entry.recorded_at = last.map_or(now, |(_, at)| (*at).max(now));
         self.tree.push(*entry.leaf().as_bytes());
-        self.last = Some((entry.leaf(), entry.recorded_at));
+        self.entries.push((entry.leaf(), entry.recorded_at));
         let item = RunItem { entry, sealed };
         let mut rows = replica.frontier();
         rows.retain(|row| row.chain != self.chain);
         rows.extend(self.row());
-        rows.sort_by_key(|row| row.chain);
+        rows.sort_by_key(|row| (row.chain, row.leaf));
         let head = self.head(rows, item.entry.recorded_at);
         let item = Item {
             entry: ByteBuf::from(item.entry.encode()),
@@ -81,7 +95,7 @@ impl Forger {
 
     /// The row of its chain, once it has an entry.
     pub(crate) fn row(&self) -> Option<HeadRow> {
-        let (leaf, _) = self.last?;
+        let (leaf, _) = *self.entries.last()?;
         Some(HeadRow {
             chain: self.chain,
             size: self.tree.size(),

@@ -1,15 +1,16 @@
 //! The promises, held to a world whose plan is over. Each is checked from outside, with what the nodes stored and
 //! signed, and not with what they say of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use basoche_protocol::dossier::Replica;
 use basoche_protocol::engine::Event;
 use basoche_protocol::fixture::Rng;
 use basoche_protocol::id::{Digest, MessageId};
-use basoche_protocol::journal::{SignedHead, Verdict};
+use basoche_protocol::journal::{HeadRow, SignedHead, Verdict};
 use basoche_protocol::tree::verify_inclusion;
 
+use super::forger::Forger;
 use super::plan::NODES;
 use super::world::World;
 
@@ -31,6 +32,7 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
         unique(world, number)?;
         causal_and_authorised(world, number)?;
         evidence_verifies(world, number)?;
+        forks_are_proved(world, number)?;
     }
     durable(world)
 }
@@ -97,10 +99,10 @@ fn convergent(world: &World, number: usize) -> Result<(), String> {
         }
     }
     // One bad item blocks nothing behind it: what a dishonest node recorded is on file everywhere.
-    for ((node, of), forger) in &world.forgers {
-        if let Some(row) = forger.row().filter(|_| *of == number)
-            && !first.frontier().contains(&row)
-        {
+    for ((node, _), forgers) in world.forgers.iter().filter(|((_, of), _)| *of == number) {
+        let rows: Vec<_> = forgers.iter().filter_map(Forger::row).collect();
+        let on_file = |row: &&HeadRow| first.frontier().contains(row);
+        if rows.len() == 1 && !rows.iter().all(|row| on_file(&row)) {
             return Err(format!(
                 "convergent: what node {node} recorded by hand is not on file"
             ));
@@ -109,11 +111,26 @@ fn convergent(world: &World, number: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Who signed two histories is proved to have, at every member, to anybody who has the registry; nobody else is.
+fn forks_are_proved(world: &World, number: usize) -> Result<(), String> {
+    for node in world.honest_members(number) {
+        let chains = replica(world, node, number)?.chains();
+        for (chain, _) in chains.forks() {
+            let proof = chains.proof(&chain).ok_or("fork: there is no proof of one")?;
+            match proof.verify(&world.federation.registry) {
+                Ok(guilty) if guilty == chain.node => {}
+                other => return Err(format!("fork: the proof of one says {other:?}")),
+            }
+        }
+    }
+    Ok(())
+}
+
 fn unique(world: &World, number: usize) -> Result<(), String> {
     for node in world.honest_members(number) {
         let mut times: BTreeMap<MessageId, u64> = BTreeMap::new();
-        for (chain, _, record) in replica(world, node, number)?.records() {
-            let writer = (0..NODES).find(|other| world.is_of(&chain, *other));
+        for (branch, _, record) in replica(world, node, number)?.records() {
+            let writer = (0..NODES).find(|other| world.is_of(&branch.chain, *other));
             // A node that was set back may have to record a message again, and a forger may copy one.
             if writer.is_some_and(|other| world.is_honest(other) && !world.restored.contains(&other)) {
                 *times.entry(record.message).or_default() += 1;
@@ -151,27 +168,21 @@ fn durable(world: &World) -> Result<(), String> {
 fn causal_and_authorised(world: &World, number: usize) -> Result<(), String> {
     for node in world.honest_members(number) {
         let replica = replica(world, node, number)?;
-        let mut sizes: BTreeMap<_, u64> = BTreeMap::new();
-        for (chain, seq, record) in replica.records() {
-            let entry = world.federation.entry(node, replica.dossier(), chain, seq);
+        let mut applied = BTreeSet::new();
+        for (branch, seq, record) in replica.records() {
+            let entry = world.federation.entry(node, replica.dossier(), branch, seq);
             let Some(entry) = entry else {
                 return Err(format!(
                     "durable: node {node} has an entry that is not on its disk"
                 ));
             };
-            let held = |cited: &basoche_protocol::journal::Citation| {
-                sizes.get(&cited.chain).is_some_and(|size| *size > cited.seq)
-                    && replica
-                        .chain(&cited.chain)
-                        .and_then(|chain| chain.leaf(cited.seq))
-                        == Some(cited.leaf)
-            };
-            if sizes.get(&chain).copied().unwrap_or(0) != seq || !entry.deps.iter().all(held) {
+            let mut before = entry.deps.iter().map(|cited| cited.leaf).chain(entry.prev);
+            if entry.seq != seq || !before.all(|leaf| applied.contains(&leaf)) {
                 return Err(format!(
                     "causal: node {node} applied an entry before what it cites"
                 ));
             }
-            sizes.insert(chain, seq + 1);
+            applied.insert(entry.leaf());
             if record.verdict == Verdict::Effective && world.unlawful.contains(&record.message) {
                 return Err(format!(
                     "authorised: {} has effect at node {node}",
@@ -187,20 +198,17 @@ fn causal_and_authorised(world: &World, number: usize) -> Result<(), String> {
 fn evidence_verifies(world: &World, number: usize) -> Result<(), String> {
     let node = world.honest_members(number)[0];
     let replica = replica(world, node, number)?;
-    let positions: Vec<_> = replica.records().map(|(chain, seq, _)| (chain, seq)).collect();
+    let positions: Vec<_> = replica.records().map(|(branch, seq, _)| (branch, seq)).collect();
     let mut rng = Rng::new(positions.len() as u64);
     for _ in 0..SAMPLE {
-        let (chain, seq) = positions[rng.below(positions.len() as u64) as usize];
-        let held = replica.chain(&chain).ok_or("evidence: a chain is gone")?;
+        let (branch, seq) = positions[rng.below(positions.len() as u64) as usize];
+        let held = replica.chains().get(&branch).ok_or("evidence: a chain is gone")?;
         let leaf = held.leaf(seq).ok_or("evidence: a leaf is gone")?;
         for head in replica.heads().values() {
             let head = SignedHead::verify(&head.encode(), &world.federation.registry)
                 .map_err(|error| format!("evidence: a head does not verify: {error}"))?;
-            let Some(row) = head
-                .head()
-                .row(&chain)
-                .filter(|row| row.size > seq && held.contains(row))
-            else {
+            let rows = head.head().rows_of(&branch.chain).iter();
+            let Some(row) = rows.into_iter().find(|row| row.size > seq && held.contains(row)) else {
                 continue;
             };
             let path = held.tree().inclusion_path(seq, row.size).unwrap_or_default();

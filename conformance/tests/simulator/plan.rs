@@ -38,6 +38,8 @@ pub(crate) enum Malice {
     Flood,
     /// Sends bytes that are no frame, and frames of dossiers that do not exist.
     Babble,
+    /// Writes another history of the chain that it writes by hand, and tells some of one and some of the other.
+    Equivocate,
     /// Keeps runs from these peers (a mask).
     Withhold(u8),
     /// Reads nothing any more.
@@ -172,7 +174,8 @@ fn draw(rng: &mut Rng, dishonest: usize) -> Op {
         _ if dishonest == 0 => Op::Cut(node(rng), node(rng)),
         _ => {
             let malice = match rng.below(12) {
-                0..3 => Malice::Poison,
+                0..2 => Malice::Poison,
+                2 => Malice::Equivocate,
                 3..6 => Malice::Invent,
                 6 => Malice::LieInHead,
                 7 => Malice::LieInFrontier,

@@ -8,9 +8,10 @@ use basoche_protocol::engine::Event;
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::fixture::{Actor, Cast, Federation, Network, Rng, Signing, TestRegistry, document};
 use basoche_protocol::id::{Digest, DossierId, MessageId};
-use basoche_protocol::journal::{ChainId, HeadRow};
+use basoche_protocol::journal::{Chain, ChainId, Citation, HeadRow};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, Dire, ExhibitDeposit, FeeOrder, PreReport, ProvisionPaid, Report, RosterChange,
+    Acceptance, Answer, Body, Dire, ExhibitDeposit, FeeOrder, ForkSettled, PreReport, ProvisionPaid, Report,
+    RosterChange,
 };
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{Frame, Frontier};
@@ -22,6 +23,8 @@ use super::plan::{Malice, NODES, Op, Plan, Saying};
 pub(crate) const REVOKED: Instant = Instant::from_seconds(1_790_000_012);
 /// When its backdated messages claim to have been signed.
 const CLAIMED: Instant = Instant::from_seconds(1_790_000_001);
+/// Further histories of its chain that a dishonest node goes on with.
+const HISTORIES: usize = 3;
 /// Virtual time that a federation has to converge once every fault is over.
 const PATIENCE: Span = Span::from_seconds(600);
 
@@ -58,7 +61,8 @@ pub(crate) struct World {
     pub(crate) dishonest: Vec<usize>,
     /// The dossier of all, and one of court, bar and company only.
     pub(crate) dossiers: Vec<DossierId>,
-    pub(crate) forgers: BTreeMap<(usize, usize), Forger>,
+    /// By node and dossier: the histories of the chain that a dishonest node writes by hand.
+    pub(crate) forgers: BTreeMap<(usize, usize), Vec<Forger>>,
     /// What honest nodes have acknowledged, and which one.
     pub(crate) acknowledged: BTreeMap<MessageId, usize>,
     /// What nobody may ever give effect to.
@@ -228,21 +232,71 @@ impl World {
         self.federation.withheld.clear();
         (0..NODES).for_each(|node| self.federation.skew(node, 0));
         self.heal();
+        self.converge();
+        // One order for each chain that can be forked; more are needed only where orders have no effect.
+        for _ in 0..2 * NODES {
+            if !self.settle() {
+                break;
+            }
+            self.converge();
+        }
+    }
+
+    /// The clock goes on until all agree, or for too long.
+    fn converge(&mut self) {
         let end = self.federation.now + PATIENCE;
         while self.federation.now < end && !self.agree() {
             self.pass(Span::from_seconds(5));
             // Whoever cut a connection makes it again, and a dishonest node's own chain comes to an honest one.
             self.heal();
-            for ((node, number), forger) in &self.forgers {
-                let to = self.honest_members(*number)[0];
-                let held = self.federation.node(to).dossier(&self.dossiers[*number]);
-                let size = held
-                    .and_then(|held| held.chain(&forger.chain))
-                    .map_or(0, |chain| chain.size());
-                let runs = forger.runs.iter().skip(size as usize).take(32);
-                forger.send(&mut self.federation, *node, to, runs);
+            for ((node, number), forgers) in &self.forgers {
+                for forger in forgers {
+                    let to = self.honest_members(*number)[0];
+                    let held = self.federation.node(to).dossier(&self.dossiers[*number]);
+                    let known = forger.entries.iter().zip(0..).take_while(|((leaf, _), seq)| {
+                        let (chain, seq, leaf) = (forger.chain, *seq, *leaf);
+                        let cited = Citation { chain, seq, leaf };
+                        held.is_some_and(|held| held.chains().locate(&cited).is_some())
+                    });
+                    let runs = forger.runs.iter().skip(known.count()).take(32);
+                    forger.send(&mut self.federation, *node, to, runs);
+                }
             }
         }
+    }
+
+    /// The judge says which history counts of a forked chain that the court knows of; false if there is none.
+    fn settle(&mut self) -> bool {
+        let cast = Arc::clone(&self.federation.cast);
+        let unsettled = self.dossiers.iter().find_map(|dossier| {
+            let held = self.federation.node(0).dossier(dossier)?;
+            let settled = held.state().settled();
+            let (chain, _) = held
+                .chains()
+                .forks()
+                .find(|(chain, _)| !settled.contains_key(chain))?;
+            let last = |(_, history): (_, &Chain)| {
+                let (seq, leaf) = (history.size() - 1, history.last()?.0);
+                Some(Citation { chain, seq, leaf })
+            };
+            Some((
+                *dossier,
+                held.chains().of(&chain).filter_map(last).collect::<Vec<_>>(),
+            ))
+        });
+        let Some((dossier, histories)) = unsettled else {
+            return false;
+        };
+        let keep = histories[self.rng.below(histories.len() as u64) as usize];
+        self.counter += 1;
+        let order = Body::ForkSettled(ForkSettled {
+            ext: None,
+            keep,
+            reason: "Deux historiques.".into(),
+        });
+        let clock = self.federation.clock(0);
+        let envelope = cast.judge.say(Some(dossier), order, self.counter as u8, clock);
+        self.federation.submit(0, &envelope).is_ok()
     }
 
     /// Whether every honest member holds the same.
@@ -262,12 +316,14 @@ impl World {
                 .forgers
                 .iter()
                 .filter(|((_, of), _)| *of == number)
-                .all(|(_, forger)| {
-                    let row = forger.row();
-                    row.is_none_or(|row| {
+                .all(|(_, forgers)| {
+                    let on_file = |row: &HeadRow| {
                         held.iter()
-                            .all(|rows| rows.as_ref().is_some_and(|rows| rows.contains(&row)))
-                    })
+                            .all(|rows| rows.as_ref().is_some_and(|rows| rows.contains(row)))
+                    };
+                    // Of a chain that is forked some histories may never have come to anybody.
+                    let rows: Vec<_> = forgers.iter().filter_map(Forger::row).collect();
+                    rows.len() > 1 || rows.iter().all(on_file)
                 });
             whole && held[0].is_some() && held.windows(2).all(|pair| pair[0] == pair[1])
         })
@@ -292,6 +348,7 @@ impl World {
         let (actor, body, at) = match saying {
             Saying::Exhibit => (speaker, exhibit(number), clock),
             Saying::Dire => (speaker, dire(number), clock),
+            Saying::Provision if self.rng.below(4) == 0 && self.settle() => return,
             Saying::Provision => (&cast.clerk, paid(number), self.federation.clock(0)),
             Saying::PreReport => {
                 let now = self.federation.clock(2);
@@ -348,10 +405,11 @@ impl World {
         let cast = Arc::clone(&self.federation.cast);
         let actor = cast.nodes()[node];
         let fresh = self.rng.bytes();
-        let mut forger = self
-            .forgers
-            .remove(&(node, number))
-            .unwrap_or_else(|| Forger::new(actor, dossier, fresh));
+        let mut histories = self.forgers.remove(&(node, number)).unwrap_or_default();
+        if histories.is_empty() {
+            histories.push(Forger::new(actor, dossier, fresh));
+        }
+        let mut forger = histories.remove(self.rng.below(histories.len() as u64) as usize);
         let now = self.federation.clock(node);
         self.counter += 1;
         let count = self.counter;
@@ -438,13 +496,26 @@ impl World {
                         .inject(node, to, Frame::Frontier(frontier).encode());
                 }
             }
+            Malice::Equivocate => {
+                let size = self.rng.below(forger.entries.len() as u64 + 1) as usize;
+                let mut other = forger.part(size);
+                // Something brought, and an act that has its place in the order.
+                let clerk = |index| say(&cast.clerk, paid(count * 10 + index), now);
+                let messages = [(say(user, dire(count), now), false), (clerk(1), false)];
+                self.record(&mut forger, node, &messages);
+                self.record(&mut other, node, &[(clerk(2), false)]);
+                if histories.len() < HISTORIES {
+                    histories.push(other);
+                }
+            }
             Malice::Withhold(mask) => {
                 let victims = (0..NODES).filter(|to| mask & (1 << to) != 0);
                 self.federation.withheld.extend(victims.map(|to| (node, to)));
             }
             Malice::Deaf => (0..NODES).for_each(|from| self.federation.hold(from, node, true)),
         }
-        self.forgers.insert((node, number), forger);
+        histories.push(forger);
+        self.forgers.insert((node, number), histories);
     }
 
     /// Records messages by hand, and sends them to a few.

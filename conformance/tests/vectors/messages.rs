@@ -358,6 +358,19 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             vec![],
         ),
         kind(
+            13,
+            "fork-settled",
+            JUDGE,
+            Some(EXPERT),
+            M(vec![
+                (1, "keep", citation()),
+                (2, "reason", text("The node was restored twice.")),
+            ]),
+            vec![],
+            (1, bytes(&[0; 32])),
+            vec![("reason_empty", 2, text(""))],
+        ),
+        kind(
             32,
             "held",
             BAR_NODE,
@@ -391,6 +404,19 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             vec![],
         ),
     ]
+}
+
+/// The fourth entry of a chain of the bar's node.
+fn citation() -> Value {
+    let chain = M(vec![
+        (0, "node", bytes(&BAR_NODE.id())),
+        (1, "incarnation", bytes(&[0xb1; 16])),
+    ]);
+    M(vec![
+        (0, "chain", chain),
+        (1, "seq", U(3)),
+        (2, "leaf", bytes(&[0x1f; 32])),
+    ])
 }
 
 fn answer(dire: u8) -> Value {

@@ -67,7 +67,7 @@ pub fn export<W: Write + Seek>(
     out.add(SUMMARY, &timeline::summary(&replica, &receipts, &registry))?;
     let covering = replica
         .records()
-        .map(|(chain, seq, _)| receipts.of(&chain, seq).len() as u64);
+        .map(|(branch, seq, _)| receipts.of(&replica, &branch, seq).len() as u64);
     out.report.receipts = covering.sum();
     out.finish(source.dossier(), signer, node, now)
 }
@@ -119,7 +119,7 @@ fn write_journal<W: Write + Seek>(
         }
         match replica.receive_opened(&items, &head, registry).map_err(unsound)? {
             Received::Applied { .. } => {}
-            Received::Known | Received::Early | Received::Forked => {
+            Received::Known | Received::Early | Received::Elsewhere => {
                 return Err(BundleError::Order { member });
             }
         }

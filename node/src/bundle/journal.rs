@@ -8,7 +8,7 @@ use basoche_protocol::dossier::{OpenedItem, Received, Replica};
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::error::{Error, Untrusted};
 use basoche_protocol::id::{Digest, MessageId};
-use basoche_protocol::journal::{ChainId, Entry, HeadRow, RegistryHead, SignedHead};
+use basoche_protocol::journal::{Entry, HeadRow, RegistryHead, SignedHead, Standing as Stands};
 use basoche_protocol::wire::limits;
 use basoche_registry::Replica as Registry;
 
@@ -41,10 +41,10 @@ struct Standing {
 pub(super) struct Journal {
     pub(super) replica: Replica,
     pub(super) receipts: Receipts,
-    /// Entries whose message was signed with a key that was declared compromised since before it.
-    pub(super) contested: BTreeMap<(ChainId, u64), &'static str>,
-    /// The member of each entry's message.
-    pub(super) names: BTreeMap<(ChainId, u64), String>,
+    /// Entries, by leaf hash, whose message was signed with a key that was declared compromised since before it.
+    pub(super) contested: BTreeMap<Digest, &'static str>,
+    /// The member of each entry's message, by leaf hash.
+    pub(super) names: BTreeMap<Digest, String>,
     heads: Vec<Standing>,
 }
 
@@ -124,10 +124,10 @@ impl Journal {
             if let Some(envelope) = &envelope {
                 let certificate = envelope.header().certificate;
                 if let Status::Contested { reason, .. } = registry.status(&certificate, entry.recorded_at) {
-                    self.contested.insert((entry.chain, entry.seq), reason);
+                    self.contested.insert(entry.leaf(), reason);
                 }
             }
-            self.names.insert((entry.chain, entry.seq), name);
+            self.names.insert(entry.leaf(), name);
             items.push(OpenedItem { entry, envelope });
         }
         // What a node would refuse from a peer: the journal of somebody who is no member. With messages missing,
@@ -156,9 +156,9 @@ impl Journal {
                 let what = "an entry before it, or one that it cites, is not in the runs before it";
                 claims.undetermined(id, "gap", Some(member), what);
             }
-            Ok(Received::Forked) => {
-                let what = "the writer signed two histories: this run contradicts one before it";
-                claims.contradicted(id, "fork", member, what);
+            Ok(Received::Elsewhere) => {
+                let what = "it goes on from a history of the chain that is not in the runs before it";
+                claims.undetermined(id, "gap", Some(member), what);
             }
             Err(error) => disbelieve(claims, id, member, &error),
         }
@@ -224,20 +224,28 @@ impl Journal {
         let mut logs = BTreeMap::new();
         for head in &self.heads {
             for row in &head.rows {
-                let chain = self.replica.chain(&row.chain);
-                let held = chain.map_or(0, |chain| chain.size());
-                let root = chain
-                    .and_then(|chain| chain.tree().root_at(row.size))
-                    .map(Digest::new);
-                if row.size > held {
-                    let gap = gaps.entry(row.chain).or_insert((row.size, held, &head.member));
-                    if row.size > gap.0 {
-                        *gap = (row.size, held, &head.member);
+                let chains = self.replica.chains();
+                let root = |branch| {
+                    let chain = chains.get(branch);
+                    chain
+                        .and_then(|chain| chain.tree().root_at(row.size))
+                        .map(Digest::new)
+                };
+                match chains.standing(row) {
+                    Stands::Held(branch) if root(&branch) == Some(row.root) => {}
+                    Stands::Ahead => {
+                        let held = chains.of(&row.chain).map(|(_, chain)| chain.size()).max();
+                        let held = held.unwrap_or(0);
+                        let gap = gaps.entry(row.chain).or_insert((row.size, held, &head.member));
+                        if row.size > gap.0 {
+                            *gap = (row.size, held, &head.member);
+                        }
                     }
-                } else if root != Some(row.root) || !chain.is_some_and(|chain| chain.contains(row)) {
-                    let id = format!("journal:{}", row.chain.node);
-                    let what = "this head covers another history of the chain than the runs";
-                    claims.contradicted(id, "fork", &head.member, what);
+                    Stands::Held(_) | Stands::Contradicts => {
+                        let id = format!("journal:{}", row.chain.node);
+                        let what = "this head covers another history of the chain than the runs";
+                        claims.contradicted(id, "fork", &head.member, what);
+                    }
                 }
             }
             for log in &head.registries {

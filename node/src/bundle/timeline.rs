@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use basoche_protocol::dossier::{DocumentFact, Phase, Replica, Statement};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
-use basoche_protocol::journal::{ChainId, Content, Head, Need, Record, Verdict};
+use basoche_protocol::journal::{Branch, ChainId, Content, Head, HeadRow, Need, Record, Verdict};
 use basoche_protocol::message::{Body, MessageType};
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
@@ -13,30 +13,30 @@ use serde::Serialize;
 
 /// By which instant each node had stood by how much of each chain, by all heads of the evidence.
 #[derive(Debug, Default)]
-pub(super) struct Receipts(BTreeMap<(ChainId, SubjectId), Vec<(u64, Instant)>>);
+pub(super) struct Receipts(BTreeMap<(ChainId, SubjectId), Vec<(HeadRow, Instant)>>);
 
 impl Receipts {
     pub(super) fn note(&mut self, head: &Head) {
         for row in &head.rows {
             let known = self.0.entry((row.chain, head.node)).or_default();
             // A head that covers no more, and is no earlier, tells nothing new.
-            if known
-                .last()
-                .is_none_or(|(size, time)| row.size > *size || head.time < *time)
-            {
-                known.push((row.size, head.time));
+            let mut last = known.iter().rev().take(2);
+            if !last.any(|(known, time)| known.leaf == row.leaf && *time <= head.time) {
+                known.push((*row, head.time));
             }
         }
     }
 
-    /// The nodes other than the writer that hold entry `seq`, with the earliest head that says so.
-    pub(super) fn of(&self, chain: &ChainId, seq: u64) -> Vec<Dated> {
-        let first = SubjectId::new([0; 16]);
-        let last = SubjectId::new([0xff; 16]);
-        let nodes = self.0.range((*chain, first)..=(*chain, last));
+    /// The nodes other than the writer that hold entry `seq` of a branch, with the earliest head that says so.
+    pub(super) fn of(&self, replica: &Replica, branch: &Branch, seq: u64) -> Vec<Dated> {
+        let (chains, chain) = (replica.chains(), branch.chain);
+        let (first, last) = (SubjectId::new([0; 16]), SubjectId::new([0xff; 16]));
+        let nodes = self.0.range((chain, first)..=(chain, last));
         let others = nodes.filter(|((_, node), _)| *node != chain.node);
-        let earliest = |heads: &[(u64, Instant)]| {
-            let covering = heads.iter().filter(|(size, _)| *size > seq);
+        let forked = chains.fork(&chain).is_some();
+        let covers = |row: &HeadRow| row.size > seq && (!forked || chains.known_by(branch, &[*row]) > seq);
+        let earliest = |heads: &[(HeadRow, Instant)]| {
+            let covering = heads.iter().filter(|(row, _)| covers(row));
             covering.map(|(_, time)| *time).min()
         };
         others
@@ -136,6 +136,7 @@ pub(super) fn effect(record: &Record) -> (&'static str, Option<&'static str>) {
         Verdict::WithoutEffect(code) => ("without-effect", Some(code.name())),
         Verdict::Pending(Need::Key(_) | Need::Message(_)) => ("pending", Some("message-absent")),
         Verdict::Pending(Need::Signer(_)) => ("pending", Some("unknown-signer")),
+        Verdict::Pending(Need::Settlement(_)) => ("pending", Some("fork-unsettled")),
     }
 }
 
@@ -184,7 +185,8 @@ impl Named {
                 | Body::Report(_)
                 | Body::FeeClaim(_)
                 | Body::FeeOrder(_)
-                | Body::CloseDossier(_) => {}
+                | Body::CloseDossier(_)
+                | Body::ForkSettled(_) => {}
             }
         }
         named
@@ -265,7 +267,7 @@ pub(super) fn summary(replica: &Replica, receipts: &Receipts, registry: &Registr
     let frontier = replica.frontier().into_iter();
     let messages = replica
         .records()
-        .map(|(chain, seq, record)| message_row(chain, seq, record, receipts));
+        .map(|(branch, seq, record)| message_row(replica, branch, seq, record, receipts));
     let summary = Summary {
         v: 1,
         dossier: replica.dossier(),
@@ -308,7 +310,13 @@ pub(super) fn summary(replica: &Replica, receipts: &Receipts, registry: &Registr
     json
 }
 
-fn message_row(chain: ChainId, seq: u64, record: &Record, receipts: &Receipts) -> MessageRow {
+fn message_row(
+    replica: &Replica,
+    branch: Branch,
+    seq: u64,
+    record: &Record,
+    receipts: &Receipts,
+) -> MessageRow {
     let message = match &record.content {
         Content::Authentic(message, _) => Some(message),
         Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
@@ -319,10 +327,10 @@ fn message_row(chain: ChainId, seq: u64, record: &Record, receipts: &Receipts) -
         message_type: message.map(|message| message.message_type()),
         author: message.map(|message| message.author),
         role: message.map(|message| message.role),
-        recorded_by: chain.node,
+        recorded_by: branch.chain.node,
         recorded_at: record.recorded_at.to_string(),
         effect,
         code,
-        received_by: receipts.of(&chain, seq),
+        received_by: receipts.of(replica, &branch, seq),
     }
 }

@@ -141,6 +141,7 @@ fn check<R: Read + Seek>(
         match journal {
             Some(journal) => {
                 reach = claim_chains(&journal, &mut claims);
+                claim_forks(&journal, &registry, &mut claims);
                 claim_messages(&journal, &mut claims);
                 check_documents(&mut members, &journal, &mut claims);
                 check_summary(&mut members, &registry, &journal, &mut claims);
@@ -246,12 +247,39 @@ fn claim_chains(journal: &Journal, claims: &mut Claims) -> Vec<Reach> {
         .collect()
 }
 
+/// Which nodes signed several histories of their chain: evidence against them like any other.
+fn claim_forks(journal: &Journal, registry: &Registry, claims: &mut Claims) {
+    let (chains, settled) = (journal.replica.chains(), journal.replica.state().settled());
+    for (chain, parted_at) in chains.forks() {
+        let id = format!("fork:{}", chain.node);
+        let proof = chains.proof(&chain).map(|proof| proof.verify(registry));
+        let ordered = match settled.get(&chain) {
+            Some(kept) => format!(
+                "the court lets count what goes up to entry {} ({})",
+                kept.seq, kept.leaf
+            ),
+            None => "the court has not said which counts".to_owned(),
+        };
+        let what = format!(
+            "the node signed {} histories of chain {chain:?}, which part at entry {parted_at}; {ordered}",
+            chains.of(&chain).count()
+        );
+        match proof {
+            Some(Ok(_)) => claims.add(Verdict::Proved, id, "fork", None, what),
+            Some(Err(_)) | None => claims.undetermined(id, "fork", None, what),
+        }
+    }
+}
+
 /// For each message: who signed it, when it was recorded, what it did, and which nodes' heads cover it.
 fn claim_messages(journal: &Journal, claims: &mut Claims) {
-    for (chain, seq, record) in journal.replica.records() {
+    let chains = journal.replica.chains();
+    for (branch, seq, record) in journal.replica.records() {
         let id = format!("message:{}", record.message);
-        let member = journal.names.get(&(chain, seq)).map(String::as_str);
-        let receipts = journal.receipts.of(&chain, seq);
+        let leaf = chains.get(&branch).and_then(|chain| chain.leaf(seq));
+        let member = leaf.and_then(|leaf| journal.names.get(&leaf)).map(String::as_str);
+        let contested = leaf.and_then(|leaf| journal.contested.get(&leaf));
+        let receipts = journal.receipts.of(&journal.replica, &branch, seq);
         let receipts = receipts
             .iter()
             .map(|one| format!("{} by {}", one.subject, one.at));
@@ -265,7 +293,7 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
                 "a message".to_owned()
             }
         };
-        let (node, at) = (chain.node, record.recorded_at);
+        let (node, at) = (branch.chain.node, record.recorded_at);
         let received = if receipts.is_empty() {
             "no other node"
         } else {
@@ -273,7 +301,7 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
         };
         let what = format!("{what}; recorded by node {node} at {at}; received by {received}");
         let (effect, code) = timeline::effect(record);
-        match (record.verdict, journal.contested.get(&(chain, seq))) {
+        match (record.verdict, contested) {
             (Effect::Pending(_), _) => {
                 let code = code.unwrap_or("pending");
                 claims.undetermined(id, code, member, format!("{what}; {effect}: {code}"));

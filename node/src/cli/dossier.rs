@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::dossier::RULES;
-use basoche_protocol::id::{MessageId, SubjectId};
+use basoche_protocol::id::{Digest, MessageId, SubjectId};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, CloseDossier, Decline, Designation, Dire, FeeClaim, FeeOrder, Participant,
-    PreReport, ProvisionPaid, Report, RosterChange,
+    Acceptance, Answer, Body, CloseDossier, Decline, Designation, Dire, FeeClaim, FeeOrder, ForkSettled,
+    Participant, PreReport, ProvisionPaid, Report, RosterChange,
 };
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
@@ -126,6 +126,17 @@ pub(super) enum Command {
     Close {
         #[command(flatten)]
         act: ActArgs,
+    },
+    /// The judge or the clerk says which history counts of a chain whose node signed several (CPC art. 167).
+    SettleFork {
+        #[command(flatten)]
+        act: ActArgs,
+        /// The last entry of the history that counts, as `dossier show` names it.
+        #[arg(long, value_parser = digest, value_name = "HEX")]
+        keep: Digest,
+        /// Why.
+        #[arg(long)]
+        reason: String,
     },
     /// Show a dossier: phase, roster, messages, documents with their three dates.
     Show {
@@ -275,6 +286,20 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
         Command::Close { act } => act
             .open()?
             .run(output, |_| Ok(Body::CloseDossier(CloseDossier { ext: None }))),
+        Command::SettleFork { act, keep, reason } => act.open()?.run(output, |act| {
+            let view = show(&act.client, act.dossier)?;
+            let mut histories = view.forks.iter().flat_map(|fork| &fork.histories);
+            let keep = histories.find(|last| last.leaf == keep).copied();
+            let keep = keep.ok_or_else(|| {
+                let what = "no history of a forked chain ends in that entry: `basoche dossier show` lists those that do";
+                Fault::usage(what)
+            })?;
+            Ok(Body::ForkSettled(ForkSettled {
+                ext: None,
+                keep,
+                reason,
+            }))
+        }),
         Command::Show { node, dossier } => {
             let view = show(&node.client()?, dossier)?;
             output.answer(&view, || describe(&view));
@@ -350,6 +375,26 @@ fn describe(view: &DossierView) -> String {
             message.recorded_at
         ));
     }
+    for fork in &view.forks {
+        lines.push(format!(
+            "node {} signed {} histories of its chain, which part at entry {}",
+            fork.node,
+            fork.histories.len(),
+            fork.parted_at
+        ));
+        for last in &fork.histories {
+            let kept = if fork.kept == Some(*last) {
+                "  counts, by order of the court"
+            } else {
+                ""
+            };
+            lines.push(format!(
+                "  {} entries, the last {}{kept}",
+                last.seq + 1,
+                last.leaf
+            ));
+        }
+    }
     for document in &view.documents {
         lines.push(format!("{} ({} bytes)", document.name, document.bytes));
         lines.push(format!("  deposited {}", document.deposited_at));
@@ -387,6 +432,11 @@ fn lawyer(text: &str) -> Result<(SubjectId, Option<SubjectId>), String> {
         Some((lawyer, party)) => Ok((subject_id(lawyer)?, Some(subject_id(party)?))),
         None => Ok((subject_id(text)?, None)),
     }
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    Digest::from_hex(text)
+        .ok_or_else(|| "64 lower-case hexadecimal digits, as `dossier show` prints them".into())
 }
 
 fn answer(text: &str) -> Result<(MessageId, String), String> {

@@ -4,11 +4,13 @@
 //! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
+mod forks;
 mod handle;
 mod link;
 mod statements;
 mod view;
 
+pub use forks::{ForkView, ProofView};
 pub use handle::DeskHandle;
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 
@@ -515,7 +517,7 @@ impl Desk {
                     self.engine.announce_registry();
                 }
                 Event::Forked { dossier, chain } => {
-                    tracing::error!(dossier = %short(&dossier), ?chain, "ALARM: two heads of one chain contradict each other");
+                    tracing::error!(dossier = %short(&dossier), ?chain, "ALARM: a node signed two histories of one chain");
                 }
                 Event::Disagreed {
                     dossier,

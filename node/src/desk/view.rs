@@ -8,6 +8,7 @@ use basoche_protocol::journal::{Content, HeadRow, Verdict};
 use basoche_protocol::role::Role;
 use serde::{Deserialize, Serialize};
 
+use super::forks::{ForkView, forks};
 use super::{Desk, Level};
 use crate::effects::now;
 
@@ -158,6 +159,8 @@ pub struct DossierView {
     pub messages: Vec<MessageView>,
     /// The documents.
     pub documents: Vec<DocumentView>,
+    /// The chains of which their nodes signed several histories.
+    pub forks: Vec<ForkView>,
 }
 
 impl Desk {
@@ -243,6 +246,7 @@ impl Desk {
             participants: participants.collect(),
             messages: self.messages(replica),
             documents: documents(replica),
+            forks: forks(replica),
         })
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 mod cast;
+mod fork;
 mod line;
 mod source;
 
@@ -18,7 +19,7 @@ use basoche_protocol::engine::{Engine, Fresh, Registry, Row};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, KeySalt, MessageId, Salt, SubjectId};
 use basoche_protocol::jose::{self, SoftwareKey};
-use basoche_protocol::journal::ChainId;
+use basoche_protocol::journal::Branch;
 use basoche_protocol::journal::Content::Authentic;
 use basoche_protocol::message::{Body, DocumentRef, Message};
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
@@ -35,8 +36,8 @@ use cast::Key;
 /// What a node's store holds of the dossier.
 #[derive(Default)]
 struct Disk {
-    items: BTreeMap<(ChainId, u64), RunItem>,
-    runs: BTreeMap<u64, (ChainId, u64, u64, Vec<u8>)>,
+    items: BTreeMap<(Branch, u64), RunItem>,
+    runs: BTreeMap<u64, (Branch, u64, u64, Vec<u8>)>,
     heads: BTreeMap<SubjectId, Vec<u8>>,
 }
 
@@ -44,18 +45,18 @@ impl Disk {
     fn write(&mut self, rows: Vec<Row>) {
         for row in rows {
             match row {
-                Row::Entry { item } => {
-                    self.items.insert((item.entry.chain, item.entry.seq), *item);
+                Row::Entry { branch, item } => {
+                    self.items.insert((branch, item.entry.seq), *item);
                 }
                 Row::Run {
                     index,
-                    chain,
+                    branch,
                     from,
                     to,
                     head,
                     ..
                 } => {
-                    self.runs.insert(index, (chain, from, to, head));
+                    self.runs.insert(index, (branch, from, to, head));
                 }
                 Row::Head { node, head, .. } => {
                     self.heads.insert(node, head);
@@ -65,8 +66,8 @@ impl Disk {
         }
     }
 
-    fn items(&self, chain: ChainId, from: u64, to: u64) -> impl Iterator<Item = &RunItem> {
-        (from..to).map(move |seq| &self.items[&(chain, seq)])
+    fn items(&self, branch: Branch, from: u64, to: u64) -> impl Iterator<Item = &RunItem> {
+        (from..to).map(move |seq| &self.items[&(branch, seq)])
     }
 }
 
@@ -276,14 +277,17 @@ impl World {
                     frames.push((index, peer, bytes));
                 }
                 while let Some(backlog) = node.engine.poll_backlog() {
-                    let (chain, _, to, head) = node.disk.runs[&backlog.run].clone();
-                    let items = node.disk.items(chain, backlog.from, to).map(|item| Item {
-                        entry: ByteBuf::from(item.entry.encode()),
-                        sealed: ByteBuf::from(item.sealed.encode()),
-                    });
+                    let (branch, from, to, head) = node.disk.runs[&backlog.run].clone();
+                    let items = node
+                        .disk
+                        .items(branch, from.max(backlog.from), to)
+                        .map(|item| Item {
+                            entry: ByteBuf::from(item.entry.encode()),
+                            sealed: ByteBuf::from(item.sealed.encode()),
+                        });
                     let run = RunFrame {
                         dossier: backlog.dossier,
-                        chain,
+                        chain: branch.chain,
                         items: items.collect(),
                         head: ByteBuf::from(head),
                     };

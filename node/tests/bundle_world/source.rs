@@ -28,10 +28,10 @@ impl Source for World {
 
     fn runs(&self) -> Items<'_, Run> {
         let disk = &self.nodes[0].disk;
-        Box::new(disk.runs.values().map(|(chain, from, to, head)| {
-            let entries = disk.items(*chain, *from, *to).map(|item| item.entry.encode());
+        Box::new(disk.runs.values().map(|(branch, from, to, head)| {
+            let entries = disk.items(*branch, *from, *to).map(|item| item.entry.encode());
             Ok(Run {
-                chain: *chain,
+                chain: branch.chain,
                 entries: entries.collect(),
                 head: head.clone(),
             })
@@ -43,7 +43,12 @@ impl Source for World {
     }
 
     fn envelope(&self, entry: &Entry) -> io::Result<Option<Envelope>> {
-        let item = &self.nodes[0].disk.items[&(entry.chain, entry.seq)];
+        let item = self.nodes[0]
+            .disk
+            .items
+            .values()
+            .find(|item| item.entry == *entry);
+        let item = item.unwrap();
         let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
         let key = replica.key(item.sealed.key_epoch()).unwrap();
         let opened = item.sealed.open(&self.dossier, entry.message, key).ok();

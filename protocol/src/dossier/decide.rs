@@ -86,7 +86,8 @@ impl State {
             | Body::Report(_)
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
-            | Body::CloseDossier(_) => None,
+            | Body::CloseDossier(_)
+            | Body::ForkSettled(_) => None,
         };
         let missing = missing.copied().or_else(|| {
             document
@@ -132,7 +133,10 @@ impl State {
             MessageType::FeeClaim => &[Phase::ReportFiled],
             MessageType::FeeOrder => &[Phase::FeeAssessment],
             MessageType::CloseDossier => &[Phase::FeesFixed, Phase::Declined],
-            MessageType::Held | MessageType::MadeAvailable | MessageType::Opening => Phase::ALL,
+            MessageType::ForkSettled
+            | MessageType::Held
+            | MessageType::MadeAvailable
+            | MessageType::Opening => Phase::ALL,
         };
         if open.contains(&phase) {
             Ok(())
@@ -156,6 +160,14 @@ impl State {
                     .find(|one| roster.get(one).is_none_or(|member| member.node != message.author));
                 stranger.map_or(Ok(()), |author| Err(Refused::NotParticipant { author: *author }))
             }
+            // DOS-12: the court settles each fork once.
+            Body::ForkSettled(order) => match self.settled.get(&order.keep.chain) {
+                Some((done, _)) => Err(Refused::AlreadyDone {
+                    act: MessageType::ForkSettled,
+                    by: done.id,
+                }),
+                None => Ok(()),
+            },
             // DOS-9, CPC art. 276: the expert need not take a late dire into account, unless a serious cause is
             // shown. Lateness is the expert's to weigh, so it is recorded, never refused.
             Body::Dire(_)

@@ -1,6 +1,7 @@
 //! A dossier as one node holds it: every chain, the verdict on every entry, and the state they add up to. SPEC §8.4.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Fact, State};
@@ -9,12 +10,16 @@ use crate::envelope::{self, Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused, Untrusted};
 use crate::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use crate::journal::{
-    Chain, ChainId, Citation, Content, Entry, EpochWrap, HeadRow, Need, Past, Record, SignedHead, Verdict,
+    Branch, Chain, ChainId, Chains, Citation, Content, Entry, EpochWrap, HeadRow, Need, Past, Record,
+    SignedHead, Standing, Verdict,
 };
 use crate::message::{Body, Message};
 use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::Instant;
+
+/// How often verdicts are formed again, at most, until they agree with the orders of the court that take effect.
+const SETTLEMENT_ROUNDS: usize = 8;
 
 /// An entry with its sealed message, as they travel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,16 +42,18 @@ pub struct OpenedItem {
 /// What an entry says of its message.
 #[derive(Clone, Copy)]
 struct Recorded {
-    node: SubjectId,
+    branch: Branch,
+    seq: u64,
     message: MessageId,
     envelope: Digest,
     at: Instant,
 }
 
 impl Recorded {
-    fn of(entry: &Entry) -> Self {
+    fn of(branch: Branch, entry: &Entry) -> Self {
         Self {
-            node: entry.chain.node,
+            branch,
+            seq: entry.seq,
             message: entry.message,
             envelope: entry.envelope_digest,
             at: entry.recorded_at,
@@ -59,29 +66,35 @@ impl Recorded {
 pub enum Received {
     /// The entries from this position on were new, and are now held.
     Applied {
+        /// The history that they belong to.
+        branch: Branch,
         /// The first new position.
         from: u64,
+        /// They begin another history than those held before: the chain's node has forked. JRN-10.
+        forked: bool,
     },
     /// Every entry was held already.
     Known,
     /// An earlier entry of this chain, or one that it cites, has not come yet.
     Early,
-    /// The head contradicts what we hold of the same chain: a fork. JRN-10.
-    Forked,
+    /// They go on from another history than any that we hold, which has not come yet: a fork. JRN-10.
+    Elsewhere,
 }
 
 /// A dossier as one node holds it.
 #[derive(Clone, Debug)]
 pub struct Replica {
     dossier: DossierId,
-    chains: BTreeMap<ChainId, Chain>,
-    /// The numbers that pasts know the chains by: the order in which they came.
-    numbers: BTreeMap<ChainId, usize>,
+    chains: Chains,
+    /// The numbers that pasts know the branches by: the order in which they came.
+    numbers: BTreeMap<Branch, usize>,
     held: Past,
     state: State,
-    positions: BTreeMap<MessageId, (ChainId, u64)>,
+    /// What the verdicts take the court to have ordered of forked chains. JRN-14.
+    settled: BTreeMap<ChainId, Citation>,
+    positions: BTreeMap<MessageId, (Branch, u64)>,
     /// Positions in the order in which they were applied here: a causal order.
-    order: Vec<(ChainId, u64)>,
+    order: Vec<(Branch, u64)>,
     keys: BTreeMap<u64, EpochKey>,
     heads: BTreeMap<SubjectId, SignedHead>,
     wraps: Vec<EpochWrap>,
@@ -102,10 +115,11 @@ impl Replica {
     pub fn new(dossier: DossierId) -> Self {
         Self {
             dossier,
-            chains: BTreeMap::new(),
+            chains: Chains::default(),
             numbers: BTreeMap::new(),
             held: Past::default(),
             state: State::default(),
+            settled: BTreeMap::new(),
             positions: BTreeMap::new(),
             order: Vec::new(),
             keys: BTreeMap::new(),
@@ -126,13 +140,13 @@ impl Replica {
         &self.state
     }
 
-    /// A chain that we hold something of.
+    /// The history of a chain that came first.
     pub fn chain(&self, chain: &ChainId) -> Option<&Chain> {
-        self.chains.get(chain)
+        self.chains.get(&Branch::first(*chain))
     }
 
-    /// Every chain.
-    pub fn chains(&self) -> &BTreeMap<ChainId, Chain> {
+    /// Every chain, with each of its histories.
+    pub fn chains(&self) -> &Chains {
         &self.chains
     }
 
@@ -147,23 +161,20 @@ impl Replica {
     }
 
     /// Records in a causal order.
-    pub fn records(&self) -> impl Iterator<Item = (ChainId, u64, &Record)> {
+    pub fn records(&self) -> impl Iterator<Item = (Branch, u64, &Record)> {
         self.order
             .iter()
-            .filter_map(|(chain, seq)| Some((*chain, *seq, self.chains.get(chain)?.record(*seq)?)))
+            .filter_map(|(branch, seq)| Some((*branch, *seq, self.chains.record(branch, *seq)?)))
+    }
+
+    /// How far each history of each chain is held: what a head says. JRN-4.
+    pub fn frontier(&self) -> Vec<HeadRow> {
+        self.chains.rows()
     }
 
     /// Where a message is on file.
-    pub fn position(&self, message: &MessageId) -> Option<(ChainId, u64)> {
+    pub fn position(&self, message: &MessageId) -> Option<(Branch, u64)> {
         self.positions.get(message).copied()
-    }
-
-    /// How far each chain is held: what a head says. JRN-4.
-    pub fn frontier(&self) -> Vec<HeadRow> {
-        self.chains
-            .iter()
-            .filter_map(|(id, chain)| chain.row(*id))
-            .collect()
     }
 
     /// The latest head of each node.
@@ -194,10 +205,11 @@ impl Replica {
     /// The nodes other than `node` that hold a message, by their own latest heads. The level *transmitted* is one
     /// of them, *received* all that the roster names. SPEC §8.5.
     pub fn holders(&self, message: &MessageId, node: SubjectId) -> Vec<SubjectId> {
-        let Some((chain, seq)) = self.position(message) else {
+        let Some((branch, seq)) = self.position(message) else {
             return Vec::new();
         };
-        let covers = |head: &SignedHead| head.head().row(&chain).is_some_and(|row| row.size > seq);
+        let covers =
+            |head: &SignedHead| self.chains.known_by(&branch, head.head().rows_of(&branch.chain)) > seq;
         self.heads
             .iter()
             .filter(|(holder, head)| **holder != node && covers(head))
@@ -227,24 +239,27 @@ impl Replica {
         wraps: Vec<EpochWrap>,
         adopts: Option<Citation>,
     ) -> Entry {
-        let own = self.chains.get(&chain);
+        let branch = Branch::first(chain);
+        let own = self.chains.get(&branch);
         let last = own.and_then(Chain::last);
-        let cited = self.past_of_next(&chain);
-        let fresh = |(id, other): (&ChainId, &Chain)| {
+        let cited = self.past_of_next(&branch);
+        let fresh = |(id, other): (&Branch, &Chain)| {
             let leaf = other.last()?.0;
-            let news = *id != chain && other.size() > cited.size(*self.numbers.get(id)?);
+            let news = id.chain != chain && other.size() > cited.size(*self.numbers.get(id)?);
             news.then_some(Citation {
-                chain: *id,
+                chain: id.chain,
                 seq: other.size() - 1,
                 leaf,
             })
         };
+        let mut deps: Vec<_> = self.chains.iter().filter_map(fresh).collect();
+        deps.sort_by_key(|cited| (cited.chain, cited.leaf));
         Entry {
             dossier: self.dossier,
             chain,
             seq: own.map_or(0, Chain::size),
             prev: last.map(|(leaf, _)| leaf),
-            deps: self.chains.iter().filter_map(fresh).collect(),
+            deps,
             recorded_at: last.map_or(now, |(_, at)| at.max(now)),
             message: envelope.id(),
             envelope_digest: envelope.digest(),
@@ -254,29 +269,27 @@ impl Replica {
         }
     }
 
-    /// The past that the next entry of `chain` has before it cites anything new.
-    fn past_of_next(&self, chain: &ChainId) -> Past {
-        let last = self.chains.get(chain).map_or(0, Chain::size);
+    /// The past that the next entry of a branch has before it cites anything new.
+    fn past_of_next(&self, branch: &Branch) -> Past {
+        let last = self.chains.get(branch).map_or(0, Chain::size);
         last.checked_sub(1)
-            .and_then(|seq| self.past_with(chain, seq))
+            .and_then(|seq| self.past_with(branch, seq))
             .unwrap_or_default()
     }
 
     /// The past of an entry that we hold, and the entry itself.
-    fn past_with(&self, chain: &ChainId, seq: u64) -> Option<Past> {
-        let mut past = self.chains.get(chain)?.record(seq)?.past.clone();
-        past.raise(*self.numbers.get(chain)?, seq + 1);
+    fn past_with(&self, branch: &Branch, seq: u64) -> Option<Past> {
+        let owner = self.chains.owner(branch, seq);
+        let mut past = self.chains.record(&owner, seq)?.past.clone();
+        past.raise(*self.numbers.get(&owner)?, seq + 1);
         Some(past)
     }
 
-    /// The causal past of `entry`; `None` while we lack some of what it cites.
-    fn past(&self, entry: &Entry) -> Option<Past> {
-        let mut past = self.past_of_next(&entry.chain);
+    /// The causal past of the next entry of a branch; `None` while we lack some of what it cites.
+    fn past(&self, branch: &Branch, entry: &Entry) -> Option<Past> {
+        let mut past = self.past_of_next(branch);
         for cited in entry.deps.iter().chain(&entry.adopts) {
-            if self.chains.get(&cited.chain)?.leaf(cited.seq) != Some(cited.leaf) {
-                return None;
-            }
-            past.join(&self.past_with(&cited.chain, cited.seq)?);
+            past.join(&self.past_with(&self.chains.locate(cited)?, cited.seq)?);
         }
         Some(past)
     }
@@ -342,31 +355,41 @@ impl Replica {
         if head.head().chain() != id {
             return mismatch("another chain");
         }
-        let Some(row) = head.head().row(&id) else {
+        let Some(row) = head.head().own_row() else {
             return mismatch("the head has no entries");
         };
-        let chain = self.chains.entry(id).or_default();
-        if row.size <= chain.size() {
-            let same =
-                chain.contains(row) && chain.tree().root_at(row.size).map(Digest::new) == Some(row.root);
-            let same = same || planted(Bug::HeightsOnly);
-            return Ok(if same { Received::Known } else { Received::Forked });
+        if planted(Bug::HeightsOnly) && self.chain(&id).is_some_and(|chain| row.size <= chain.size()) {
+            return Ok(Received::Known);
         }
-        let from = chain.size();
-        let known = entries.iter().take_while(|entry| entry.seq < from).count();
+        let empty = Chain::default();
+        let (held, known) = match self.chains.follow(&id, entries) {
+            Some((branch, known)) => (branch, known),
+            None if first.seq == 0 && first.prev.is_none() => (Branch::first(id), 0),
+            None => {
+                let parted = self.chains.of(&id).any(|(_, chain)| chain.size() >= first.seq);
+                return Ok(if parted {
+                    Received::Elsewhere
+                } else {
+                    Received::Early
+                });
+            }
+        };
         let news = &entries[known..];
-        if news.first().is_none_or(|entry| entry.seq > from) {
-            return Ok(Received::Early);
-        }
-        if let Err(error) = chain.check_run(news, row) {
-            // A well-signed head that does not follow what we hold of its chain contradicts an earlier head.
-            let follows = news.first().map(|entry| entry.prev) == Some(chain.last().map(|(leaf, _)| leaf));
-            return if follows {
-                Err(error.into())
-            } else {
-                Ok(Received::Forked)
+        let from = first.seq + known as u64;
+        let chain = self.chains.get(&held).unwrap_or(&empty);
+        if news.is_empty() {
+            let root = chain.tree().root_at(row.size).map(Digest::new);
+            return match chain.contains(row) && root == Some(row.root) {
+                true => Ok(Received::Known),
+                false => mismatch("the head covers other entries than these"),
             };
         }
+        let forked = chain.size() > from;
+        if forked && !self.chains.has_room(&id) {
+            return mismatch("the chain has too many histories");
+        }
+        let parting = forked.then(|| self.chains.parting(&held, from));
+        parting.as_ref().unwrap_or(chain).check_run(news, row)?;
         if entries
             .last()
             .is_some_and(|entry| entry.recorded_at > head.head().time)
@@ -374,56 +397,83 @@ impl Replica {
             return mismatch("an entry is recorded after its head was signed");
         }
         // Citations must be held before any effect: all entries, or none.
-        if !self.citations_held(news) {
+        let mut cited = news
+            .iter()
+            .flat_map(|entry| entry.deps.iter().chain(&entry.adopts));
+        if !cited.all(|cited| self.chains.locate(cited).is_some()) {
             return Ok(Received::Early);
         }
         if planted(Bug::PoisonBlocksQueue)
-            && (known..entries.len()).any(|index| self.is_poison(&entries[index], content(index), directory))
+            && (known..entries.len())
+                .any(|index| self.is_poison(held, &entries[index], content(index), directory))
         {
             return mismatch("a message is not authentic");
         }
+        let branch = parting.map_or(held, |parting| self.chains.part(id, parting));
         for (entry, index) in news.iter().zip(known..) {
-            self.record(entry, content(index), directory);
+            self.record(branch, entry, content(index), directory);
         }
         self.note_head(head);
-        Ok(Received::Applied { from })
+        // What a fork, or an order of the court, changes may lie before what has just come. JRN-14.
+        if forked || !self.is_settled() || self.ends_settlement(&id, from..row.size) {
+            self.judge_again(directory);
+        }
+        Ok(Received::Applied { branch, from, forked })
+    }
+
+    /// Whether a run begins a third history of its chain, which no other member's head covers: its node could make up
+    /// any number of them. JRN-13.
+    pub(crate) fn is_strange(&self, items: &[RunItem], head: &SignedHead) -> bool {
+        let chain = head.head().chain();
+        if self.chains.fork(&chain).is_none() {
+            return false;
+        }
+        let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
+        let Some((held, known)) = self.chains.follow(&chain, &entries) else {
+            return false;
+        };
+        let (Some(held), Some(first), Some(last)) = (self.chains.get(&held), entries.first(), entries.last())
+        else {
+            return false;
+        };
+        let begins = known < entries.len() && held.size() > first.seq + known as u64;
+        let covers = |row: &HeadRow| {
+            row.size > last.seq + 1 || entries[known..].iter().any(|entry| entry.leaf() == row.leaf)
+        };
+        let others = self.heads.iter().filter(|(node, _)| **node != chain.node);
+        let unknown = |row: &&HeadRow| !matches!(self.chains.standing(row), Standing::Held(_));
+        let mut rows = others
+            .flat_map(|(_, head)| head.head().rows_of(&chain))
+            .filter(unknown);
+        begins && !rows.any(covers)
     }
 
     /// Whether an entry's message can never take effect.
-    fn is_poison(&self, entry: &Entry, content: Content, directory: &dyn Directory) -> bool {
+    fn is_poison(&self, branch: Branch, entry: &Entry, content: Content, directory: &dyn Directory) -> bool {
         let Content::Sealed(sealed) = content else {
             return false;
         };
         let key = self.keys.get(&sealed.key_epoch());
         let opened = key.map(|key| sealed.open(&self.dossier, entry.message, key));
-        let verdict = opened.map(|opened| authentic(opened, Recorded::of(entry), directory));
+        let verdict = opened.map(|opened| authentic(opened, Recorded::of(branch, entry), directory));
         matches!(verdict, Some(Err(Verdict::WithoutEffect(_))))
-    }
-
-    fn citations_held(&self, entries: &[Entry]) -> bool {
-        entries
-            .iter()
-            .flat_map(|entry| entry.deps.iter().chain(&entry.adopts))
-            .all(|cited| {
-                self.chains
-                    .get(&cited.chain)
-                    .and_then(|chain| chain.leaf(cited.seq))
-                    == Some(cited.leaf)
-            })
     }
 
     /// Appends an entry whose place has been checked, with its verdict. Cannot fail.
     pub(crate) fn apply(&mut self, item: &RunItem, directory: &dyn Directory) {
         let sealed = Content::Sealed(Arc::new(item.sealed.clone()));
-        self.record(&item.entry, sealed, directory);
+        self.record(Branch::first(item.entry.chain), &item.entry, sealed, directory);
+        if !self.is_settled() {
+            self.judge_again(directory);
+        }
     }
 
-    fn record(&mut self, entry: &Entry, content: Content, directory: &dyn Directory) {
-        let past = self.past(entry).unwrap_or_default();
+    fn record(&mut self, branch: Branch, entry: &Entry, content: Content, directory: &dyn Directory) {
         let newest = self.numbers.len();
-        let number = *self.numbers.entry(entry.chain).or_insert(newest);
+        let number = *self.numbers.entry(branch).or_insert(newest);
+        let past = self.past(&branch, entry).unwrap_or_default();
         self.wraps.extend(entry.wraps.iter().cloned());
-        let recorded = Recorded::of(entry);
+        let recorded = Recorded::of(branch, entry);
         let (verdict, content) = self.judge(recorded, &past, content, directory);
         let record = Record {
             message: entry.message,
@@ -435,11 +485,9 @@ impl Replica {
         };
         self.settle(&record);
         self.held.raise(number, entry.seq + 1);
-        self.positions
-            .entry(entry.message)
-            .or_insert((entry.chain, entry.seq));
-        self.order.push((entry.chain, entry.seq));
-        self.chains.entry(entry.chain).or_default().push(entry, record);
+        self.positions.entry(entry.message).or_insert((branch, entry.seq));
+        self.order.push((branch, entry.seq));
+        self.chains.entry(branch).push(entry, record);
     }
 
     /// Adds a judged record's effect to the state.
@@ -463,7 +511,8 @@ impl Replica {
         directory: &dyn Directory,
     ) -> (Verdict, Content) {
         let Recorded {
-            node,
+            branch,
+            seq,
             message: id,
             at,
             ..
@@ -513,15 +562,45 @@ impl Replica {
             }
             .into()),
             _ if self.covers_all(past) => self.state.decide(id, &message, at),
-            _ => self.state_at(past, node).decide(id, &message, at),
+            _ => self.state_at(past, branch.chain.node).decide(id, &message, at),
         };
-        match lawful {
-            Ok(_) => (Verdict::Effective, Content::Authentic(message, signer)),
-            Err(error) => (
-                Verdict::WithoutEffect(error.code()),
-                Content::Authentic(message, signer),
-            ),
+        let verdict = match lawful {
+            Ok(_) if message.message_type().is_ordered() => self.in_order(&branch, seq),
+            Ok(_) => Verdict::Effective,
+            Err(error) => Verdict::WithoutEffect(error.code()),
+        };
+        (verdict, Content::Authentic(message, signer))
+    }
+
+    /// The verdict on a lawful act that has its place in the order of its chain: past a fork it waits for the court's
+    /// word on which history counts, and keeps its effect only there. JRN-14.
+    fn in_order(&self, branch: &Branch, seq: u64) -> Verdict {
+        let chain = branch.chain;
+        if self.chains.fork(&chain).is_none_or(|fork| seq < fork) {
+            return Verdict::Effective;
         }
+        let Some(kept) = self.settled.get(&chain) else {
+            return Verdict::Pending(Need::Settlement(chain));
+        };
+        let counts = self
+            .chains
+            .locate(kept)
+            .is_some_and(|last| seq <= kept.seq && self.chains.shared(&last, branch) > seq);
+        match counts {
+            true => Verdict::Effective,
+            false => Verdict::WithoutEffect(Code::SetAside),
+        }
+    }
+
+    /// Whether the verdicts rest on what the court has ordered of forked chains.
+    fn is_settled(&self) -> bool {
+        self.state.settled() == self.settled
+    }
+
+    /// Whether one of these positions is the last that the court lets count.
+    fn ends_settlement(&self, chain: &ChainId, positions: Range<u64>) -> bool {
+        let kept = self.settled.get(chain);
+        kept.is_some_and(|kept| positions.contains(&kept.seq))
     }
 
     /// Whether everything held lies in this past: then the state is the past's own.
@@ -542,10 +621,10 @@ impl Replica {
                 .cloned()
                 .unwrap_or_default()
         });
-        for (chain, number) in &self.numbers {
-            let records = self.chains.get(chain).map_or(&[][..], Chain::records);
-            let range = view.past.size(*number) as usize..past.size(*number) as usize;
-            for record in records.get(range).unwrap_or_default() {
+        for (branch, number) in &self.numbers {
+            let news = (view.past.size(*number), past.size(*number));
+            let records = self.chains.get(branch).map(|held| held.records(news.0, news.1));
+            for record in records.unwrap_or_default() {
                 if let (Verdict::Effective, Content::Authentic(message, _)) =
                     (&record.verdict, &record.content)
                 {
@@ -566,22 +645,40 @@ impl Replica {
         }
     }
 
-    /// Judges everything again in causal order: a key or a registry entry has come. True if the state is another.
+    /// Judges everything again in causal order: a key, a registry entry or another history has come. True if the state
+    /// is another.
+    ///
+    /// What the court orders of a chain counts for what is recorded before the order, too: again from none, until the
+    /// orders that take effect are those that were taken to. JRN-14.
     pub fn judge_again(&mut self, directory: &dyn Directory) -> bool {
+        let before = self.state.clone();
+        self.settled.clear();
+        for _ in 0..=SETTLEMENT_ROUNDS {
+            self.judge_all(directory);
+            if self.is_settled() {
+                break;
+            }
+            self.settled = self.state.settled();
+        }
+        self.state != before
+    }
+
+    fn judge_all(&mut self, directory: &dyn Directory) {
         let order = std::mem::take(&mut self.order);
-        let before = std::mem::take(&mut self.state);
+        self.state = State::default();
         self.views.clear();
         self.held = Past::default();
         self.pending = 0;
-        for (chain, seq) in order {
-            let Some(mut record) = self.chains.get(&chain).and_then(|held| held.record(seq)).cloned() else {
+        for (branch, seq) in order {
+            let Some(mut record) = self.chains.record(&branch, seq).cloned() else {
                 continue;
             };
             // What was not authentic never becomes so.
             if !matches!(record.content, Content::Rejected) {
                 let content = record.content.clone();
                 let recorded = Recorded {
-                    node: chain.node,
+                    branch,
+                    seq,
                     message: record.message,
                     envelope: record.envelope,
                     at: record.recorded_at,
@@ -589,20 +686,24 @@ impl Replica {
                 (record.verdict, record.content) = self.judge(recorded, &record.past, content, directory);
             }
             self.settle(&record);
-            if let Some(number) = self.numbers.get(&chain) {
+            if let Some(number) = self.numbers.get(&branch) {
                 self.held.raise(*number, seq + 1);
             }
-            self.order.push((chain, seq));
-            if let Some(slot) = self.chains.get_mut(&chain).and_then(|held| held.record_mut(seq)) {
+            self.order.push((branch, seq));
+            if let Some(slot) = self.chains.record_mut(&branch, seq) {
                 *slot = record;
             }
         }
-        self.state != before
     }
 
     /// Keeps a node's head if it is later than the one we have. True if it was news.
     pub fn note_head(&mut self, head: &SignedHead) -> bool {
         let (node, incarnation) = (head.head().node, head.head().incarnation);
+        if let Some(row) = head.head().own_row()
+            && let Standing::Held(branch) = self.chains.standing(row)
+        {
+            self.chains.entry(branch).note_head(head);
+        }
         let later = self.heads.get(&node).is_none_or(|known| {
             let known = known.head();
             if known.incarnation == incarnation {

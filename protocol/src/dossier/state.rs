@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::amount::EuroCents;
 use crate::id::{Digest, MessageId, SubjectId};
+use crate::journal::{ChainId, Citation};
 use crate::message::{Body, Designation, DocumentRef, Message, MessageType, Participant};
 use crate::role::Role;
 use crate::time::Instant;
@@ -136,6 +137,8 @@ pub struct State {
     pub(super) statements: BTreeMap<(Statement, MessageId, Digest, SubjectId), Instant>,
     #[serde(serialize_with = "pairs")]
     pub(super) messages: BTreeMap<MessageId, MessageType>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) settled: BTreeMap<ChainId, (Done, Citation)>,
 }
 
 /// A map as an array of `[key, value]`: our encoding has unsigned keys only.
@@ -217,6 +220,12 @@ impl State {
     /// The nodes that replicate the dossier: those that serve somebody of the roster.
     pub fn nodes(&self) -> BTreeSet<SubjectId> {
         self.roster().into_values().map(|member| member.node).collect()
+    }
+
+    /// The last position that the court lets count, of each forked chain on which it has ordered. JRN-14.
+    pub fn settled(&self) -> BTreeMap<ChainId, Citation> {
+        let orders = self.settled.iter();
+        orders.map(|(chain, (_, keep))| (*chain, *keep)).collect()
     }
 
     /// The dires on file, by message.
@@ -307,6 +316,11 @@ impl State {
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
             | Body::CloseDossier(_) => self.do_once(message_type, done),
+            Body::ForkSettled(order) => {
+                // Of two concurrent orders the earlier counts.
+                let first = self.settled.entry(order.keep.chain).or_insert((done, order.keep));
+                *first = (*first).min((done, order.keep));
+            }
             Body::Held(held) => self.state(Statement::Held, held.deposit, held.root, fact.author, fact.at),
             Body::MadeAvailable(made) => {
                 for addressee in &made.addressees {

@@ -24,12 +24,12 @@ pub use submit::{Fresh, Needs, Ticket, WrapNeed};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::directory::Directory;
-use crate::dossier::{Replica, RunItem};
+use crate::dossier::{Received, Replica, RunItem};
 use crate::envelope::EpochKey;
-use crate::error::Error;
+use crate::error::{Error, Untrusted};
 use crate::id::{DossierId, Incarnation, MessageId, SubjectId};
 use crate::jose::WrapContext;
-use crate::journal::{ChainId, Head, RegistryHead, SignedHead};
+use crate::journal::{Branch, ChainId, Head, RegistryHead, SignedHead};
 use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::{Instant, Span};
@@ -56,6 +56,8 @@ pub trait Registry: Directory {
 pub enum Row {
     /// An entry and its sealed message. Stored once, never changed.
     Entry {
+        /// The history of its chain that it belongs to.
+        branch: Branch,
         /// The entry and the message.
         item: Box<RunItem>,
     },
@@ -65,8 +67,8 @@ pub enum Row {
         dossier: DossierId,
         /// Its place in the order, from 0.
         index: u64,
-        /// The chain.
-        chain: ChainId,
+        /// The chain, and which history of it.
+        branch: Branch,
         /// The first entry.
         from: u64,
         /// The entry after the last.
@@ -153,7 +155,7 @@ pub enum Event {
     },
     /// Entries of a registry came.
     RegistryChanged,
-    /// Its own node has signed two heads of one chain that contradict each other. Alarm.
+    /// Its own node has signed two histories of one chain. Alarm, once for each chain and process.
     Forked {
         /// The dossier.
         dossier: DossierId,
@@ -161,7 +163,7 @@ pub enum Event {
         chain: ChainId,
     },
     /// A member says of a chain what we know to be otherwise: it errs or lies, or the chain's node has told it another
-    /// history. Alarm; it proves nothing against the chain's node.
+    /// history. Alarm, once for each; it proves nothing against the chain's node.
     Disagreed {
         /// The dossier.
         dossier: DossierId,
@@ -238,6 +240,8 @@ struct Held {
     runs: Vec<RunIndex>,
     /// Submissions that wait for the head that covers them.
     waiting: Vec<(u64, Ticket, MessageId)>,
+    /// Of which chains it was told that they are forked, and of which who said what we know to be otherwise.
+    alarmed: BTreeSet<(ChainId, Option<SubjectId>)>,
     /// Own entries since our last head, with their bytes, for the runs that the next heads close.
     unsealed: Vec<(RunItem, usize)>,
 }
@@ -245,7 +249,7 @@ struct Held {
 /// A run that the store holds.
 #[derive(Clone, Copy, Debug)]
 struct RunIndex {
-    chain: ChainId,
+    branch: Branch,
     to: u64,
 }
 
@@ -416,13 +420,14 @@ impl<R: Registry> Engine<R> {
     pub fn restore_run(&mut self, dossier: DossierId, items: &[RunItem], head: &[u8]) -> Result<(), Error> {
         let head = SignedHead::verify(head, &self.registry)?;
         let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
-        held.replica.receive(items, &head, &self.registry)?;
-        let chain = head.head().chain();
-        if let Some(row) = head.head().row(&chain) {
-            held.runs.push(RunIndex { chain, to: row.size });
-            if chain == held.writer {
-                held.sealed = row.size;
-            }
+        let received = held.replica.receive(items, &head, &self.registry)?;
+        let (Received::Applied { branch, .. }, Some(row)) = (received, head.head().own_row()) else {
+            let what = "a run does not follow those before it";
+            return Err(Untrusted::HeadMismatch { what }.into());
+        };
+        held.runs.push(RunIndex { branch, to: row.size });
+        if branch == Branch::first(held.writer) {
+            held.sealed = row.size;
         }
         Ok(())
     }
@@ -474,6 +479,7 @@ fn held(
         sealed: 0,
         runs: Vec::new(),
         waiting: Vec::new(),
+        alarmed: BTreeSet::new(),
         unsealed: Vec::new(),
     })
 }

@@ -1,13 +1,12 @@
 //! What we know of one peer, and what we offer it. SPEC §10.3.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_bytes::ByteBuf;
 
 use super::{Engine, Event, Registry};
 use crate::error::Malformed;
 use crate::id::{DossierId, SubjectId};
-use crate::journal::Clock;
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Frontier, Hello, RegistryLeaves};
 use crate::wire::limits;
@@ -22,8 +21,8 @@ const VERSIONS: &[u64] = &[1];
 pub(super) struct Peer {
     /// Whether a version is agreed.
     pub(super) joined: bool,
-    /// How far it holds each dossier, as far as we know or have sent.
-    pub(super) known: BTreeMap<DossierId, Clock>,
+    /// The dossiers of which it has told how far it holds them, and been sent what it lacked.
+    pub(super) told: BTreeSet<DossierId>,
     /// How far it holds each authority's log.
     pub(super) registries: BTreeMap<String, u64>,
     /// Runs that came before what they cite; bounded by [`EARLY_RUNS`].
@@ -155,15 +154,16 @@ impl super::Held {
             self.replica
                 .frontier()
                 .iter()
-                .all(|row| head.row(&row.chain) == Some(row))
+                .all(|row| head.rows_of(&row.chain).contains(row))
         })
     }
 
     /// The rows of our frontier that a head covers: own entries still without one are nobody's business. JRN-5.
     fn durable_frontier(&self) -> Vec<crate::journal::HeadRow> {
         let mut rows = self.replica.frontier();
+        let own = self.replica.chain(&self.writer).and_then(|chain| chain.last());
         rows.retain_mut(|row| {
-            if row.chain != self.writer {
+            if row.chain != self.writer || own.map(|(leaf, _)| leaf) != Some(row.leaf) {
                 return true;
             }
             let sealed = self

@@ -1,13 +1,15 @@
 //! Frames from peers. SPEC §10.4.
 
 use super::peer::EARLY_RUNS;
-use super::{Engine, Event, Registry, Row, RunIndex, UnwrapRequest, held};
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Engine, Event, Held, Registry, Row, RunIndex, UnwrapRequest, held};
 use crate::dossier::{Received, RunItem};
 use crate::envelope::Sealed;
 use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::jose::{WrapContext, check_wrap};
-use crate::journal::{Clock, Entry, SignedHead};
+use crate::journal::{Branch, ChainId, Entry, SignedHead, Standing};
 use crate::plant::{Bug, planted};
 use crate::time::{Instant, Span};
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
@@ -125,45 +127,40 @@ impl<R: Registry> Engine<R> {
             }
         }
         held.note_confirmation(from, &frontier.rows);
-        let mut known = Clock::default();
-        let mut contradicted = Vec::new();
-        for row in &frontier.rows {
-            match held.replica.chain(&row.chain) {
-                // It holds what we hold, or more than we do: either way it needs nothing of that chain.
-                Some(chain) if row.size <= chain.size() && !chain.contains(row) => {
-                    contradicted.push(row.chain);
-                }
-                _ => known.raise(row.chain, row.size),
-            }
+        let chains = held.replica.chains();
+        let standing: Vec<_> = frontier
+            .rows
+            .iter()
+            .map(|row| (row.chain, chains.standing(row)))
+            .collect();
+        let theirs_is_news = standing
+            .iter()
+            .any(|(_, standing)| !matches!(standing, Standing::Held(_)));
+        let mut known: BTreeMap<Branch, u64> = BTreeMap::new();
+        for (branch, _) in chains.iter() {
+            known.insert(*branch, chains.known_by(branch, &frontier.rows));
         }
-        self.events
-            .extend(contradicted.into_iter().map(|chain| Event::Disagreed {
-                dossier,
-                chain,
-                member: from,
-            }));
-        let ours_is_news = held
-            .replica
-            .frontier()
-            .iter()
-            .any(|row| known.size(&row.chain) < row.size);
-        let theirs_is_news = known
-            .iter()
-            .any(|(chain, size)| held.replica.chain(chain).is_none_or(|held| held.size() < size));
+        let ours_is_news = chains.iter().any(|(branch, chain)| known[branch] < chain.size());
         for (run, index) in held.runs.iter().zip(0_u64..) {
-            let from_entry = known.size(&run.chain);
-            if run.to > from_entry {
+            let known = known.entry(run.branch).or_insert(0);
+            if run.to > *known {
                 self.stage.backlogs.push(Backlog {
                     peer: from,
                     dossier,
                     run: index,
-                    from: from_entry,
+                    from: *known,
                 });
-                known.raise(run.chain, run.to);
+                *known = run.to;
             }
         }
+        for (chain, _) in standing
+            .iter()
+            .filter(|(_, standing)| *standing == Standing::Contradicts)
+        {
+            held.alarm(*chain, Some(from), &mut self.events);
+        }
         let first_time = match self.peers.get_mut(&from) {
-            Some(peer) => peer.known.insert(dossier, known).is_none(),
+            Some(peer) => peer.told.insert(dossier),
             None => false,
         };
         // The other side needs our frontier to know what we lack, unless it has just had it.
@@ -257,44 +254,45 @@ impl<R: Registry> Engine<R> {
                 .into());
             }
         }
-        let size = head.head().row(&run.chain).map_or(0, |row| row.size);
+        if held.replica.is_strange(&items, &head) {
+            return Err(Refused::ForkedChain { node: run.chain.node }.into());
+        }
         match held.replica.receive(&items, &head, &self.registry)? {
             Received::Early => return Ok(false),
+            Received::Elsewhere => {
+                held.alarm(run.chain, None, &mut self.events);
+                return Ok(false);
+            }
             Received::Known => {}
-            Received::Forked => self.events.push_back(Event::Forked {
-                dossier,
-                chain: run.chain,
-            }),
-            Received::Applied { from: first } => {
+            Received::Applied {
+                branch,
+                from: first,
+                forked,
+            } => {
+                if forked {
+                    held.alarm(run.chain, None, &mut self.events);
+                }
+                let to = head.head().own_row().map_or(first, |row| row.size);
                 let index = held.runs.len() as u64;
-                held.runs.push(RunIndex {
-                    chain: run.chain,
-                    to: size,
-                });
+                held.runs.push(RunIndex { branch, to });
                 for item in items.into_iter().filter(|item| item.entry.seq >= first) {
-                    self.stage.rows.push(Row::Entry { item: Box::new(item) });
+                    let item = Box::new(item);
+                    self.stage.rows.push(Row::Entry { branch, item });
                 }
                 let head = head.encode();
-                let (chain, node) = (run.chain, run.chain.node);
+                let node = run.chain.node;
                 self.stage.rows.push(Row::Run {
                     dossier,
                     index,
-                    chain,
+                    branch,
                     from: first,
-                    to: size,
+                    to,
                     head: head.clone(),
                 });
                 self.stage.rows.push(Row::Head { dossier, node, head });
                 self.stage.to_seal.insert(dossier);
                 self.stage.events.push(Event::Changed { dossier });
             }
-        }
-        if let Some(known) = self
-            .peers
-            .get_mut(&from)
-            .and_then(|peer| peer.known.get_mut(&dossier))
-        {
-            known.raise(run.chain, size);
         }
         Ok(true)
     }
@@ -315,23 +313,16 @@ impl<R: Registry> Engine<R> {
             .into());
         }
         // JRN-10: hashes are compared, never heights alone.
-        let contradicted = head.head().rows.iter().filter(|row| {
-            held.replica
-                .chain(&row.chain)
-                .is_some_and(|chain| row.size <= chain.size() && !chain.contains(row))
-        });
-        for chain in contradicted.map(|row| row.chain) {
+        let chains = held.replica.chains();
+        let rows = head.head().rows.iter();
+        let contradicted: Vec<_> = rows
+            .filter(|row| chains.standing(row) == Standing::Contradicts)
+            .map(|row| row.chain)
+            .collect();
+        for chain in contradicted {
             // Only what its own node signed speaks against it.
             let member = head.head().node;
-            self.events.push_back(if chain.node == member {
-                Event::Forked { dossier, chain }
-            } else {
-                Event::Disagreed {
-                    dossier,
-                    chain,
-                    member,
-                }
-            });
+            held.alarm(chain, (chain.node != member).then_some(member), &mut self.events);
         }
         if held.replica.note_head(&head) {
             self.stage.rows.push(Row::Head {
@@ -342,6 +333,23 @@ impl<R: Registry> Engine<R> {
             self.stage.events.push(Event::Changed { dossier });
         }
         Ok(())
+    }
+}
+
+impl Held {
+    /// Raises the alarm about a chain, once: its node forked, or a member says of it what we know to be otherwise.
+    fn alarm(&mut self, chain: ChainId, member: Option<SubjectId>, events: &mut VecDeque<Event>) {
+        if self.alarmed.insert((chain, member)) {
+            let dossier = self.replica.dossier();
+            events.push_back(match member {
+                None => Event::Forked { dossier, chain },
+                Some(member) => Event::Disagreed {
+                    dossier,
+                    chain,
+                    member,
+                },
+            });
+        }
     }
 }
 

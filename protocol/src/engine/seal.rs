@@ -6,7 +6,7 @@ use super::{Engine, Event, Held, Registry, Row, RunIndex, SignRequest};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::id::DossierId;
-use crate::journal::{Head, RegistryHead, SignedHead};
+use crate::journal::{Branch, Head, RegistryHead, SignedHead};
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Item, Run};
 use crate::wire::limits;
@@ -76,7 +76,7 @@ impl<R: Registry> Engine<R> {
             node: self.node,
             head: bytes.clone(),
         });
-        let size = head.row(&held.writer).map_or(0, |row| row.size);
+        let size = head.own_row().map_or(0, |row| row.size);
         let frame = if size > held.sealed {
             let covered = held
                 .unsealed
@@ -85,14 +85,12 @@ impl<R: Registry> Engine<R> {
                 .count();
             let items: Vec<_> = held.unsealed.drain(..covered).collect();
             let index = held.runs.len() as u64;
-            held.runs.push(RunIndex {
-                chain: held.writer,
-                to: size,
-            });
+            let branch = Branch::first(held.writer);
+            held.runs.push(RunIndex { branch, to: size });
             self.stage.rows.push(Row::Run {
                 dossier,
                 index,
-                chain: held.writer,
+                branch,
                 from: held.sealed,
                 to: size,
                 head: bytes.clone(),
@@ -136,14 +134,10 @@ impl<R: Registry> Engine<R> {
             .iter_mut()
             .filter(|(node, peer)| peer.joined && members.contains(node))
         {
-            match peer.known.get_mut(&dossier) {
-                Some(known) => {
-                    if let Frame::Run(_) = frame {
-                        known.raise(held.writer, held.sealed);
-                    }
-                    self.stage.frames.push((*node, bytes.clone()));
-                }
-                None => newcomers.push(*node),
+            if peer.told.contains(&dossier) {
+                self.stage.frames.push((*node, bytes.clone()));
+            } else {
+                newcomers.push(*node);
             }
         }
         for node in newcomers {
@@ -188,11 +182,10 @@ impl Held {
         let mut rows = self.replica.frontier();
         let own = self.replica.chain(&self.writer);
         let recorded = own.and_then(|chain| chain.last()).map(|(_, at)| at);
-        if let Some(row) = rows.iter_mut().find(|row| row.chain == self.writer)
-            && let Some(cut) = own.and_then(|chain| chain.row_at(self.writer, size))
-        {
-            *row = cut;
-        }
+        let cut = own.and_then(|chain| chain.row_at(self.writer, size));
+        let place = rows.partition_point(|row| row.chain < self.writer);
+        rows.retain(|row| row.chain != self.writer);
+        rows.splice(place..place, cut);
         Head {
             v: Head::VERSION,
             head_no,

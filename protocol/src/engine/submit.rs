@@ -6,7 +6,7 @@ use crate::envelope::{self, Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused};
 use crate::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use crate::jose::WrapContext;
-use crate::journal::{Citation, EpochWrap, HeadRow};
+use crate::journal::{Branch, Citation, EpochWrap, HeadRow};
 use crate::message::Body;
 use crate::plant::{Bug, planted};
 use crate::time::Instant;
@@ -159,14 +159,14 @@ impl<R: Registry> Engine<R> {
         } = needs;
         let message = verified.id();
         let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
-        if let Some((chain, seq)) = held.replica.position(&message) {
+        if let Some((branch, seq)) = held.replica.position(&message) {
             let event = Event::Accepted {
                 ticket,
                 dossier,
                 message,
             };
             // Its own head may still be on its way: then it is acknowledged with that head, not before.
-            if chain == held.writer && seq >= held.sealed {
+            if branch == Branch::first(held.writer) && seq >= held.sealed {
                 held.waiting.push((seq, ticket, message));
             } else {
                 self.stage.events.push(event);
@@ -207,7 +207,10 @@ impl<R: Registry> Engine<R> {
         held.waiting.push((item.entry.seq, ticket, message));
         let length = item.entry.encode().len() + item.sealed.encode().len();
         held.unsealed.push((item.clone(), length));
-        self.stage.rows.push(Row::Entry { item: Box::new(item) });
+        self.stage.rows.push(Row::Entry {
+            branch: Branch::first(item.entry.chain),
+            item: Box::new(item),
+        });
         self.stage.to_seal.insert(dossier);
         self.stage.events.push(Event::Changed { dossier });
         ticket
@@ -218,9 +221,14 @@ impl Held {
     /// A member says how far it holds our chain. It is ours to go on with once no member knows more of it: what one of
     /// them lacks another may have had from us before this store was set back. JRN-6.
     pub(super) fn note_confirmation(&mut self, member: SubjectId, rows: &[HeadRow]) {
+        // Somebody else has written it, too: there is no end of it to go on from.
+        if self.replica.chains().fork(&self.writer).is_some() {
+            return;
+        }
         let ours = self.replica.chain(&self.writer);
         let holds = |row: &HeadRow| ours.is_some_and(|chain| chain.contains(row));
         if !rows.iter().filter(|row| row.chain == self.writer).all(holds) {
+            self.confirmed_by.remove(&member);
             return;
         }
         self.confirmed_by.insert(member);
@@ -263,11 +271,11 @@ impl Held {
             .replica
             .chains()
             .iter()
-            .filter(|(id, chain)| id.node == previous.node && **id != self.writer && chain.size() > 0);
+            .filter(|(id, _)| id.chain.node == previous.node && id.chain != self.writer);
         let adopted = earlier.max_by_key(|(_, chain)| chain.last().map(|(_, at)| at));
         adopted.filter(|_| first).and_then(|(id, chain)| {
             Some(Citation {
-                chain: *id,
+                chain: id.chain,
                 seq: chain.size() - 1,
                 leaf: chain.last()?.0,
             })

@@ -1,8 +1,8 @@
-//! The replica of one chain. SPEC §8.1, §8.4.
+//! The replica of one chain, or of one history of a forked one. SPEC §8.1, §8.4.
 
 use std::sync::Arc;
 
-use super::{ChainId, Entry, HeadRow, Past, Verdict};
+use super::{Branch, ChainId, Entry, HeadRow, Past, SignedHead, Verdict};
 use crate::envelope::{Envelope, Sealed};
 use crate::error::Untrusted;
 use crate::id::{CertificateId, Digest, MessageId};
@@ -48,28 +48,45 @@ pub enum Content {
 pub struct Chain {
     tree: Tree,
     last: Option<(Digest, Instant)>,
+    /// Entries that another branch has as well, and keeps the records of; and which. JRN-13.
+    parted: Option<(u64, Branch)>,
     records: Vec<Record>,
+    /// The writer's latest head over it.
+    head: Option<SignedHead>,
 }
 
 impl Chain {
     /// Entries held.
     pub fn size(&self) -> u64 {
-        self.records.len() as u64
+        self.base() + self.records.len() as u64
     }
 
-    /// The entry at `seq`.
+    /// The position from which on entries are this branch's own: 0, unless it parted from another.
+    pub fn base(&self) -> u64 {
+        self.parted.map_or(0, |(base, _)| base)
+    }
+
+    /// The branch that it parted from.
+    pub(crate) fn parent(&self) -> Option<Branch> {
+        self.parted.map(|(_, parent)| parent)
+    }
+
+    /// The entry at `seq`, from [`Self::base`] on.
     pub fn record(&self, seq: u64) -> Option<&Record> {
-        self.records.get(usize::try_from(seq).ok()?)
+        self.records
+            .get(usize::try_from(seq.checked_sub(self.base())?).ok()?)
     }
 
     /// The entry at `seq`, to correct its verdict.
     pub(crate) fn record_mut(&mut self, seq: u64) -> Option<&mut Record> {
-        self.records.get_mut(usize::try_from(seq).ok()?)
+        let index = seq.checked_sub(self.base())?;
+        self.records.get_mut(usize::try_from(index).ok()?)
     }
 
-    /// Every record, in order.
-    pub fn records(&self) -> &[Record] {
-        &self.records
+    /// The records of the positions from `from` to `to`, as far as there are any.
+    pub fn records(&self, from: u64, to: u64) -> &[Record] {
+        let index = |seq: u64| (seq.saturating_sub(self.base()) as usize).min(self.records.len());
+        &self.records[index(from)..index(to).max(index(from))]
     }
 
     /// Leaf hash of the entry at `seq`.
@@ -80,6 +97,32 @@ impl Chain {
     /// Leaf hash and recorded instant of the last entry.
     pub fn last(&self) -> Option<(Digest, Instant)> {
         self.last
+    }
+
+    /// The writer's latest head over entries that are held.
+    pub fn head(&self) -> Option<&SignedHead> {
+        self.head.as_ref()
+    }
+
+    /// Keeps a head of the writer that covers entries held, if it covers more than the one that is kept.
+    pub(crate) fn note_head(&mut self, head: &SignedHead) {
+        let size = |head: &SignedHead| head.head().own_row().map_or(0, |row| row.size);
+        if self.head.as_ref().is_none_or(|known| size(known) < size(head)) {
+            self.head = Some(head.clone());
+        }
+    }
+
+    /// A branch that parts from this one, `parent`, after `base` entries, the last of which was recorded at `at`.
+    pub(crate) fn part(&self, parent: Branch, base: u64, at: Option<Instant>) -> Self {
+        let tree: Tree = self.tree.leaves().iter().take(base as usize).copied().collect();
+        let leaf = tree.leaves().last().map(|leaf| Digest::new(*leaf));
+        Self {
+            last: leaf.zip(at),
+            tree,
+            parted: Some((base, parent)),
+            records: Vec::new(),
+            head: None,
+        }
     }
 
     /// The Merkle tree over the entries.

@@ -25,8 +25,8 @@ impl fmt::Debug for ChainId {
     }
 }
 
-/// A position of another chain that the writer had verified. JRN-3.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A position of a chain. JRN-3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Citation {
     /// Which chain.
     pub chain: ChainId,
@@ -85,7 +85,11 @@ impl Entry {
     /// Reads the canonical bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let entry: Self = codec::decode(bytes, limits::ENTRY_BYTES)?;
-        let ordered = entry.deps.windows(2).all(|pair| pair[0].chain < pair[1].chain);
+        let place = |dep: &Citation| (dep.chain, dep.leaf);
+        let ordered = entry
+            .deps
+            .windows(2)
+            .all(|pair| place(&pair[0]) < place(&pair[1]));
         let foreign = entry.deps.iter().all(|dep| dep.chain != entry.chain);
         let rooted = (entry.seq == 0) == entry.prev.is_none() && (entry.seq == 0 || entry.adopts.is_none());
         let bounded = entry.deps.len() <= limits::DEPS && entry.wraps.len() <= limits::DOSSIER_NODES;

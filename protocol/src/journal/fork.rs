@@ -1,6 +1,6 @@
 //! Transferable proofs that a node contradicted itself. SPEC §8.6.
 
-use super::{Entry, Head, SignedHead};
+use super::{Entry, SignedHead};
 use crate::directory::Directory;
 use crate::error::{Error, Untrusted};
 use crate::id::{Digest, SubjectId};
@@ -33,7 +33,7 @@ impl ForkProof {
         if a.chain() != b.chain() || a.dossier != b.dossier {
             return fails("the heads are of different chains");
         }
-        let (Some(row_a), Some(row_b)) = (own_row(a), own_row(b)) else {
+        let (Some(row_a), Some(row_b)) = (a.own_row(), b.own_row()) else {
             return fails("a head without entries proves nothing");
         };
         if row_b.size < row_a.size || self.leaf == row_a.leaf {
@@ -51,10 +51,6 @@ impl ForkProof {
             Err(_) => fails("the leaf is not in the longer head"),
         }
     }
-}
-
-fn own_row(head: &Head) -> Option<&super::HeadRow> {
-    head.row(&head.chain())
 }
 
 /// A head that covers two neighbouring entries of which the later does not follow the earlier. JRN-11.
@@ -76,7 +72,7 @@ impl BadChain {
         let head = SignedHead::verify(&self.head, directory)?;
         let head = head.head();
         let fails = |what| Err(Untrusted::HeadMismatch { what }.into());
-        let Some(row) = own_row(head) else {
+        let Some(row) = head.own_row() else {
             return fails("a head without entries proves nothing");
         };
         let Some(before) = self.later.seq.checked_sub(1) else {

@@ -48,7 +48,7 @@ pub struct Head {
     pub node: SubjectId,
     /// The life of its store.
     pub incarnation: Incarnation,
-    /// Every chain it holds, its own included, ascending by chain.
+    /// Every chain it holds, its own included, ascending by chain, then leaf: a forked one with each history. JRN-13.
     pub rows: Vec<HeadRow>,
     /// The registries it knows, ascending by origin.
     pub registries: Vec<RegistryHead>,
@@ -68,12 +68,16 @@ impl Head {
         }
     }
 
-    /// How far `chain` is held.
-    pub fn row(&self, chain: &ChainId) -> Option<&HeadRow> {
-        self.rows
-            .binary_search_by_key(chain, |row| row.chain)
-            .ok()
-            .map(|index| &self.rows[index])
+    /// How far each history of `chain` is held.
+    pub fn rows_of(&self, chain: &ChainId) -> &[HeadRow] {
+        let from = self.rows.partition_point(|row| row.chain < *chain);
+        let rows = &self.rows[from..];
+        &rows[..rows.partition_point(|row| row.chain == *chain)]
+    }
+
+    /// How far the signer's own chain goes; of that there is one history only. JRN-13.
+    pub fn own_row(&self) -> Option<&HeadRow> {
+        self.rows_of(&self.chain()).first()
     }
 
     /// The payload to be signed.
@@ -86,7 +90,9 @@ impl Head {
         if head.v != Self::VERSION {
             return Err(Incompatible::Version(head.v).into());
         }
-        let ascending = head.rows.windows(2).all(|pair| pair[0].chain < pair[1].chain)
+        let place = |row: &HeadRow| (row.chain, row.leaf);
+        let ascending = head.rows.windows(2).all(|pair| place(&pair[0]) < place(&pair[1]))
+            && head.rows_of(&head.chain()).len() <= 1
             && head
                 .registries
                 .windows(2)

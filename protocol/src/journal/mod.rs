@@ -4,12 +4,14 @@
 //! it holds of the others'. The head is the receipt: an entry counts for nothing until a verified head covers it.
 
 mod chain;
+mod chains;
 mod entry;
 mod fork;
 mod head;
 mod past;
 
 pub use chain::{Chain, Content, Record};
+pub use chains::{Branch, Chains, Standing};
 pub use entry::{ChainId, Citation, Entry, EpochWrap};
 pub use fork::{BadChain, ForkProof};
 pub use head::{Head, HeadRow, RegistryHead, SignedHead};
@@ -20,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::MessageId;
 use crate::refusal::Code;
 
-/// What becomes of an entry's message: a pure function of the entry, its causal past and the registry as of its
-/// recorded instant. JRN-12.
+/// What becomes of an entry's message: a pure function of the entry, its causal past, the registry as of its
+/// recorded instant, and the histories of its chain with what the court ordered of them. JRN-12, JRN-14.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -29,7 +31,7 @@ pub enum Verdict {
     Effective,
     /// It is on file, and changes nothing.
     WithoutEffect(Code),
-    /// It waits for a key or for a registry entry.
+    /// It waits for a key, a registry entry, or an order of the court.
     Pending(Need),
 }
 
@@ -43,4 +45,6 @@ pub enum Need {
     Signer(MessageId),
     /// The message itself, which is not at hand.
     Message(MessageId),
+    /// An order of the court that says which history of its chain counts. JRN-14.
+    Settlement(ChainId),
 }

@@ -12,6 +12,7 @@ mod document;
 mod exhibit_deposit;
 mod fee_claim;
 mod fee_order;
+mod fork_settled;
 mod held;
 mod made_available;
 mod opening;
@@ -29,6 +30,7 @@ pub use document::DocumentRef;
 pub use exhibit_deposit::ExhibitDeposit;
 pub use fee_claim::FeeClaim;
 pub use fee_order::FeeOrder;
+pub use fork_settled::ForkSettled;
 pub use held::Held;
 pub use made_available::MadeAvailable;
 pub use opening::Opening;
@@ -179,12 +181,39 @@ messages! {
     11 FeeOrder "fee-order", from [Judge], readers Member, timestamp Sync, section "6.11";
     /// The clerk or the judge closes the dossier (*clôture*).
     12 CloseDossier "close-dossier", from [Judge, Clerk], readers Member, timestamp Batch, section "6.12";
+    /// The court says which history of a forked chain counts, CPC art. 167.
+    13 ForkSettled "fork-settled", from [Judge, Clerk], readers Member, timestamp Sync, section "6.17";
     /// A node holds all bytes of a document durably (*date de dépôt* at that node).
     32 Held "held", from [Node], readers Member, timestamp Batch, section "6.13";
     /// A node makes a document available to those it serves (*mise à disposition*), CPC art. 748-3.
     33 MadeAvailable "made-available", from [Node], readers Member, timestamp Batch, section "6.14";
     /// Somebody opened a document (*ouverture*), arrêté of 14 June 2017 art. 2.
     34 Opening "opening", from [Judge, Clerk, Expert, Lawyer, Party, Node], readers Member, timestamp Sync, section "6.15";
+}
+
+impl MessageType {
+    /// Whether it has a place in the order of acts, which a fork of its chain puts in doubt. What is merely brought or
+    /// stated keeps its effect, in whichever history it stands. JRN-14.
+    pub const fn is_ordered(self) -> bool {
+        match self {
+            Self::Acceptance
+            | Self::Decline
+            | Self::RosterChange
+            | Self::ProvisionPaid
+            | Self::PreReport
+            | Self::Report
+            | Self::FeeClaim
+            | Self::FeeOrder
+            | Self::CloseDossier
+            | Self::ForkSettled => true,
+            Self::Designation
+            | Self::ExhibitDeposit
+            | Self::Dire
+            | Self::Held
+            | Self::MadeAvailable
+            | Self::Opening => false,
+        }
+    }
 }
 
 /// The payload of a message, whatever its body. SPEC §5.1. Keys are positions: append only.

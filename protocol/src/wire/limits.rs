@@ -35,6 +35,8 @@ pub const ENTRIES_PER_FRAME: usize = 256;
 pub const FRONTIER_ROWS: usize = 512;
 /// Registries (authorities' logs) that a head or a hello may name. REG-5.
 pub const REGISTRIES: usize = 16;
+/// Histories of one chain that are kept: more than the nodes of a dossier can be told of, two each. JRN-13.
+pub const BRANCHES: usize = 64;
 /// Entries of other chains that one entry may cite. JRN-9.
 pub const DEPS: usize = FRONTIER_ROWS;
 

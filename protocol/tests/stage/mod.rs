@@ -251,9 +251,9 @@ impl Stage {
     fn keep_runs(&mut self, rows: &[Row]) {
         for row in rows {
             match row {
-                Row::Entry { item } => self.loose.push((**item).clone()),
+                Row::Entry { item, .. } => self.loose.push((**item).clone()),
                 Row::Run {
-                    chain,
+                    branch,
                     from,
                     to,
                     head,
@@ -262,7 +262,7 @@ impl Stage {
                     let head = SignedHead::verify(head, self.engine.registry()).unwrap();
                     let seqs = *from..*to;
                     let within =
-                        |item: &RunItem| item.entry.chain == *chain && seqs.contains(&item.entry.seq);
+                        |item: &RunItem| item.entry.chain == branch.chain && seqs.contains(&item.entry.seq);
                     let (items, rest) = self.loose.drain(..).partition(within);
                     self.loose = rest;
                     self.runs.push((items, head));
@@ -309,6 +309,7 @@ pub(crate) fn seal_raw(dossier: &DossierId, id: MessageId, key: &EpochKey, bytes
 }
 
 /// The company's node, played by the test: it records what it likes and signs what it likes.
+#[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) seal: TestKey,
     pub(crate) chain: ChainId,

@@ -117,9 +117,9 @@ pub(super) fn envelopes(context: &Context, cases: &mut Cases) {
     );
     refuse(
         "unknown_type",
-        "type 13 (5.1)",
+        "type 31 (5.1)",
         "unknown-type",
-        &whole.clone().with(1, U(13)).encode(),
+        &whole.clone().with(1, U(31)).encode(),
     );
     refuse(
         "huge_type",

@@ -27,6 +27,12 @@ fn citation(node: &Person) -> Value {
     ])
 }
 
+/// The same position in two histories of a chain, ascending by leaf hash. JRN-13.
+fn both_histories(value: &Value, key: u64) -> Vec<Value> {
+    let leaf = |byte| value.clone().with(key, bytes(&[byte; 32]));
+    vec![leaf(0x0a), leaf(0x0b)]
+}
+
 fn epoch_wrap(context: &Context) -> Value {
     let jwe = wrap(&apv(&context.dossier, 0, &EXPERT_NODE.id()), "");
     M(vec![
@@ -115,6 +121,14 @@ pub(super) fn journal(context: &Context, cases: &mut Cases) {
         Stage::Decode,
         &full.encode(),
     );
+    let forked = both_histories(&citation(&BAR_NODE), 2);
+    cases.accept(
+        "entry/two_histories",
+        "citations of two histories of a forked chain (JRN-13)",
+        What::Entry,
+        Stage::Decode,
+        &first.clone().with(4, A(forked.clone())).encode(),
+    );
     let adopting = first.clone().with(10, citation(&COURT_NODE));
     cases.accept(
         "entry/adopts",
@@ -151,6 +165,21 @@ pub(super) fn journal(context: &Context, cases: &mut Cases) {
         "citations not ascending (JRN-3)",
         "bad-value",
         &first.clone().with(4, descending),
+    );
+    let turned: Vec<_> = forked.iter().rev().cloned().collect();
+    refuse(
+        "histories_descending",
+        "two histories of a chain, not ascending by leaf hash (JRN-3)",
+        "bad-value",
+        &first.clone().with(4, A(turned)),
+    );
+    refuse(
+        "history_twice",
+        "one history cited twice (JRN-3)",
+        "bad-value",
+        &first
+            .clone()
+            .with(4, A(vec![forked[0].clone(), forked[0].clone()])),
     );
     let own = A(vec![citation(&COURT_NODE)]);
     refuse(
@@ -207,6 +236,14 @@ pub(super) fn journal(context: &Context, cases: &mut Cases) {
         Stage::Signature,
         &signed_head(&COURT_NODE, &full.encode()),
     );
+    let forked = [vec![row(&COURT_NODE, 1)], both_histories(&row(&BAR_NODE, 5), 2)].concat();
+    cases.accept(
+        "head/two_histories",
+        "rows of two histories of a forked chain (JRN-13)",
+        What::Head,
+        Stage::Signature,
+        &signed_head(&COURT_NODE, &good.clone().with(5, A(forked)).encode()),
+    );
     let mut refuse = |name: &str, comment: &str, stage, code: &str, signer: &Person, value: &Value| {
         let bytes = signed_head(signer, &value.encode());
         cases.refuse(&format!("head/{name}"), comment, What::Head, stage, code, &bytes);
@@ -228,6 +265,15 @@ pub(super) fn journal(context: &Context, cases: &mut Cases) {
         "bad-value",
         node,
         &good.clone().with(5, rows),
+    );
+    let own = both_histories(&row(&COURT_NODE, 1), 2);
+    refuse(
+        "two_histories_own",
+        "two histories of the signer's own chain (JRN-4)",
+        Stage::Payload,
+        "bad-value",
+        node,
+        &good.clone().with(5, A(own)),
     );
     let empty = A(vec![row(&COURT_NODE, 0)]);
     refuse(
