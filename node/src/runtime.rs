@@ -323,7 +323,8 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     tokio::spawn(watch_disk(config.data.clone(), Arc::clone(&monitor)));
     if let Some(listener) = listener {
         let (desk, network) = (desk.clone(), network.clone());
-        tokio::spawn(listener.serve(Pages { desk, network }));
+        let transport = Arc::new(move || network.endpoint().stats());
+        tokio::spawn(listener.serve(Pages { desk, transport }));
     }
     let limits = config.limits.clone();
     let (data, served) = (config.data.clone(), desk.clone());

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::{Condition, Sample};
 use crate::config::Operator;
 use crate::desk::DeskHandle;
-use crate::network::Network;
+use crate::quic::Stats;
 
 /// Connections served at once; more wait in the system's queue.
 const CONNECTIONS: usize = 16;
@@ -99,8 +99,8 @@ impl Listener {
 pub struct Pages {
     /// Its monitor and its queue; nothing is ever asked of it.
     pub desk: DeskHandle,
-    /// Its transport's counters.
-    pub network: Network,
+    /// Counters of the transport.
+    pub transport: Arc<dyn Fn() -> Stats + Send + Sync>,
 }
 
 type Page = (StatusCode, &'static str, String);
@@ -195,9 +195,123 @@ impl Pages {
             queued: queued as u64,
             queue_limit: queue_limit as u64,
             silence: vitals.silence(),
-            transport: self.network.endpoint().stats(),
+            transport: (self.transport)(),
             space: vitals.space(),
             published,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::operator::{Enrolment, Monitor, Published, Standing};
+
+    fn pages() -> Pages {
+        let (desk, _) = DeskHandle::new(8, Arc::new(Monitor::new(5)));
+        let transport = || Stats {
+            connections: 3,
+            receive_errors: 0,
+            retries: 0,
+            refused: 0,
+            failed: 4,
+        };
+        Pages {
+            desk,
+            transport: Arc::new(transport),
+        }
+    }
+
+    /// A desk that has just come round, in a node with this standing.
+    fn published(enrolment: Enrolment, peers: usize) -> Pages {
+        let pages = pages();
+        let vitals = &pages.desk.monitor().vitals;
+        vitals.publish(Published {
+            standing: Standing {
+                enrolment,
+                peers,
+                connected: 0,
+            },
+            commits: 7,
+            dossiers: 1,
+            entries: 2,
+            pending: 0,
+            documents: 0,
+            document_bytes: 0,
+            wanted: 0,
+        });
+        vitals.round();
+        pages
+    }
+
+    fn get(pages: &Pages, path: &str) -> (u16, String) {
+        let response = pages.answer(&Method::GET, path);
+        (response.status().as_u16(), response.into_body())
+    }
+
+    #[test]
+    fn a_silent_desk_is_neither_alive_nor_ready_and_what_needs_no_desk_is_still_shown() {
+        let pages = pages();
+        for path in ["/livez", "/readyz"] {
+            let (status, text) = get(&pages, path);
+            assert!(
+                status == 503 && text.starts_with("desk-silent: "),
+                "{status} {text}"
+            );
+        }
+        let (status, text) = get(&pages, "/metrics");
+        assert_eq!(status, 200);
+        for line in [
+            "basoche_ready 0\n",
+            "basoche_condition{code=\"desk-silent\"} 1\n",
+            "basoche_connections 3\n",
+            "basoche_handshakes_failed_total 4\n",
+            "basoche_desk_queue_limit 8\n",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        assert!(!text.contains("basoche_dossiers"), "{text}");
+        let (_, text) = get(&published(Enrolment::Valid, 0), "/metrics");
+        assert!(text.contains("basoche_dossiers 1\n") && text.contains("basoche_store_commits_total 7\n"));
+    }
+
+    #[test]
+    fn a_note_leaves_the_node_ready_and_a_reason_does_not() {
+        assert_eq!(
+            get(&published(Enrolment::Valid, 0), "/readyz"),
+            (200, "ok\n".into())
+        );
+        let (status, text) = get(&published(Enrolment::Valid, 2), "/readyz");
+        assert!(
+            status == 200 && text.starts_with("ok\nno-peer: "),
+            "{status} {text}"
+        );
+        let pages = published(Enrolment::Missing, 2);
+        pages.desk.monitor().vitals.stop();
+        let (status, text) = get(&pages, "/readyz");
+        let codes: Vec<_> = text.lines().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!((status, codes), (503, vec!["not-enrolled", "stopping"]));
+        assert_eq!(get(&pages, "/livez"), (200, "ok\n".into()));
+    }
+
+    #[test]
+    fn other_methods_and_other_pages_are_refused_with_a_word() {
+        let pages = published(Enrolment::Valid, 0);
+        let refused = pages.answer(&Method::POST, "/metrics");
+        assert_eq!(
+            (refused.status(), &refused.headers()[ALLOW]),
+            (
+                StatusCode::METHOD_NOT_ALLOWED,
+                &"GET, HEAD".parse::<HeaderValue>().unwrap()
+            )
+        );
+        for path in ["/", "/metrics/", "/metricsx", "//livez", "*"] {
+            let (status, text) = get(&pages, path);
+            assert!(
+                status == 404 && text.contains("/readyz"),
+                "{path}: {status} {text}"
+            );
         }
     }
 }

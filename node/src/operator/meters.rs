@@ -438,3 +438,60 @@ fn bytes(all: &mut Registry, name: &str, help: &str, value: u64) {
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn lines(meters: &Meters) -> String {
+        let mut text = String::new();
+        encode_registry(&mut text, &meters.registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn what_is_counted_is_shown_under_its_label_and_every_series_is_there_from_the_start() {
+        let meters = Meters::default();
+        for line in [
+            "basoche_submissions_total{outcome=\"busy\"} 0\n",
+            "basoche_refusals_total{with=\"peer\",code=\"bad-signature\"} 0\n",
+            "basoche_alarms_total{kind=\"disk-low\"} 0\n",
+            "basoche_frame_bytes_total{direction=\"out\"} 0\n",
+            "basoche_commit_duration_seconds_count 0\n",
+        ] {
+            assert!(lines(&meters).contains(line), "{line}");
+        }
+        meters.submission(Outcome::Busy);
+        meters.refused(With::Peer, Code::BadSignature);
+        meters.frame(Direction::Out, 100);
+        meters.frame(Direction::Out, 20);
+        meters.committed(Duration::from_micros(150));
+        meters.fetched(1000);
+        let command = meters.control_connection();
+        for line in [
+            "basoche_submissions_total{outcome=\"busy\"} 1\n",
+            "basoche_refusals_total{with=\"peer\",code=\"bad-signature\"} 1\n",
+            "basoche_frames_total{direction=\"out\"} 2\n",
+            "basoche_frame_bytes_total{direction=\"out\"} 120\n",
+            "basoche_commit_duration_seconds_bucket{le=\"0.0001\"} 0\n",
+            "basoche_commit_duration_seconds_bucket{le=\"0.0002\"} 1\n",
+            "basoche_documents_fetched_total 1\n",
+            "basoche_documents_fetched_bytes_total 1000\n",
+            "basoche_control_connections 1\n",
+        ] {
+            assert!(lines(&meters).contains(line), "{line}{}", lines(&meters));
+        }
+        drop(command);
+        assert!(lines(&meters).contains("basoche_control_connections 0\n"));
+    }
+
+    #[test]
+    fn refusals_of_users_and_of_peers_are_one_count_of_the_status() {
+        let meters = Meters::default();
+        assert!(meters.refusals().is_empty());
+        meters.refused(With::User, Code::WrongPhase);
+        meters.refused(With::Peer, Code::WrongPhase);
+        assert_eq!(meters.refusals(), BTreeMap::from([("wrong-phase".to_owned(), 2)]));
+    }
+}
