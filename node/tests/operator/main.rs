@@ -267,7 +267,6 @@ fn the_pages_follow_a_node_from_enrolment_to_a_deposit_that_reaches_another() {
         .flat_map(|address| ["/livez", "/readyz", "/metrics"].map(|path| (address, path)))
     {
         let page = get(address, path).1;
-        // The company is the experts': only its advice may say so.
         assert_eq!(betrayed(&page, &secrets), Vec::<&str>::new(), "{path}: {page}");
         // One that is planted is seen.
         for secret in &secrets {
