@@ -65,6 +65,8 @@ pub struct Config {
     /// Bounds that an operator may lower or raise.
     #[serde(default)]
     pub limits: Limits,
+    /// Pages that show how the node is. None are served without this.
+    pub operator: Option<Operator>,
     /// Log filter, as `tracing` reads it: `info`, `basoche_node=debug`.
     #[serde(default = "default_log")]
     pub log: String,
@@ -72,6 +74,17 @@ pub struct Config {
 
 fn default_log() -> String {
     "info".into()
+}
+
+/// Where `/livez`, `/readyz` and `/metrics` are served.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    /// The TCP address to listen on.
+    pub listen: SocketAddr,
+    /// Whether it may be another than a loopback address: whoever reaches it reads the pages.
+    #[serde(default)]
+    pub allow_remote: bool,
 }
 
 /// Bounds with their defaults.
@@ -88,6 +101,8 @@ pub struct Limits {
     pub document_bytes: u64,
     /// Seconds that a stopping node gives its work.
     pub drain_seconds: u64,
+    /// Below this percentage free, the disk counts as nearly full: alarm and note.
+    pub disk_low_percent: u8,
 }
 
 impl Default for Limits {
@@ -98,6 +113,7 @@ impl Default for Limits {
             queue: 1024,
             document_bytes: 1 << 40,
             drain_seconds: 10,
+            disk_low_percent: 5,
         }
     }
 }
@@ -130,6 +146,19 @@ impl Config {
         let bounds = &config.limits;
         if bounds.control_connections == 0 || bounds.transfers == 0 || bounds.queue == 0 {
             return Err(fail("limits: every bound must be at least 1".into()));
+        }
+        if bounds.disk_low_percent > 99 {
+            return Err(fail("limits.disk_low_percent: it must be at most 99".into()));
+        }
+        if let Some(operator) = &config.operator
+            && !operator.listen.ip().is_loopback()
+            && !operator.allow_remote
+        {
+            let address = operator.listen;
+            return Err(fail(format!(
+                "operator.listen: {address} is no loopback address, and whoever reaches it reads how the node is; if \
+                 that is meant, write allow_remote = true beside it"
+            )));
         }
         Ok(config)
     }
@@ -203,6 +232,33 @@ mod tests {
         assert!(error.contains("listen"), "{error}");
         let error = read(&format!("{GOOD}[limits]\nqueue = 0\n")).unwrap_err();
         assert!(error.contains("limits"), "{error}");
+    }
+
+    #[test]
+    fn pages_beyond_the_machine_need_a_second_word() {
+        assert!(read(GOOD).unwrap().operator.is_none());
+        let pages = |lines: &str| read(&format!("{GOOD}[operator]\n{lines}\n"));
+        for local in ["127.0.0.1:9464", "[::1]:9464"] {
+            assert!(pages(&format!("listen = \"{local}\"")).is_ok(), "{local}");
+        }
+        for remote in ["0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464"] {
+            let error = pages(&format!("listen = \"{remote}\"")).unwrap_err();
+            assert!(
+                error.contains("operator.listen") && error.contains("allow_remote"),
+                "{error}"
+            );
+            assert!(pages(&format!("listen = \"{remote}\"\nallow_remote = true")).is_ok());
+        }
+        for (bad, named) in [
+            ("listen = \"x\"", "listen"),
+            ("", "listen"),
+            ("listn = 1", "listn"),
+        ] {
+            let error = pages(bad).unwrap_err();
+            assert!(error.contains(named), "{bad}: {error}");
+        }
+        let error = read(&format!("{GOOD}[limits]\ndisk_low_percent = 100\n")).unwrap_err();
+        assert!(error.contains("limits.disk_low_percent"), "{error}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::blob::BlobStore;
 use crate::desk::{DeskHandle, Input, Outside, Wanted};
 use crate::documents::{self, DocumentRequest, TransferError};
 use crate::effects::{now, random};
+use crate::operator::{Direction, Monitor};
 use crate::quic::{
     BulkError, BulkReply, CloseCode, ConnectionId, Endpoint, Event, Lane, NodeId, PeerDirectory, SendError,
     TransportError,
@@ -100,13 +101,19 @@ pub struct NetworkOutside {
     own: SubjectId,
     wanted: mpsc::Sender<Wanted>,
     redial: Arc<Notify>,
+    monitor: Arc<Monitor>,
 }
 
 impl Outside for NetworkOutside {
     fn send(&self, conn: ConnectionId, frame: Bytes) -> bool {
+        let bytes = frame.len();
         match self.endpoint.send_frame(conn, frame) {
             Err(SendError::Full) => false,
-            Ok(()) | Err(SendError::Closed) => true,
+            Ok(()) => {
+                self.monitor.meters.frame(Direction::Out, bytes);
+                true
+            }
+            Err(SendError::Closed) => true,
             Err(error @ SendError::Size(_)) => {
                 tracing::error!(%error, "a frame of ours cannot be sent");
                 true
@@ -171,6 +178,7 @@ impl Network {
             own,
             wanted,
             redial: Arc::clone(&redial),
+            monitor: Arc::clone(desk.monitor()),
         };
         let network = Self {
             endpoint,
@@ -220,7 +228,10 @@ impl Network {
                     drop(connected);
                     Input::Closed { peer, conn }
                 }
-                Event::Frame { peer, conn, bytes } => Input::Frame { peer, conn, bytes },
+                Event::Frame { peer, conn, bytes } => {
+                    self.desk.monitor().meters.frame(Direction::In, bytes.len());
+                    Input::Frame { peer, conn, bytes }
+                }
                 Event::Writable { peer, .. } => Input::Writable { peer },
                 Event::BulkRequest {
                     peer, request, reply, ..

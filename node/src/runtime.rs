@@ -17,9 +17,11 @@ use crate::blob::{BlobError, BlobStore, FileBlobs};
 use crate::config::{Config, ConfigError};
 use crate::control;
 use crate::desk::{Desk, DeskHandle, Input, Parts};
+use crate::disk::Space;
 use crate::effects::{now, random};
 use crate::keys::{KeysError, NodeKeys, NodeRequest};
 use crate::network::{Network, Phonebook};
+use crate::operator::{Alarm, ListenError, Listener, Monitor, Pages, watch_disk, watch_queue};
 use crate::quic::{CloseCode, Endpoint, Options, TransportError};
 use crate::rows::{Rows, RowsError};
 use crate::store::{Store, StoreError};
@@ -83,6 +85,9 @@ pub enum NodeError {
     /// The transport cannot be set up.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The operator's pages cannot be served.
+    #[error(transparent)]
+    Operator(#[from] ListenError),
     /// The clock is wrong.
     #[error(
         "the clock says {now}, which is before {bound}: set it (timedatectl set-ntp true), then start again"
@@ -264,8 +269,14 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         commits,
     } = opened;
     let hint = config.data.join("high-water");
-    warn_if_rolled_back(&hint, commits);
-    let (desk, inputs) = DeskHandle::new(config.limits.queue);
+    let monitor = Arc::new(Monitor::new(config.limits.disk_low_percent));
+    monitor.vitals.disk(Space::of(&config.data).ok());
+    warn_if_rolled_back(&hint, commits, &monitor);
+    let listener = match &config.operator {
+        Some(operator) => Some(Listener::bind(operator).await?),
+        None => None,
+    };
+    let (desk, inputs) = DeskHandle::new(config.limits.queue, Arc::clone(&monitor));
     let (events, incoming) = mpsc::channel(EVENTS);
     let phonebook = Arc::new(Phonebook::default());
     let options = Options {
@@ -295,6 +306,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         keys,
         seal,
         outside: Box::new(outside),
+        monitor: Arc::clone(&monitor),
         hint,
         commits,
     };
@@ -307,6 +319,13 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     tokio::spawn(network.clone().dial());
     tokio::spawn(network.clone().fetch_all(wants));
     tokio::spawn(tick(desk.clone()));
+    tokio::spawn(watch_queue(desk.clone()));
+    tokio::spawn(watch_disk(config.data.clone(), Arc::clone(&monitor)));
+    if let Some(listener) = listener {
+        let (desk, network) = (desk.clone(), network.clone());
+        let transport = Arc::new(move || network.endpoint().stats());
+        tokio::spawn(listener.serve(Pages { desk, transport }));
+    }
     let limits = config.limits.clone();
     let (data, served) = (config.data.clone(), desk.clone());
     let mut server = tokio::spawn(async move {
@@ -335,6 +354,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         }
     }
     server.abort();
+    monitor.vitals.stop();
     let drained = async {
         let _ = desk.send(Input::Stop).await;
         let ended = (&mut end).await;
@@ -377,13 +397,12 @@ async fn tick(desk: DeskHandle) {
 }
 
 /// The hint lies outside the store: if it is ahead, the store was restored from a backup or rolled back. JRN-6.
-fn warn_if_rolled_back(hint: &Path, commits: u64) {
+fn warn_if_rolled_back(hint: &Path, commits: u64, monitor: &Monitor) {
     let noted = std::fs::read_to_string(hint)
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok());
     if noted.is_some_and(|noted| noted > commits) {
-        tracing::error!(
-            "ALARM: the store is older than it was; was a backup restored? Its journal goes on under a new incarnation"
-        );
+        let about = "was a backup restored? Its journal goes on under a new incarnation";
+        Alarm::StoreOlder.raise(&monitor.meters, about);
     }
 }

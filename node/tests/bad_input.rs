@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use office::disk::{SmallDisk, fill};
 use office::{Office, Said};
 use serde_json::{Value, json};
 
@@ -286,30 +286,6 @@ fn names(dir: &Path) -> Vec<(PathBuf, u64)> {
     found
 }
 
-/// A small file system of its own, unmounted at the end: the store's logs and the reserve that documents leave fit.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path) -> Self {
-        fs::create_dir_all(at).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=256m", "tmpfs"])
-            .arg(at)
-            .status();
-        assert!(
-            mounted.unwrap().success(),
-            "this test mounts a tmpfs: it needs root"
-        );
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_acknowledges_nothing_and_works_again_once_there_is_space() {
     let mut office = Office::bare();
@@ -347,16 +323,6 @@ fn a_full_disk_acknowledges_nothing_and_works_again_once_there_is_space() {
     office.deposit(&dossier, "Ordonnance", &small).ok();
     assert_eq!(office.show(&dossier)["documents"].as_array().unwrap().len(), 1);
     node.stop();
-}
-
-/// Fills a disk to the last byte.
-fn fill(ballast: &Path) {
-    let mut filler = File::create(ballast).unwrap();
-    for block in [1 << 20, 4096, 1] {
-        while filler.write(&vec![0; block]).is_ok_and(|written| written > 0) {}
-    }
-    // An open file keeps its space even after it is removed.
-    drop(filler);
 }
 
 #[test]

@@ -34,10 +34,8 @@ use super::{
     check_range,
 };
 use crate::buffers::BLOCK;
+use crate::disk::{RESERVE_BYTES, Space};
 use crate::files;
-
-/// Space that documents leave free, so that the journal can go on when they have filled the disk (64 MiB).
-const RESERVE_BYTES: u64 = 64 << 20;
 
 /// Blobs of so many bytes are written and read past the page cache (8 MiB).
 const DIRECT_BYTES: u64 = 8 << 20;
@@ -98,17 +96,15 @@ impl FileBlobs {
     }
 
     fn check_space(&self, bytes: u64) -> Result<(), BlobError> {
-        let disk = rustix::fs::statvfs(&self.path).map_err(|error| from_io(&self.path, error.into()))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let needed = bytes.saturating_add(RESERVE_BYTES);
-        if needed > free {
-            return Err(BlobError::Full {
-                path: self.path.clone(),
-                needed,
-                free,
-            });
+        let space = Space::of(&self.path).map_err(|error| from_io(&self.path, error))?;
+        if space.holds(bytes) {
+            return Ok(());
         }
-        Ok(())
+        Err(BlobError::Full {
+            path: self.path.clone(),
+            needed: bytes.saturating_add(RESERVE_BYTES),
+            free: space.free_bytes,
+        })
     }
 }
 

@@ -150,6 +150,7 @@ impl From<NodeError> for Fault {
                 _ => (exit::CANNOT_WRITE, "cannot-write"),
             },
             NodeError::Transport(_) => (exit::CONFIGURATION, "transport"),
+            NodeError::Operator(_) => (exit::CONFIGURATION, "operator"),
             NodeError::Clock { .. } => (exit::CONFIGURATION, "clock"),
             NodeError::Vault(_) => (exit::CONFIGURATION, "vault"),
             NodeError::Config(_)
@@ -161,6 +162,9 @@ impl From<NodeError> for Fault {
         let action = match &error {
             NodeError::Transport(TransportError::Bind { .. }) => {
                 "Stop what listens on that UDP port, or set another `listen` in the configuration."
+            }
+            NodeError::Operator(_) => {
+                "Stop what listens on that TCP port, or set another `operator.listen` in the configuration."
             }
             NodeError::Anchors { .. } => {
                 "Put the anchor file there (`basoche authority anchors` writes one), or correct `anchors` in the configuration."

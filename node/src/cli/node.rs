@@ -139,6 +139,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 output.answer(&status, || {
                     let mut lines = vec![format!("node {} ({})", status.node, status.version)];
                     lines.extend(status.reasons.iter().map(|reason| format!("not ready: {reason}")));
+                    lines.extend(status.notes.iter().map(|note| format!("note: {note}")));
                     for peer in &status.peers {
                         let state = if peer.connected {
                             "connected"

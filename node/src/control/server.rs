@@ -71,11 +71,12 @@ pub async fn serve(
         };
         let (stream, _) = listener.accept().await?;
         let server = server.clone();
+        let counted = server.desk.monitor().meters.control_connection();
         tokio::spawn(async move {
             if let Err(error) = server.handle(stream).await {
                 tracing::debug!(%error, "a control connection ended early");
             }
-            drop(permit);
+            drop((permit, counted));
         });
     }
 }

@@ -1,5 +1,6 @@
 //! What the rest of the node holds of the desk: a queue with an end, and who finds it full is told so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use basoche_protocol::error::Refused;
@@ -7,6 +8,7 @@ use basoche_protocol::refusal::Code;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Deposited, Desk, Input, Level, SubmitError};
+use crate::operator::{Monitor, Outcome};
 
 /// How long a user's input waits for room in the desk's queue.
 const ROOM: Duration = Duration::from_secs(10);
@@ -17,13 +19,30 @@ pub struct DeskHandle {
     inputs: mpsc::Sender<Input>,
     /// How long a user's input waits for room.
     room: Duration,
+    monitor: Arc<Monitor>,
 }
 
 impl DeskHandle {
     /// A handle and the queue behind it.
-    pub fn new(bound: usize) -> (Self, mpsc::Receiver<Input>) {
+    pub fn new(bound: usize, monitor: Arc<Monitor>) -> (Self, mpsc::Receiver<Input>) {
         let (inputs, receiver) = mpsc::channel(bound);
-        (Self { inputs, room: ROOM }, receiver)
+        let handle = Self {
+            inputs,
+            room: ROOM,
+            monitor,
+        };
+        (handle, receiver)
+    }
+
+    /// Where the node's parts report.
+    pub fn monitor(&self) -> &Arc<Monitor> {
+        &self.monitor
+    }
+
+    /// How many inputs wait, and how many may.
+    pub fn queue(&self) -> (usize, usize) {
+        let limit = self.inputs.max_capacity();
+        (limit - self.inputs.capacity(), limit)
     }
 
     /// Sends an input, waiting for room: this is how back-pressure reaches the peers.
@@ -56,7 +75,11 @@ impl DeskHandle {
     /// Submits a message, and waits until it is deposited.
     pub async fn submit(&self, envelope: Vec<u8>, key: Option<String>) -> Result<Deposited, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        self.send_or_busy(Input::Submit { envelope, key, reply }).await?;
+        let sent = self.send_or_busy(Input::Submit { envelope, key, reply }).await;
+        if matches!(sent, Err(SubmitError::Unavailable(Code::Busy))) {
+            self.monitor.meters.submission(Outcome::Busy);
+        }
+        sent?;
         answer
             .await
             .map_err(|_| SubmitError::Unavailable(Code::Stopping))?
@@ -95,7 +118,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_finds_no_room_is_told_that_the_node_is_busy_and_later_that_it_stops() {
-        let (mut desk, inputs) = DeskHandle::new(1);
+        let (mut desk, inputs) = DeskHandle::new(1, Arc::new(Monitor::new(5)));
         desk.room = Duration::from_millis(20);
         desk.send(Input::Tick).await.unwrap();
         let full = desk.submit(Vec::new(), None).await;

@@ -7,6 +7,7 @@
 mod forks;
 mod handle;
 mod link;
+mod pulse;
 mod statements;
 mod view;
 
@@ -17,6 +18,7 @@ pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantVie
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
@@ -34,6 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::blob::BlobStore;
 use crate::effects::{now, random};
 use crate::keys::NodeKeys;
+use crate::operator::{Alarm, Monitor, Outcome, With};
 use crate::quic::{ConnectionId, NodeId};
 use crate::rows::{Rows, RowsError};
 use crate::store::{Batch, StoreError};
@@ -197,7 +200,9 @@ pub struct Desk {
     sealing: Vec<(SubjectId, String, Deposited)>,
     settled: BTreeMap<DossierId, Settled>,
     wanted: BTreeSet<Digest>,
-    refusals: BTreeMap<Code, u64>,
+    monitor: Arc<Monitor>,
+    /// When to publish again what the desk holds.
+    publish_due: Instant,
     commits: u64,
     hint: PathBuf,
     hinted: u64,
@@ -220,6 +225,8 @@ pub struct Parts {
     pub seal: SoftwareKey,
     /// Where effects go.
     pub outside: Box<dyn Outside>,
+    /// Where it reports.
+    pub monitor: Arc<Monitor>,
     /// The high-water hint: a file outside the store.
     pub hint: PathBuf,
     /// Commits so far.
@@ -236,6 +243,7 @@ impl Desk {
             keys,
             seal,
             outside,
+            monitor,
             hint,
             commits,
         } = parts;
@@ -253,7 +261,8 @@ impl Desk {
             sealing: Vec::new(),
             settled: BTreeMap::new(),
             wanted: BTreeSet::new(),
-            refusals: BTreeMap::new(),
+            monitor,
+            publish_due: Instant::now(),
             commits,
             hint,
             hinted: 0,
@@ -273,12 +282,16 @@ impl Desk {
             let Some(first) = inputs.blocking_recv() else {
                 break;
             };
+            let mut begun = Instant::now();
             self.take(first);
             loop {
                 self.gather(&mut inputs);
-                if !self.turn()? {
+                let worked = self.turn()?;
+                self.come_round(begun, worked);
+                if !worked {
                     break;
                 }
+                begun = Instant::now();
             }
         }
         self.write_hint();
@@ -371,8 +384,11 @@ impl Desk {
             }
             Err(error) => {
                 if let SubmitError::Refused(refused) = &error {
-                    *self.refusals.entry(refused.code()).or_default() += 1;
+                    self.monitor.meters.submission(Outcome::Refused);
+                    self.monitor.meters.refused(With::User, refused.code());
                     tracing::info!(code = refused.code().name(), "a submission was refused");
+                } else {
+                    self.monitor.meters.submission(Outcome::Failed);
                 }
                 // The asker may have gone; the refusal is counted all the same.
                 let _ = reply.send(Err(error));
@@ -476,7 +492,10 @@ impl Desk {
         }
         self.commits += 1;
         self.rows.put_counter(&mut batch, self.commits)?;
-        self.rows.commit(batch)
+        let begun = Instant::now();
+        self.rows.commit(batch)?;
+        self.monitor.meters.committed(begun.elapsed());
+        Ok(())
     }
 
     /// Hands out what the last commit has allowed.
@@ -490,12 +509,15 @@ impl Desk {
                     message,
                 } => {
                     if let Some(waiting) = self.waiting.remove(&ticket) {
+                        self.monitor.meters.submission(Outcome::Accepted);
                         let _ = waiting.reply.send(Ok(Deposited { dossier, message }));
                     }
                     changed.insert(dossier);
                 }
                 Event::Rejected { ticket, error } => {
                     if let Some(waiting) = self.waiting.remove(&ticket) {
+                        self.monitor.meters.submission(Outcome::Refused);
+                        self.monitor.meters.refused(With::User, error.code());
                         let _ = waiting.reply.send(Err(error.into()));
                     }
                 }
@@ -504,7 +526,7 @@ impl Desk {
                 }
                 Event::Joined { peer } => tracing::info!(%peer, "peer joined"),
                 Event::Refused { peer, code } => {
-                    *self.refusals.entry(code).or_default() += 1;
+                    self.monitor.meters.refused(With::Peer, code);
                     tracing::warn!(%peer, code = code.name(), "a frame was refused");
                 }
                 Event::Unusable { peer } => {
@@ -517,17 +539,20 @@ impl Desk {
                     self.engine.announce_registry();
                 }
                 Event::Forked { dossier, chain } => {
-                    tracing::error!(dossier = %short(&dossier), ?chain, "ALARM: a node signed two histories of one chain");
+                    let about = format_args!("dossier {}, {chain:?}", short(&dossier));
+                    Alarm::ChainForked.raise(&self.monitor.meters, about);
                 }
                 Event::Disagreed {
                     dossier,
                     chain,
                     member,
                 } => {
-                    tracing::error!(dossier = %short(&dossier), ?chain, %member, "ALARM: a member says of a chain what we know to be otherwise");
+                    let about = format_args!("dossier {}, {chain:?}, member {member}", short(&dossier));
+                    Alarm::ChainDisputed.raise(&self.monitor.meters, about);
                 }
                 Event::RolledBack { dossier } => {
-                    tracing::error!(dossier = %short(&dossier), "ALARM: a member knows more of our chain than we do; was a backup restored?");
+                    let about = format_args!("dossier {}; was a backup restored?", short(&dossier));
+                    Alarm::OwnChainBehind.raise(&self.monitor.meters, about);
                 }
             }
         }
@@ -634,11 +659,6 @@ impl Desk {
     /// The store's rows, for questions.
     pub fn rows(&self) -> &Rows {
         &self.rows
-    }
-
-    /// What was refused, by code.
-    pub fn refusals(&self) -> &BTreeMap<Code, u64> {
-        &self.refusals
     }
 
     /// Admits entries of an authority, from files. Those before a bad one stay.

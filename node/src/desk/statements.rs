@@ -17,9 +17,19 @@ use crate::effects::{now, random};
 pub(super) struct Settled {
     persons: usize,
     documents: BTreeSet<(MessageId, Digest)>,
+    /// Their plaintext bytes.
+    bytes: u64,
 }
 
 impl Desk {
+    /// How many documents on file are held here, and their plaintext bytes; in two dossiers one counts twice.
+    pub(super) fn held(&self) -> (u64, u64) {
+        let count = |(documents, bytes), settled: &Settled| {
+            (documents + settled.documents.len() as u64, bytes + settled.bytes)
+        };
+        self.settled.values().fold((0, 0), count)
+    }
+
     /// All bytes of a document have come.
     pub(super) fn document_stored(&mut self, root: &Digest) {
         self.wanted.remove(root);
@@ -51,7 +61,7 @@ impl Desk {
         if settled.persons != persons {
             *settled = Settled {
                 persons,
-                documents: BTreeSet::new(),
+                ..Settled::default()
             };
         }
         let node = self.engine.node();
@@ -72,6 +82,7 @@ impl Desk {
                 continue;
             }
             settled.documents.insert((deposit, root));
+            settled.bytes += document.reference.bytes;
             if state.stated(Statement::Held, document, &node).is_none() {
                 bodies.push(Body::Held(Held {
                     ext: None,

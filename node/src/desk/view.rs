@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forks::{ForkView, forks};
 use super::{Desk, Level};
-use crate::effects::now;
+use crate::operator::Condition;
 
 /// A connected peer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,10 +49,13 @@ pub struct StatusView {
     pub node: SubjectId,
     /// The program.
     pub version: String,
-    /// Whether it accepts work.
+    /// Whether it takes its users' acts.
     pub ready: bool,
-    /// Why not, if not.
+    /// Why not, if not: `CODE: what is so, and what to do`.
     pub reasons: Vec<String>,
+    /// What its operator should know besides, in the same form.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Commits so far: grows for as long as the store lives.
     pub commits: u64,
     /// The store's life, as of the newest chain written.
@@ -164,14 +167,13 @@ pub struct DossierView {
 }
 
 impl Desk {
-    /// The status. `ready` wants this node to be enrolled.
+    /// The status.
     pub fn status(&self) -> StatusView {
         let node = self.engine.node();
         let registry = self.engine.registry();
-        let mut reasons = Vec::new();
-        if registry.node_at(&node, now()).is_none() {
-            reasons.push(format!("node {node} is not in the registry, or was revoked: have it enrolled, then `basoche annuaire import`"));
-        }
+        let conditions = self.monitor.vitals.conditions(Some(self.standing()));
+        let (reasons, notes): (Vec<_>, Vec<_>) = conditions.iter().partition(|one| one.is_reason());
+        let lines = |conditions: Vec<Condition>| conditions.iter().map(Condition::to_string).collect();
         let connected: Vec<_> = self.engine.peers().collect();
         let peers = registry
             .nodes()
@@ -198,18 +200,15 @@ impl Desk {
             node,
             version: crate::VERSION.into(),
             ready: reasons.is_empty(),
-            reasons,
+            reasons: lines(reasons),
+            notes: lines(notes),
             commits: self.commits,
             incarnation: own
                 .max_by_key(|head| head.head().time)
                 .map(|head| head.head().incarnation.to_hex()),
             peers: peers.collect(),
             dossiers: dossiers.collect(),
-            refusals: self
-                .refusals()
-                .iter()
-                .map(|(code, count)| (code.name().to_owned(), *count))
-                .collect(),
+            refusals: self.monitor.meters.refusals(),
         }
     }
 

@@ -36,7 +36,10 @@ impl Network {
                 loop {
                     match network.fetch(&wanted, &permits).await {
                         Ok(()) => return network.stored(root).await,
-                        Err(error) => tracing::debug!(%error, "a document was not fetched"),
+                        Err(error) => {
+                            network.desk.monitor().meters.fetch_failed();
+                            tracing::debug!(%error, "a document was not fetched");
+                        }
                     }
                     sleep(pause).await;
                     pause = (pause * 2).min(BACKOFF.1);
@@ -120,6 +123,7 @@ impl Network {
         let (bytes, fetched) = (download.ciphertext_bytes(), download.fetched());
         blocking(move || download.finish()).await?;
         let seconds = begun.elapsed().as_secs_f64();
+        self.desk.monitor().meters.fetched(fetched);
         tracing::info!(bytes, fetched, seconds, "a document has come");
         Ok(())
     }

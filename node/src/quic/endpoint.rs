@@ -61,6 +61,8 @@ pub struct Stats {
     pub retries: u64,
     /// Handshakes ignored or refused because too many were under way or established.
     pub refused: u64,
+    /// Handshakes of others that failed otherwise: no TLS, no known key, too slow.
+    pub failed: u64,
 }
 
 /// A connection as it is now.
@@ -155,6 +157,7 @@ impl Endpoint {
             handshakes: AtomicUsize::new(0),
             retries: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         });
         tokio::spawn(accept_all(Arc::clone(&shared)));
         Ok(Self { shared })
@@ -263,6 +266,7 @@ impl Endpoint {
             receive_errors: shared.socket.errors(),
             retries: shared.retries.load(Ordering::Relaxed),
             refused: shared.refused.load(Ordering::Relaxed),
+            failed: shared.failed.load(Ordering::Relaxed),
         }
     }
 
@@ -308,6 +312,7 @@ pub(super) struct Shared {
     pub(super) handshakes: AtomicUsize,
     pub(super) retries: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 #[derive(Default)]

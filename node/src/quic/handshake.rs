@@ -48,6 +48,7 @@ async fn accept(shared: Arc<Shared>, incoming: quinn::Incoming) {
         return;
     };
     let Some((key, peer)) = identify(&shared, &connection) else {
+        shared.failed.fetch_add(1, Ordering::Relaxed);
         return connection.close(CloseCode::UnknownPeer.into(), b"");
     };
     let Some(_slot) = shared.slot(peer) else {
@@ -114,10 +115,12 @@ async fn shake_hands(shared: &Shared, incoming: quinn::Incoming) -> Option<quinn
     match shaken {
         Ok(Ok(connection)) => Some(connection),
         Ok(Err(error)) => {
+            shared.failed.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%remote, reason = %close_reason(error, None), "handshake refused");
             None
         }
         Err(_) => {
+            shared.failed.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%remote, "handshake too slow");
             None
         }

@@ -1,6 +1,8 @@
 //! A court's node as its operator has it: two authorities, a configuration, wallets, one real process.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub(crate) mod disk;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
@@ -274,8 +276,14 @@ impl Office {
 
     /// Starts the court's node, and waits until it is ready.
     pub(crate) fn start(&self) -> Node {
+        self.start_node("court")
+    }
+
+    /// The same of either node.
+    pub(crate) fn start_node(&self, name: &str) -> Node {
+        let config = format!("{name}/node.toml");
         let mut child = self
-            .command(&["node", "run", "--config", "court/node.toml"])
+            .command(&["node", "run", "--config", &config])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -305,11 +313,17 @@ impl Office {
 
     /// Imports both authorities' entries into the running node.
     pub(crate) fn import(&self) {
+        self.import_to("court");
+    }
+
+    /// The same into either node.
+    pub(crate) fn import_to(&self, name: &str) {
+        let config = format!("{name}/node.toml");
         self.ask(&[
             "annuaire",
             "import",
             "--config",
-            "court/node.toml",
+            &config,
             "authorities/justice",
             "authorities/experts",
         ])

@@ -1,0 +1,60 @@
+//! What whoever operates the node sees of it: alarms, conditions, metrics, and the HTTP pages that show them.
+//!
+//! Parts of the node report into a [`Monitor`] as they work. The pages read it and never ask the desk, so that they
+//! answer at once when it does not.
+
+mod alarm;
+mod condition;
+mod http;
+mod meters;
+mod vitals;
+mod watch;
+
+use std::time::Duration;
+
+pub use alarm::Alarm;
+pub use condition::{Condition, Enrolment, Facts, Standing};
+pub use http::{ListenError, Listener, Pages};
+pub use meters::{Direction, Meters, Outcome, With};
+pub use vitals::{Published, Vitals};
+pub use watch::{watch_disk, watch_queue};
+
+use crate::disk::Space;
+use crate::quic::Stats;
+
+/// Where the parts of one node report.
+pub struct Monitor {
+    /// What is counted.
+    pub meters: Meters,
+    /// How it is now.
+    pub vitals: Vitals,
+}
+
+impl Monitor {
+    /// Of a node that begins; see [`Vitals::new`].
+    #[must_use]
+    pub fn new(disk_low_percent: u8) -> Self {
+        Self {
+            meters: Meters::default(),
+            vitals: Vitals::new(disk_low_percent),
+        }
+    }
+}
+
+/// What is looked up at the moment of a scrape.
+pub struct Sample {
+    /// The conditions that hold.
+    pub conditions: Vec<Condition>,
+    /// Inputs that wait for the desk.
+    pub queued: u64,
+    /// Inputs that may.
+    pub queue_limit: u64,
+    /// How long ago the desk came round.
+    pub silence: Duration,
+    /// The transport's own counters.
+    pub transport: Stats,
+    /// The disk, if it can be asked.
+    pub space: Option<Space>,
+    /// What the desk published, unless it is silent.
+    pub published: Option<Published>,
+}
