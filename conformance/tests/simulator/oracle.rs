@@ -170,8 +170,8 @@ fn causal_and_authorised(world: &World, number: usize) -> Result<(), String> {
         let replica = replica(world, node, number)?;
         let mut applied = BTreeSet::new();
         for (branch, seq, record) in replica.records() {
-            let entry = world.federation.entry(node, replica.dossier(), branch, seq);
-            let Some(entry) = entry else {
+            let item = world.federation.item(node, replica.dossier(), branch, seq);
+            let Some(entry) = item.map(|item| &item.entry) else {
                 return Err(format!(
                     "durable: node {node} has an entry that is not on its disk"
                 ));

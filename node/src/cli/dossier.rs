@@ -51,6 +51,14 @@ pub(super) enum Command {
         #[arg(long, value_parser = lawyer, value_name = "SUBJECT[=PARTY]")]
         lawyer: Vec<(SubjectId, Option<SubjectId>)>,
     },
+    /// The expert removes parties and lawyers; a node that then serves nobody of the dossier gets no later key.
+    Remove {
+        #[command(flatten)]
+        act: ActArgs,
+        /// Somebody whom the expert had added.
+        #[arg(long, required = true, value_parser = subject_id, value_name = "SUBJECT")]
+        participant: Vec<SubjectId>,
+    },
     /// The clerk gives notice that the provision is paid in (CPC art. 267, 269).
     ProvisionPaid {
         #[command(flatten)]
@@ -216,6 +224,13 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 ext: None,
                 add: add.collect::<Result<_, Fault>>()?,
                 remove: vec![],
+            }))
+        }),
+        Command::Remove { act, participant } => act.open()?.run(output, |_| {
+            Ok(Body::RosterChange(RosterChange {
+                ext: None,
+                add: vec![],
+                remove: participant,
             }))
         }),
         Command::ProvisionPaid {

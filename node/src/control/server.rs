@@ -322,8 +322,7 @@ impl Server {
         let found = self.desk.ask(move |desk| {
             let replica = desk.engine().dossier(&dossier)?;
             let document = replica.state().document(&deposit, &root)?;
-            let (_, key) = replica.newest_key()?;
-            let key = document.reference.open_key(key, &dossier);
+            let key = replica.document_key(&document.reference);
             Some((document.reference.clone(), key))
         });
         let (reference, key) = match found.await {

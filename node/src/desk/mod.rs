@@ -346,6 +346,7 @@ impl Desk {
             Input::Ask(question) => question(self),
             Input::Tick => {
                 self.engine.handle_timeout(now());
+                self.unwrap_keys();
                 if std::mem::take(&mut self.registry_news) {
                     self.outside.registry_changed(self.engine.registry());
                 }
@@ -355,7 +356,7 @@ impl Desk {
         }
     }
 
-    /// Opens the key wraps that the last frame brought: the core never sees a private key.
+    /// Opens the key wraps that the core asks for: it never sees a private key.
     fn unwrap_keys(&mut self) {
         while let Some(request) = self.engine.poll_unwrap() {
             match jose::unwrap(&request.jwe, &request.context, self.keys.encryption_key()) {

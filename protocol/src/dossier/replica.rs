@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Fact, State};
 use crate::directory::{Directory, Status};
+use crate::document::DocumentKey;
 use crate::envelope::{self, Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused, Untrusted};
 use crate::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
@@ -13,7 +14,7 @@ use crate::journal::{
     Branch, Chain, ChainId, Chains, Citation, Content, Entry, EpochWrap, HeadRow, Need, Past, Record,
     SignedHead, Standing, Verdict,
 };
-use crate::message::{Body, Message};
+use crate::message::{Body, DocumentRef, Message};
 use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::Instant;
@@ -97,7 +98,8 @@ pub struct Replica {
     order: Vec<(Branch, u64)>,
     keys: BTreeMap<u64, EpochKey>,
     heads: BTreeMap<SubjectId, SignedHead>,
-    wraps: Vec<EpochWrap>,
+    /// What entries hand out, with the node that does.
+    wraps: Vec<(SubjectId, EpochWrap)>,
     pending: usize,
     /// For each node, the past of one of its latest entries and the state of that past.
     views: BTreeMap<SubjectId, View>,
@@ -197,9 +199,27 @@ impl Replica {
         self.keys.last_key_value().map(|(epoch, key)| (*epoch, key))
     }
 
-    /// The key wraps that the journal hands to `recipient`.
-    pub fn wraps_for(&self, recipient: SubjectId) -> impl Iterator<Item = &EpochWrap> {
-        self.wraps.iter().filter(move |wrap| wrap.recipient == recipient)
+    /// The wraps of the first key that the journal hands to `recipient`.
+    pub fn first_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = &EpochWrap> {
+        let wraps = self.wraps.iter().map(|(_, wrap)| wrap);
+        wraps.filter(move |wrap| (wrap.epoch, wrap.recipient) == (0, recipient))
+    }
+
+    /// The wraps of later keys that the keeper of the roster, the expert's node, hands to `recipient`, each with its
+    /// number among all wraps. Nobody else's are believed. KEY-2.
+    pub fn later_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = (&EpochWrap, usize)> {
+        let seat = self.state.designation().map(|order| order.expert_node);
+        let wraps = self.wraps.iter().zip(0..);
+        let believed = wraps.filter(move |((writer, wrap), _)| Some(*writer) == seat && wrap.epoch > 0);
+        believed
+            .filter(move |((_, wrap), _)| wrap.recipient == recipient)
+            .map(|((_, wrap), number)| (wrap, number))
+    }
+
+    /// The key of a document, wrapped under whichever epoch was the newest when it was taken in.
+    pub fn document_key(&self, document: &DocumentRef) -> Option<DocumentKey> {
+        let mut keys = self.keys.values().rev();
+        keys.find_map(|key| document.open_key(key, &self.dossier))
     }
 
     /// The nodes other than `node` that hold a message, by their own latest heads. The level *transmitted* is one
@@ -472,7 +492,8 @@ impl Replica {
         let newest = self.numbers.len();
         let number = *self.numbers.entry(branch).or_insert(newest);
         let past = self.past(&branch, entry).unwrap_or_default();
-        self.wraps.extend(entry.wraps.iter().cloned());
+        let wraps = entry.wraps.iter().cloned();
+        self.wraps.extend(wraps.map(|wrap| (entry.chain.node, wrap)));
         let recorded = Recorded::of(branch, entry);
         let (verdict, content) = self.judge(recorded, &past, content, directory);
         let record = Record {
@@ -540,7 +561,10 @@ impl Replica {
                 let opened = sealed.open(&self.dossier, id, key);
                 match authentic(opened, recorded, directory) {
                     Ok(authentic) => authentic,
-                    Err(verdict @ Verdict::Pending(_)) => return (verdict, Content::Sealed(sealed)),
+                    // It is kept as it is as long as another key may yet open it.
+                    Err(verdict @ (Verdict::Pending(_) | Verdict::WithoutEffect(Code::NotOpenable))) => {
+                        return (verdict, Content::Sealed(sealed));
+                    }
                     Err(verdict) => return (verdict, Content::Rejected),
                 }
             }
@@ -639,8 +663,8 @@ impl Replica {
 
     /// Learns an epoch's key, and judges again what waited for it.
     pub fn add_key(&mut self, epoch: u64, key: EpochKey, directory: &dyn Directory) {
-        self.keys.insert(epoch, key);
-        if self.pending > 0 {
+        let replaced = self.keys.insert(epoch, key).is_some();
+        if self.pending > 0 || replaced {
             self.judge_again(directory);
         }
     }

@@ -228,6 +228,13 @@ impl State {
         orders.map(|(chain, (_, keep))| (*chain, *keep)).collect()
     }
 
+    /// The nodes that replicate the dossier or did: also those whose last person has left.
+    pub fn ever_nodes(&self) -> BTreeSet<SubjectId> {
+        let mut nodes = self.nodes();
+        nodes.extend(self.added.values().map(|member| member.node));
+        nodes
+    }
+
     /// The dires on file, by message.
     pub fn dires(&self) -> &BTreeMap<MessageId, DireFact> {
         &self.dires

@@ -13,6 +13,7 @@
 //! An entry is durable before the head that covers it is signed, and that head is durable before anybody hears of
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
 
+mod keys;
 mod peer;
 mod receive;
 mod seal;
@@ -242,6 +243,8 @@ struct Held {
     waiting: Vec<(u64, Ticket, MessageId)>,
     /// Of which chains it was told that they are forked, and of which who said what we know to be otherwise.
     alarmed: BTreeSet<(ChainId, Option<SubjectId>)>,
+    /// The wraps of later keys that it has asked for, by their place in the journal.
+    asked: BTreeSet<usize>,
     /// Own entries since our last head, with their bytes, for the runs that the next heads close.
     unsealed: Vec<(RunItem, usize)>,
 }
@@ -379,18 +382,11 @@ impl<R: Registry> Engine<R> {
             return;
         }
         self.next_repair = now + REPAIR_EVERY;
+        for dossier in self.dossiers.keys().copied().collect::<Vec<_>>() {
+            self.ask_later_keys(dossier);
+        }
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.offer_frontiers(peer, true);
-        }
-    }
-
-    /// Learns an epoch's key: unwrapped from the journal, or read from the store.
-    pub fn learn_key(&mut self, dossier: DossierId, epoch: u64, key: EpochKey) {
-        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
-        if held.replica.key(epoch).is_none() {
-            held.replica.add_key(epoch, key.clone(), &self.registry);
-            self.stage.rows.push(Row::Key { dossier, epoch, key });
-            self.stage.events.push(Event::Changed { dossier });
         }
     }
 
@@ -480,6 +476,7 @@ fn held(
         runs: Vec::new(),
         waiting: Vec::new(),
         alarmed: BTreeSet::new(),
+        asked: BTreeSet::new(),
         unsealed: Vec::new(),
     })
 }

@@ -135,7 +135,8 @@ impl<R: Registry> Engine<R> {
             .heads()
             .get(&self.node)
             .map(|head| ByteBuf::from(head.encode()));
-        let wraps = held.replica.wraps_for(to).cloned().collect();
+        let wraps = held.replica.first_keys_for(to).cloned();
+        let wraps = wraps.take(limits::DOSSIER_NODES).collect();
         let frame = Frame::Frontier(Frontier {
             dossier,
             rows: held.durable_frontier(),

@@ -3,12 +3,11 @@
 use super::peer::EARLY_RUNS;
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Engine, Event, Held, Registry, Row, RunIndex, UnwrapRequest, held};
+use super::{Engine, Event, Held, Registry, Row, RunIndex, held};
 use crate::dossier::{Received, RunItem};
 use crate::envelope::Sealed;
 use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
-use crate::jose::{WrapContext, check_wrap};
 use crate::journal::{Branch, ChainId, Entry, SignedHead, Standing};
 use crate::plant::{Bug, planted};
 use crate::time::{Instant, Span};
@@ -92,26 +91,7 @@ impl<R: Registry> Engine<R> {
         if member == Some(false) && !self.awaits_keys(&dossier) {
             return Err(Refused::UnknownDossier { dossier }.into());
         }
-        let addressed = frontier.wraps.iter().filter(|wrap| wrap.recipient == self.node);
-        let mut keys = 0;
-        for wrap in addressed {
-            let context = WrapContext {
-                dossier,
-                epoch: wrap.epoch,
-                recipient: self.node,
-            };
-            let known = self
-                .dossiers
-                .get(&dossier)
-                .is_some_and(|held| held.replica.key(wrap.epoch).is_some());
-            if !known && check_wrap(&wrap.jwe, &context).is_ok() {
-                self.unwraps.push_back(UnwrapRequest {
-                    context,
-                    jwe: wrap.jwe.clone(),
-                });
-                keys += 1;
-            }
-        }
+        let keys = self.ask_first_key(frontier);
         if member.is_none() && keys == 0 {
             return Err(Refused::UnknownDossier { dossier }.into());
         }
@@ -248,7 +228,11 @@ impl<R: Registry> Engine<R> {
         }
         // Whoever brings it: a node that lost its store may not have read yet that the bringer is a member. SPEC §10.4.
         let founded = held.replica.state().designation().is_some();
-        if founded && !held.replica.state().nodes().contains(&run.chain.node) {
+        let state = held.replica.state();
+        let (ever, now_member) = (state.ever_nodes(), |node| state.nodes().contains(node));
+        // Of a node that has left, what a member holds is taken, and nothing more from itself.
+        let left = !now_member(&run.chain.node) && !now_member(&from);
+        if founded && (left || !ever.contains(&run.chain.node)) {
             return Err(Refused::NotParticipant {
                 author: run.chain.node,
             }
@@ -292,6 +276,7 @@ impl<R: Registry> Engine<R> {
                 self.stage.rows.push(Row::Head { dossier, node, head });
                 self.stage.to_seal.insert(dossier);
                 self.stage.events.push(Event::Changed { dossier });
+                self.ask_later_keys(dossier);
             }
         }
         Ok(true)

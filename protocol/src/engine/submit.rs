@@ -1,5 +1,6 @@
 //! Submissions: bare messages from this node's users, and the node's own statements. SPEC §8.7.
 
+use super::keys::Epoch;
 use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::RunItem;
 use crate::envelope::{self, Envelope, EpochKey, Sealed, Verified};
@@ -31,6 +32,8 @@ pub struct WrapNeed {
 pub struct Needs {
     /// The wraps to make, in order.
     pub wraps: Vec<WrapNeed>,
+    /// The epoch that its entry opens, with its key.
+    opens: Option<Epoch>,
     verified: Verified,
     dossier: DossierId,
 }
@@ -40,7 +43,7 @@ pub struct Needs {
 pub struct Fresh {
     /// From which the item's key is derived.
     pub seal_salt: KeySalt,
-    /// The key of epoch 0, used only if the message founds a dossier.
+    /// The key of the epoch that the message opens, if it founds a dossier or a node leaves by it.
     pub epoch_key: EpochKey,
 }
 
@@ -85,7 +88,7 @@ impl<R: Registry> Engine<R> {
             .dossiers
             .get(&dossier)
             .is_some_and(|held| held.replica.position(&verified.id()).is_some());
-        let mut wraps = Vec::new();
+        let (mut wraps, mut opens) = (Vec::new(), None);
         if !on_file {
             let empty = crate::dossier::Replica::new(dossier);
             let replica = match self.dossiers.get(&dossier) {
@@ -106,45 +109,14 @@ impl<R: Registry> Engine<R> {
             if let Some(root) = missing {
                 return Err(Refused::DocumentMissing { root }.into());
             }
-            let key = replica
-                .newest_key()
-                .map_or((0, &fresh.epoch_key), |newest| newest);
-            for node in Self::joining_nodes(&message.body, replica) {
-                let Some(recipient_spki) = self.registry.encryption_key(&node, now) else {
-                    return Err(Refused::RosterConflict { subject: node }.into());
-                };
-                let context = WrapContext {
-                    dossier,
-                    epoch: key.0,
-                    recipient: node,
-                };
-                wraps.push(WrapNeed {
-                    context,
-                    key: key.1.clone(),
-                    recipient_spki,
-                });
-            }
+            (wraps, opens) = self.keys_to_hand_out(&message.body, replica, fresh, now)?;
         }
         Ok(Needs {
             wraps,
+            opens,
             verified,
             dossier,
         })
-    }
-
-    /// The nodes that a message brings into the dossier: a founding node itself too, so that it learns the key again
-    /// from any member if it loses its store. KEY-1.
-    fn joining_nodes(body: &Body, replica: &crate::dossier::Replica) -> Vec<SubjectId> {
-        let mut nodes: Vec<SubjectId> = match body {
-            Body::Designation(designation) => vec![designation.court_node, designation.expert_node],
-            Body::RosterChange(change) => change.add.iter().map(|one| one.node).collect(),
-            _ => Vec::new(),
-        };
-        let members = replica.state().nodes();
-        nodes.sort_unstable();
-        nodes.dedup();
-        nodes.retain(|node| !members.contains(node));
-        nodes
     }
 
     /// Records what [`Self::prepare`] has accepted just before. An [`Event::Accepted`] follows once it is deposited.
@@ -155,6 +127,7 @@ impl<R: Registry> Engine<R> {
         self.next_ticket += 1;
         let Needs {
             wraps: needed,
+            opens,
             verified,
             dossier,
         } = needs;
@@ -205,6 +178,11 @@ impl<R: Registry> Engine<R> {
             .draft(held.writer, verified.envelope(), &sealed, now, wraps, adopts);
         let item = RunItem { entry, sealed };
         held.replica.apply(&item, &self.registry);
+        // It counts for what comes after: who leaves may still read that it leaves.
+        if let Some((epoch, key)) = opens {
+            held.replica.add_key(epoch, key.clone(), &self.registry);
+            self.stage.rows.push(Row::Key { dossier, epoch, key });
+        }
         held.waiting.push((item.entry.seq, ticket, message));
         let length = item.entry.encode().len() + item.sealed.encode().len();
         held.unsealed.push((item.clone(), length));

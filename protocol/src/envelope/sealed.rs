@@ -13,6 +13,9 @@ use crate::id::{Digest, DossierId, KeySalt, MessageId};
 use crate::role::Class;
 use crate::wire::{codec, limits};
 
+/// Bits of an epoch's number that are of its key's digest.
+const DIGEST_BITS: u32 = 48;
+
 /// The symmetric key of one epoch of a dossier. KEY-1.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct EpochKey([u8; 32]);
@@ -26,6 +29,27 @@ impl EpochKey {
     /// The bytes, for wrapping and for storage under the node's own key.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// The key as the one of the epoch after `epoch`, with that epoch's number: one more in the upper 16 bits, 48 bits
+    /// of the key's digest below, so that no two keys go by one number. KEY-2.
+    #[must_use]
+    pub fn after(&self, epoch: u64) -> (u64, Self) {
+        let next = (epoch >> DIGEST_BITS) + 1;
+        (next << DIGEST_BITS | self.digest_bits(), self.clone())
+    }
+
+    /// Whether it is the key of a later epoch of this number. KEY-2.
+    pub fn is_of(&self, epoch: u64) -> bool {
+        epoch & ((1 << DIGEST_BITS) - 1) == self.digest_bits()
+    }
+
+    fn digest_bits(&self) -> u64 {
+        let digest = crypto::sha256(&[b"basoche/epoch/1", &self.0]);
+        let bits = digest[..6]
+            .iter()
+            .fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+        bits & ((1 << DIGEST_BITS) - 1)
     }
 
     /// The key of one item: no two items share one, so the nonce may be constant. ENV-9.

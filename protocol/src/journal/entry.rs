@@ -92,7 +92,7 @@ impl Entry {
             .all(|pair| place(&pair[0]) < place(&pair[1]));
         let foreign = entry.deps.iter().all(|dep| dep.chain != entry.chain);
         let rooted = (entry.seq == 0) == entry.prev.is_none() && (entry.seq == 0 || entry.adopts.is_none());
-        let bounded = entry.deps.len() <= limits::DEPS && entry.wraps.len() <= limits::DOSSIER_NODES;
+        let bounded = entry.deps.len() <= limits::DEPS && entry.wraps.len() <= limits::WRAPS;
         if ordered && foreign && rooted && bounded {
             Ok(entry)
         } else {

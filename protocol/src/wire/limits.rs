@@ -37,6 +37,8 @@ pub const FRONTIER_ROWS: usize = 512;
 pub const REGISTRIES: usize = 16;
 /// Histories of one chain that are kept: more than the nodes of a dossier can be told of, two each. JRN-13.
 pub const BRANCHES: usize = 64;
+/// Key wraps in one entry: a new key to every member, or every key to nodes that join. JRN-9.
+pub const WRAPS: usize = 96;
 /// Entries of other chains that one entry may cite. JRN-9.
 pub const DEPS: usize = FRONTIER_ROWS;
 

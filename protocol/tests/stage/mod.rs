@@ -10,7 +10,7 @@ use basoche_protocol::envelope::{EpochKey, Sealed, Typ, Unsigned};
 use basoche_protocol::error::Error;
 use basoche_protocol::fixture::{Actor, Cast, TestKey, TestRegistry, document};
 use basoche_protocol::id::{CertificateId, Digest, DossierId, Incarnation, KeySalt, MessageId, SubjectId};
-use basoche_protocol::journal::{ChainId, Head, HeadRow, RegistryHead, SignedHead};
+use basoche_protocol::journal::{ChainId, EpochWrap, Head, HeadRow, RegistryHead, SignedHead};
 use basoche_protocol::message::{
     Acceptance, Answer, Body, Dire, ExhibitDeposit, PreReport, ProvisionPaid, Report, RosterChange,
 };
@@ -316,6 +316,8 @@ pub(crate) struct Peer {
     pub(crate) replica: Replica,
     pub(crate) items: Vec<RunItem>,
     pub(crate) tree: Tree,
+    /// What its next entry hands out.
+    pub(crate) wraps: Vec<EpochWrap>,
     head_no: u64,
 }
 
@@ -335,6 +337,7 @@ impl Peer {
             replica,
             items: Vec::new(),
             tree: Tree::new(),
+            wraps: Vec::new(),
             head_no: 0,
         }
     }
@@ -357,9 +360,14 @@ impl Peer {
         let any = cast
             .clerk
             .sign(&cast.clerk.message(Some(stage.dossier), paid(1), 0), stage.now);
-        let mut entry = self
-            .replica
-            .draft(self.chain, &any, &sealed, stage.now, vec![], None);
+        let mut entry = self.replica.draft(
+            self.chain,
+            &any,
+            &sealed,
+            stage.now,
+            std::mem::take(&mut self.wraps),
+            None,
+        );
         (entry.message, entry.envelope_digest) = (id, envelope);
         entry.seq = self.tree.size();
         entry.prev = self.items.last().map(|item| item.entry.leaf());

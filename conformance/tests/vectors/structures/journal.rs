@@ -194,12 +194,12 @@ pub(super) fn journal(context: &Context, cases: &mut Cases) {
         "bad-value",
         &second.with(10, citation(&BAR_NODE)),
     );
-    let many = A((0..31)
+    let many = A((0..97)
         .map(|_| M(vec![(0, "", U(0)), (1, "", bytes(&[0; 16])), (2, "", text("x"))]))
         .collect());
     refuse(
         "wraps_many",
-        "31 wraps (JRN-9)",
+        "97 wraps (JRN-9)",
         "bad-value",
         &first.clone().with(9, many),
     );
