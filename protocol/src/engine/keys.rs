@@ -105,7 +105,7 @@ impl<R: Registry> Engine<R> {
         let sound = addressed.filter(|wrap| check_wrap(&wrap.jwe, &context).is_ok());
         let before = self.unwraps.len();
         self.unwraps.extend(sound.map(|wrap| UnwrapRequest {
-            context: context.clone(),
+            context,
             jwe: wrap.jwe.clone(),
         }));
         self.unwraps.len() - before
