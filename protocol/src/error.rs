@@ -200,6 +200,12 @@ pub enum Refused {
         /// The message type.
         act: MessageType,
     },
+    /// A peer has brought keys of too many dossiers of which nothing has come yet. SYN-12.
+    #[error("{peer} has begun too many dossiers of which nothing has come yet")]
+    TooMuchBegun {
+        /// Which peer.
+        peer: SubjectId,
+    },
     /// The node has no dossier of that id, or does not say.
     #[error("no dossier {dossier} here")]
     UnknownDossier {
@@ -288,6 +294,7 @@ impl Error {
                 Refused::ProvisionUnpaid => Code::ProvisionUnpaid,
                 Refused::RosterConflict { .. } => Code::RosterConflict,
                 Refused::SenderRole { .. } => Code::SenderRole,
+                Refused::TooMuchBegun { .. } => Code::Busy,
                 Refused::UnknownDossier { .. } => Code::UnknownDossier,
                 Refused::UnknownReference { .. } => Code::UnknownReference,
                 Refused::WrongPhase { .. } => Code::WrongPhase,

@@ -260,3 +260,117 @@ fn later_keys_are_believed_of_the_node_that_keeps_the_roster_and_in_their_one_fo
     it.engine.learn_key(it.dossier, epoch, key);
     assert_eq!(it.replica().keys().count(), 2);
 }
+
+/// A frontier of a dossier that nobody knows, with a key to it.
+fn begins(dossier: DossierId, recipient: SubjectId) -> Vec<u8> {
+    let context = WrapContext {
+        dossier,
+        epoch: 0,
+        recipient,
+    };
+    let wrap = EpochWrap {
+        epoch: 0,
+        recipient,
+        jwe: fake_wrap(&context, &[5; 32]),
+    };
+    let frontier = Frontier {
+        dossier,
+        rows: vec![],
+        wraps: vec![wrap],
+        head: None,
+    };
+    Frame::Frontier(frontier).encode()
+}
+
+#[test]
+fn keys_to_dossiers_that_never_come_reach_no_disk_and_have_a_bound() {
+    let mut it = Stage::at(Situation::InProgress);
+    let court = it.cast.court.subject;
+    let number = |number: u64| {
+        let mut id = [7; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        DossierId::new(id)
+    };
+    let mut refused = 0;
+    for n in 0..300 {
+        let code = it.frame(&begins(number(n), court));
+        while let Some(request) = it.engine.poll_unwrap() {
+            let context = request.context;
+            it.engine
+                .learn_key(context.dossier, context.epoch, EpochKey::new([5; 32]));
+        }
+        assert!(it.work().is_empty(), "{n} is written");
+        assert!([None, Some(Code::Busy)].contains(&code), "{code:?}");
+        refused += usize::from(code.is_some());
+    }
+    assert_eq!(refused, 300 - 256);
+    assert_eq!(it.engine.dossiers().count(), 1 + 256);
+    // With the connection they go.
+    let peer = it.cast.company.subject;
+    it.engine.handle_closed(peer);
+    assert_eq!(it.engine.dossiers().count(), 1);
+}
+
+#[test]
+fn a_dossier_begins_with_an_order_that_opens() {
+    let mut it = Stage::at(Situation::InProgress);
+    let (court, dossier) = (it.cast.court.subject, DossierId::new([7; 32]));
+    let mut peer = Peer::new(&it);
+    let good = it.good();
+    let id = Envelope::decode(&good).unwrap().id();
+    peer.record_raw(&it, id, &good);
+    // What begins with something else waits; what calls itself the order and does not open is refused.
+    for (message, expected) in [
+        (id, None),
+        (MessageId::new(*dossier.as_bytes()), Some(Code::NotOpenable)),
+    ] {
+        assert_eq!(it.frame(&begins(dossier, court)), None);
+        while let Some(request) = it.engine.poll_unwrap() {
+            let context = request.context;
+            it.engine
+                .learn_key(context.dossier, context.epoch, EpochKey::new([5; 32]));
+        }
+        let mut item = peer.items[0].clone();
+        (item.entry.dossier, item.entry.message) = (dossier, message);
+        let mut head = peer.next_head(&it);
+        head.dossier = dossier;
+        let mut tree = basoche_protocol::tree::Tree::new();
+        tree.push(*item.entry.leaf().as_bytes());
+        head.rows.retain(|row| row.chain == peer.chain);
+        head.rows[0].leaf = item.entry.leaf();
+        head.rows[0].root = basoche_protocol::id::Digest::new(tree.root());
+        let mut frame = match Frame::decode(&peer.run(&it, &[item], peer.sign(&head))).unwrap() {
+            Frame::Run(run) => run,
+            other => panic!("{other:?}"),
+        };
+        frame.dossier = dossier;
+        assert_eq!(it.frame(&Frame::Run(frame).encode()), expected);
+        assert_eq!(it.engine.dossier(&dossier).unwrap().entries(), 0);
+    }
+}
+
+#[test]
+fn a_node_that_was_away_for_the_founding_of_many_dossiers_gets_them_all() {
+    let mut it = Five::under_way();
+    let cast = Arc::clone(&it.federation.cast);
+    for other in 0..5 {
+        it.federation.cut(2, other);
+    }
+    for number in 0..600 {
+        let mut order = cast.designation(it.federation.now);
+        order.case_number = format!("26/{number:05}");
+        let founding = cast
+            .judge
+            .say(None, Body::Designation(order), 0, it.federation.now);
+        it.federation.deposit(0, &founding).unwrap();
+    }
+    it.federation.connect_all();
+    for _ in 0..3 {
+        it.pass();
+    }
+    let held = it.federation.node(2).dossiers();
+    assert_eq!(
+        held.filter(|one| one.state().designation().is_some()).count(),
+        601
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Engine, Event, Fresh, Registry, Row, UnwrapRequest, WrapNeed, held};
+use super::{Engine, Event, Fresh, Registry, Row, UnwrapRequest, WrapNeed};
 use crate::dossier::{Replica, State};
 use crate::envelope::EpochKey;
 use crate::error::{Error, Refused};
@@ -137,7 +137,9 @@ impl<R: Registry> Engine<R> {
         if epoch > 0 && !key.is_of(epoch) {
             return;
         }
-        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
+        let Some(held) = self.dossiers.get_mut(&dossier) else {
+            return;
+        };
         let founded = held.replica.state().designation().is_some();
         let wanted = match held.replica.key(epoch) {
             None => true,
@@ -145,8 +147,10 @@ impl<R: Registry> Engine<R> {
         };
         if wanted {
             held.replica.add_key(epoch, key.clone(), &self.registry);
-            self.stage.rows.push(Row::Key { dossier, epoch, key });
-            self.stage.events.push(Event::Changed { dossier });
+            if held.brought_by.is_none() {
+                self.stage.rows.push(Row::Key { dossier, epoch, key });
+                self.stage.events.push(Event::Changed { dossier });
+            }
             self.ask_later_keys(dossier);
         }
     }

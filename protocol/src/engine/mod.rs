@@ -245,6 +245,8 @@ struct Held {
     alarmed: BTreeSet<(ChainId, Option<SubjectId>)>,
     /// The wraps of later keys that it has asked for, by their place in the journal.
     asked: BTreeSet<usize>,
+    /// Who brought it, as long as nothing of it has come but a key: then it is nowhere but in memory. SYN-12.
+    brought_by: Option<SubjectId>,
     /// Own entries since our last head, with their bytes, for the runs that the next heads close.
     unsealed: Vec<(RunItem, usize)>,
 }
@@ -477,6 +479,7 @@ fn held(
         waiting: Vec::new(),
         alarmed: BTreeSet::new(),
         asked: BTreeSet::new(),
+        brought_by: None,
         unsealed: Vec::new(),
     })
 }

@@ -51,6 +51,7 @@ impl<R: Registry> Engine<R> {
     /// The control connection to `peer` is gone.
     pub fn handle_closed(&mut self, peer: SubjectId) {
         self.peers.remove(&peer);
+        self.dossiers.retain(|_, held| held.brought_by != Some(peer));
     }
 
     /// A peer's hello: agrees on a version, then offers what it may lack. SYN-1.

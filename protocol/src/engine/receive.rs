@@ -14,6 +14,11 @@ use crate::time::{Instant, Span};
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
 use crate::wire::limits;
 
+/// Dossiers of which one peer has brought a key and nothing else yet. SYN-12.
+const BEGUN: usize = 256;
+/// Entries of a dossier whose order is not known to be good. SYN-12.
+const UNFOUNDED_ENTRIES: usize = 64;
+
 /// A peer lacks these: what the shell reads from the store and sends. SYN-6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backlog {
@@ -96,7 +101,16 @@ impl<R: Registry> Engine<R> {
             return Err(Refused::UnknownDossier { dossier }.into());
         }
         // A dossier that is new here begins before the head is taken: no later frame need bring that head again.
-        held(&mut self.dossiers, dossier, self.node, self.fresh);
+        if member.is_none() {
+            let begun = self
+                .dossiers
+                .values()
+                .filter(|held| held.brought_by == Some(from));
+            if begun.count() >= BEGUN {
+                return Err(Refused::TooMuchBegun { peer: from }.into());
+            }
+            held(&mut self.dossiers, dossier, self.node, self.fresh).brought_by = Some(from);
+        }
         if let Some(head) = &frontier.head {
             self.take_head(from, head, now)?;
         }
@@ -238,6 +252,9 @@ impl<R: Registry> Engine<R> {
             }
             .into());
         }
+        if !founded && !held.is_founding(&items)? {
+            return Ok(false);
+        }
         if held.replica.is_strange(&items, &head) {
             return Err(Refused::ForkedChain { node: run.chain.node }.into());
         }
@@ -274,6 +291,9 @@ impl<R: Registry> Engine<R> {
                     head: head.clone(),
                 });
                 self.stage.rows.push(Row::Head { dossier, node, head });
+                if held.brought_by.take().is_some() {
+                    held.keep(&mut self.stage.rows);
+                }
                 self.stage.to_seal.insert(dossier);
                 self.stage.events.push(Event::Changed { dossier });
                 self.ask_later_keys(dossier);
@@ -309,7 +329,7 @@ impl<R: Registry> Engine<R> {
             let member = head.head().node;
             held.alarm(chain, (chain.node != member).then_some(member), &mut self.events);
         }
-        if held.replica.note_head(&head) {
+        if held.replica.note_head(&head) && held.brought_by.is_none() {
             self.stage.rows.push(Row::Head {
                 dossier,
                 node: head.head().node,
@@ -322,6 +342,45 @@ impl<R: Registry> Engine<R> {
 }
 
 impl Held {
+    /// Whether a run may come before the order is known to be good: only what begins with the order itself, which
+    /// opens, and no more than a little after it. SYN-12.
+    fn is_founding(&self, items: &[RunItem]) -> Result<bool, Error> {
+        let dossier = self.replica.dossier();
+        if self.replica.entries() >= UNFOUNDED_ENTRIES {
+            return Err(Refused::UnknownDossier { dossier }.into());
+        }
+        let order = items
+            .iter()
+            .find(|item| DossierId::from(item.entry.message) == dossier);
+        let Some(order) = order else {
+            return Ok(self.replica.entries() > 0);
+        };
+        let keys = self
+            .replica
+            .keys()
+            .filter(|(epoch, _)| *epoch == order.sealed.key_epoch());
+        let opened = keys.map(|(_, key)| order.sealed.open(&dossier, order.entry.message, key));
+        opened
+            .last()
+            .unwrap_or_else(|| Err(Refused::UnknownDossier { dossier }.into()))
+            .map(|_| true)
+    }
+
+    /// Keeps what it was known by while nothing of it had come.
+    fn keep(&self, rows: &mut Vec<Row>) {
+        let dossier = self.replica.dossier();
+        rows.extend(self.replica.keys().map(|(epoch, key)| Row::Key {
+            dossier,
+            epoch,
+            key: key.clone(),
+        }));
+        rows.extend(self.replica.heads().iter().map(|(node, head)| Row::Head {
+            dossier,
+            node: *node,
+            head: head.encode(),
+        }));
+    }
+
     /// Raises the alarm about a chain, once: its node forked, or a member says of it what we know to be otherwise.
     fn alarm(&mut self, chain: ChainId, member: Option<SubjectId>, events: &mut VecDeque<Event>) {
         if self.alarmed.insert((chain, member)) {
