@@ -78,6 +78,8 @@ pub(crate) fn until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
 /// A node process.
 pub(crate) struct Node {
     pub(crate) name: &'static str,
+    /// Its id in the registry.
+    pub(crate) id: String,
     root: PathBuf,
     program: PathBuf,
     fault: &'static str,
@@ -266,8 +268,9 @@ impl Stage {
         runner.ask(&anchors);
         let subjects: Vec<_> = plans.iter().map(|plan| runner.node(plan)).collect();
         let persons = runner.persons(&subjects);
-        let new = |plan: &Plan| Node {
+        let new = |(plan, id): (&Plan, &String)| Node {
             name: plan.name,
+            id: id.clone(),
             root: root.to_owned(),
             program: program.to_owned(),
             fault: "",
@@ -275,7 +278,7 @@ impl Stage {
             peers: plans.len() - 1,
             child: None,
         };
-        let mut nodes: Vec<_> = plans.iter().map(new).collect();
+        let mut nodes: Vec<_> = plans.iter().zip(&subjects).map(new).collect();
         for node in &mut nodes {
             node.start();
             node.ready();
