@@ -22,7 +22,7 @@ demo: setup ## three nodes carry one assessment and prove it; options in ARGS="-
 test: setup ## format, lints, purity and every test; ends with "N passed, N failed, N skipped"
 	@deploy/test.sh
 
-long: setup ## the same tests with the counts of a campaign: kills, power cuts, seeds (hours)
+long: setup ## the same tests with the counts of a campaign: kills, power cuts, loss, seeds (hours)
 	@BASOCHE_LONG=1 deploy/test.sh
 
 lint: setup ## format, clippy, documentation, directions of the crates, floors of Cargo.lock

@@ -25,6 +25,8 @@ needs=(
     'strace|strace|test|watches what reaches the disk before an acknowledgement'
     'faketime|faketime|test|gives a node a wrong clock'
     'mkfs.ext4|e2fsprogs|test|file systems for the power cuts'
+    'ip|iproute2|test|network namespaces for seven nodes'
+    'nft|nftables|test|loses packets between them'
     'rsync|rsync|test|the peer of the document benchmark'
     'sshd|openssh-server|test|the same; the binary only, the service stays off'
 )

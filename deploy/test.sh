@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # make test and make long: the lints, then every test. The whole output is in target/test.log; the last line is
 # "N passed, N failed, N skipped", summed over all test programs. Exit code 0 only if cargo says so, nothing
-# failed and something ran. BASOCHE_LONG=1 makes the tests that count (seeds, kills, power cuts) count higher.
+# failed and something ran. BASOCHE_LONG=1 makes the tests that count (seeds, kills, power cuts,
+# deposits under loss) count higher.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

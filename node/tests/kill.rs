@@ -17,7 +17,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use support::judge::{alarms, findings};
-use support::load::{Acknowledgements, CLIENTS, Record, Submitter};
+use support::load::{Acknowledgements, CLIENTS, Record, SOME, Submitter};
 use support::nodes::{Node, Stage};
 use support::seed::{Dice, seed};
 use support::{Place, count, ordinary, version, with_faults};
@@ -41,7 +41,7 @@ struct Tally {
 
 /// Kills, starts again, and goes on until `enough` is told so many kills, or says so.
 fn campaign(
-    nodes: &mut [Node; 3],
+    nodes: &mut [Node],
     kills: usize,
     dice: &mut Dice,
     record: &Record,
@@ -100,7 +100,7 @@ fn under_load<T>(
     stage: &mut Stage,
     record: &Record,
     seed: u64,
-    meanwhile: impl FnOnce(&mut [Node; 3]) -> T,
+    meanwhile: impl FnOnce(&mut [Node]) -> T,
 ) -> T {
     let Stage {
         nodes,
@@ -117,6 +117,7 @@ fn under_load<T>(
                     wallet,
                     dossier: *dossier,
                     record,
+                    documents: SOME,
                     dice: Dice::new(seed, (node * CLIENTS + client + 1) as u64),
                 };
                 scope.spawn(move || submitter.run());

@@ -5,22 +5,22 @@
 //! the node killed, the file system unmounted and mounted again, which replays its journal, and the node started on
 //! what is there. The same harness catches a program that does not sync.
 //!
-//! Needs root and loop devices. With `BASOCHE_NO_MOUNT=1` the tests count as skipped, never as passed; hence a
-//! harness of our own, which prints what the ordinary one prints. `BASOCHE_CUTS` sets the number of cuts,
-//! `BASOCHE_SEED` the seed, `BASOCHE_LONG=1` the length of a campaign.
+//! Needs root and loop devices. With `BASOCHE_NO_MOUNT=1` the tests count as skipped. `BASOCHE_CUTS` sets the number
+//! of cuts, `BASOCHE_SEED` the seed, `BASOCHE_LONG=1` the length of a campaign.
 
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread::{scope, sleep};
 use std::time::Instant;
-use std::{env, fs, panic};
 
+use support::harness::{run, set};
 use support::judge::{alarms, findings};
-use support::load::{CLIENTS, Record, Submitter};
+use support::load::{CLIENTS, Record, SOME, Submitter};
 use support::nodes::{Node, Stage, show};
 use support::seed::{Dice, seed};
 use support::{Place, count, ordinary, with_faults};
@@ -143,6 +143,7 @@ impl Court {
                     wallet: &lawyers[0],
                     dossier: *dossier,
                     record: &record,
+                    documents: SOME,
                     dice: Dice::new(seed, (cut * CLIENTS + client + 1) as u64),
                 };
                 scope.spawn(move || submitter.run());
@@ -251,42 +252,5 @@ fn a_node_that_does_not_sync_is_caught() {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let filters: Vec<_> = arguments
-        .iter()
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter));
-    let tests: Vec<_> = TESTS.into_iter().filter(|(name, _)| wanted(name)).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        tests.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
-    }
-
-    println!("\nrunning {} tests", tests.len());
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    let leave = env::var("BASOCHE_NO_MOUNT").is_ok_and(|value| value == "1");
-    for (name, test) in &tests {
-        if leave {
-            println!("test {name} ... ignored, BASOCHE_NO_MOUNT is set");
-            skipped += 1;
-            continue;
-        }
-        let outcome = panic::catch_unwind(test);
-        println!(
-            "test {name} ... {}",
-            if outcome.is_ok() { "ok" } else { "FAILED" }
-        );
-        *(if outcome.is_ok() { &mut passed } else { &mut failed }) += 1;
-    }
-    let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {verdict}. {passed} passed; {failed} failed; {skipped} ignored; 0 measured; {} filtered out\n",
-        TESTS.len() - tests.len()
-    );
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    run(&TESTS, || set("BASOCHE_NO_MOUNT"))
 }

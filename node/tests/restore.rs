@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use support::judge::{alarms, findings};
-use support::load::{Record, Submitter};
+use support::load::{Record, SOME, Submitter};
 use support::nodes::{Node, Stage};
 use support::seed::{Dice, seed};
 use support::{Place, count, ordinary};
@@ -89,6 +89,7 @@ impl Drills {
             wallet: &self.stage.lawyers[0],
             dossier: self.stage.dossier,
             record: &self.record,
+            documents: SOME,
             dice: Dice::new(self.dice.next(), self.batches),
         };
         submitter.submit(DEPOSITS);

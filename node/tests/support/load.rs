@@ -26,10 +26,11 @@ use super::seed::Dice;
 pub(crate) const CLIENTS: usize = 4;
 /// What every dire says: no log may repeat it.
 pub(crate) const TEXT: &str = "Observations sur les désordres";
-/// Bytes of a document.
-const DOCUMENT_BYTES: usize = 20_000;
-/// One message in so many carries a document.
-const DOCUMENT_EVERY: usize = 10;
+/// A few documents among many dires.
+pub(crate) const SOME: Documents = Documents {
+    once_in: 10,
+    bytes: 20_000,
+};
 /// The pause between two messages of a client, in microseconds: a federation under load, but not one whose dossier
 /// grows so fast that what is measured is the reading of it.
 const PAUSE_US: (u64, u64) = (150_000, 900_000);
@@ -143,6 +144,15 @@ impl Acknowledgements {
     }
 }
 
+/// Which messages of a client carry documents.
+#[derive(Clone, Copy)]
+pub(crate) struct Documents {
+    /// One message in so many, by chance.
+    pub(crate) once_in: usize,
+    /// Bytes of each.
+    pub(crate) bytes: usize,
+}
+
 /// A client of one node, who acts as one lawyer.
 pub(crate) struct Submitter<'a> {
     pub(crate) name: String,
@@ -151,6 +161,7 @@ pub(crate) struct Submitter<'a> {
     pub(crate) wallet: &'a Wallet,
     pub(crate) dossier: DossierId,
     pub(crate) record: &'a Record,
+    pub(crate) documents: Documents,
     pub(crate) dice: Dice,
 }
 
@@ -201,8 +212,8 @@ impl Submitter<'_> {
     fn deposit(&mut self, key: &str, number: u64) -> Result<Option<MessageId>, String> {
         let document = self
             .dice
-            .once_in(DOCUMENT_EVERY)
-            .then(|| self.dice.bytes(DOCUMENT_BYTES));
+            .once_in(self.documents.once_in)
+            .then(|| self.dice.bytes(self.documents.bytes));
         let mut again = false;
         loop {
             match self.attempt(key, number, document.as_deref(), again) {

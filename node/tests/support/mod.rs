@@ -5,8 +5,10 @@
 // Each test program uses its own part.
 #![allow(dead_code)]
 
+pub(crate) mod harness;
 pub(crate) mod judge;
 pub(crate) mod load;
+pub(crate) mod namespaces;
 pub(crate) mod nodes;
 pub(crate) mod seed;
 

@@ -1,7 +1,7 @@
-//! Three node processes with a dossier in progress: a court, a bar, a company of experts, a lawyer at each.
+//! Node processes with a dossier in progress: a court, bars, a company of experts, a lawyer at each.
 
 use std::fs::{self, File};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use basoche_node::config::read_passphrase;
 use basoche_node::control::{Answer, Client, Request};
-use basoche_node::desk::{DossierView, StatusView};
+use basoche_node::desk::{DossierView, Level, StatusView};
 use basoche_node::wallet::Wallet;
-use basoche_protocol::id::DossierId;
+use basoche_protocol::id::{Digest, DossierId};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -19,41 +19,73 @@ use serde_json::Value;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often an awaited state is looked at.
 const LOOK: Duration = Duration::from_millis(5);
+/// The same where a node hashes the whole dossier for the answer.
+const RARE_LOOK: Duration = Duration::from_millis(200);
 
-/// Node, its authority, that authority's profession.
-const NODES: [(&str, &str, &str); 3] = [
-    ("court", "justice", "court"),
-    ("bar", "barreaux", "bar"),
-    ("company", "experts", "expert-company"),
-];
-/// Person, role, authority, node.
-const PERSONS: [(&str, &str, &str, usize); 6] = [
-    ("judge", "judge", "justice", 0),
-    ("clerk", "clerk", "justice", 0),
-    ("expert", "expert", "experts", 2),
-    ("lawyer-0", "lawyer", "barreaux", 0),
-    ("lawyer-1", "lawyer", "barreaux", 1),
-    ("lawyer-2", "lawyer", "barreaux", 2),
+/// Authority, and the profession that it enrols.
+const AUTHORITIES: [(&str, &str); 3] = [
+    ("justice", "court"),
+    ("barreaux", "bar"),
+    ("experts", "expert-company"),
 ];
 
-/// Waits until `found` finds something.
-pub(crate) fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+/// A node to be set up.
+pub(crate) struct Plan {
+    pub(crate) name: &'static str,
+    /// One of [`AUTHORITIES`].
+    pub(crate) authority: &'static str,
+    /// Where it listens and is dialled.
+    pub(crate) address: SocketAddr,
+    /// The network namespace that it runs in.
+    pub(crate) namespace: Option<String>,
+}
+
+/// A court, a bar and a company of experts, on this machine's own addresses.
+pub(crate) fn three() -> Vec<Plan> {
+    [("court", "justice"), ("bar", "barreaux"), ("company", "experts")]
+        .map(|(name, authority)| Plan {
+            name,
+            authority,
+            address: UdpSocket::bind("127.0.0.1:0")
+                .and_then(|socket| socket.local_addr())
+                .unwrap(),
+            namespace: None,
+        })
+        .into()
+}
+
+/// Waits until `found` finds something, for dossiers to compare; nothing if it does not in `patience`.
+pub(crate) fn within<T>(patience: Duration, found: impl FnMut() -> Option<T>) -> Option<T> {
+    look(patience, RARE_LOOK, found)
+}
+
+fn look<T>(patience: Duration, every: Duration, mut found: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {
-        if let Some(found) = found() {
+        let found = found();
+        if found.is_some() || started.elapsed() >= patience {
             return found;
         }
-        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        sleep(LOOK);
+        sleep(every);
     }
+}
+
+/// Waits until `found` finds something.
+pub(crate) fn until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    look(PATIENCE, LOOK, found).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
 }
 
 /// A node process.
 pub(crate) struct Node {
     pub(crate) name: &'static str,
+    /// Its id in the registry.
+    pub(crate) id: String,
     root: PathBuf,
     program: PathBuf,
     fault: &'static str,
+    namespace: Option<String>,
+    /// The other nodes of the federation.
+    peers: usize,
     child: Option<Child>,
 }
 
@@ -80,7 +112,16 @@ impl Node {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(&self.program)
+        let mut command = match &self.namespace {
+            None => Command::new(&self.program),
+            Some(namespace) => {
+                // It becomes the program: the child is the node itself.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&self.program);
+                command
+            }
+        };
+        let child = command
             .args(["node", "run", "--config"])
             .arg(self.home().join("node.toml"))
             .env("BASOCHE_FAULT", self.fault)
@@ -112,7 +153,7 @@ impl Node {
     pub(crate) fn connected(&mut self) {
         until("every peer connected", || {
             let peers = self.ready().peers;
-            (peers.len() == 2 && peers.iter().all(|peer| peer.connected)).then_some(())
+            (peers.len() == self.peers && peers.iter().all(|peer| peer.connected)).then_some(())
         });
     }
 
@@ -191,20 +232,25 @@ impl Drop for Node {
 
 /// Everything in place.
 pub(crate) struct Stage {
-    pub(crate) nodes: [Node; 3],
+    pub(crate) nodes: Vec<Node>,
     /// One lawyer for each node.
-    pub(crate) lawyers: [Wallet; 3],
+    pub(crate) lawyers: Vec<Wallet>,
     pub(crate) dossier: DossierId,
 }
 
 impl Stage {
     /// Sets three nodes up in `root`, which stays while they live, and carries a dossier until dires are possible.
     pub(crate) fn set(root: &Path, program: &Path) -> Self {
-        let runner = Runner { root, program };
+        Self::of(root, program, &three())
+    }
+
+    /// The same with these nodes; one of each authority is among them.
+    pub(crate) fn of(root: &Path, program: &Path, plans: &[Plan]) -> Self {
+        let runner = Runner { root, program, plans };
         fs::write(root.join("passphrase"), "for trials only\n").unwrap();
         fs::create_dir_all(root.join("wallets")).unwrap();
-        let directories = NODES.map(|(_, authority, _)| format!("authorities/{authority}"));
-        for ((_, authority, profession), dir) in NODES.iter().zip(&directories) {
+        let directories = AUTHORITIES.map(|(authority, _)| directory(authority));
+        for ((authority, profession), dir) in AUTHORITIES.iter().zip(&directories) {
             runner.office(&[
                 "authority",
                 "init",
@@ -220,16 +266,19 @@ impl Stage {
         let mut anchors = vec!["authority", "anchors", "--out", "anchors.json"];
         anchors.extend(directories.iter().map(String::as_str));
         runner.ask(&anchors);
-        let subjects = [0, 1, 2].map(|place| runner.node(NODES[place].0, &directories[place]));
-        let persons = PERSONS
-            .map(|(name, role, authority, node)| runner.person(name, role, authority, &subjects[node]));
-        let mut nodes = NODES.map(|(name, ..)| Node {
-            name,
+        let subjects: Vec<_> = plans.iter().map(|plan| runner.node(plan)).collect();
+        let persons = runner.persons(&subjects);
+        let new = |(plan, id): (&Plan, &String)| Node {
+            name: plan.name,
+            id: id.clone(),
             root: root.to_owned(),
             program: program.to_owned(),
             fault: "",
+            namespace: plan.namespace.clone(),
+            peers: plans.len() - 1,
             child: None,
-        });
+        };
+        let mut nodes: Vec<_> = plans.iter().zip(&subjects).map(new).collect();
         for node in &mut nodes {
             node.start();
             node.ready();
@@ -241,45 +290,58 @@ impl Stage {
         nodes.iter_mut().for_each(Node::connected);
         let dossier = runner.procedure(&persons);
         let passphrase = read_passphrase(&root.join("passphrase")).unwrap();
-        let lawyers = [0, 1, 2]
-            .map(|node| Wallet::open(&root.join(format!("wallets/lawyer-{node}")), &passphrase).unwrap());
+        let open = |node| Wallet::open(&root.join(format!("wallets/lawyer-{node}")), &passphrase).unwrap();
         Self {
+            lawyers: (0..nodes.len()).map(open).collect(),
             nodes,
-            lawyers,
             dossier,
         }
     }
 
-    /// The dossier as each node shows it, once all show the same and every message has reached all of them.
-    pub(crate) fn settled(&mut self) -> Vec<DossierView> {
-        let dossier = self.dossier;
-        let [court, bar, company] = &self.nodes;
-        let clients = [court, bar, company].map(Node::client);
-        until("three equal nodes", || {
-            let hashes = clients
-                .each_ref()
-                .map(|client| match client.ask(&Request::Status).ok()? {
-                    Answer::Status(status) => {
-                        let one = status.dossiers.into_iter().find(|one| one.id == dossier)?;
-                        (one.quarantined == 0).then_some((one.state_hash, one.entries))
-                    }
-                    _ => None,
-                });
-            if hashes[0].is_none() || hashes[0] != hashes[1] || hashes[0] != hashes[2] {
+    /// What each node shows of the dossier now: the hash of its state and how many entries it has. Nothing from a node
+    /// that does not answer, lacks the dossier or has entries that wait.
+    pub(crate) fn shown(&self) -> Vec<Option<(Digest, usize)>> {
+        let shown = |node: &Node| match node.client().ask(&Request::Status).ok()? {
+            Answer::Status(status) => {
+                let one = status.dossiers.into_iter().find(|one| one.id == self.dossier)?;
+                (one.quarantined == 0).then_some((one.state_hash, one.entries))
+            }
+            _ => None,
+        };
+        self.nodes.iter().map(shown).collect()
+    }
+
+    /// The dossier as each node shows it; nothing if one does not.
+    pub(crate) fn views(&self) -> Option<Vec<DossierView>> {
+        let views = self.nodes.iter().map(|node| show(&node.client(), self.dossier));
+        views.collect()
+    }
+
+    /// The dossier as each node shows it, once all show the same and every message and document has reached all of
+    /// them.
+    pub(crate) fn settled(&self) -> Vec<DossierView> {
+        self.settled_within(PATIENCE)
+    }
+
+    /// The same, when more patience is needed.
+    pub(crate) fn settled_within(&self, patience: Duration) -> Vec<DossierView> {
+        let settled = within(patience, || {
+            let shown = self.shown();
+            if shown[0].is_none() || shown.iter().any(|one| *one != shown[0]) {
                 return None;
             }
-            let views: Option<Vec<_>> = clients.iter().map(|client| show(client, dossier)).collect();
-            let views = views?;
+            let views = self.views()?;
             let everywhere = views.iter().all(|view| {
-                let received = |level| matches!(level, basoche_node::desk::Level::Received);
+                let received = |level| matches!(level, Level::Received);
                 view.messages.iter().all(|message| received(message.level))
                     && view
                         .documents
                         .iter()
-                        .all(|document| document.held.len() == clients.len())
+                        .all(|document| document.held.len() == self.nodes.len())
             });
             everywhere.then_some(views)
-        })
+        });
+        settled.unwrap_or_else(|| panic!("not all equal within {patience:?}: {:?}", self.shown()))
     }
 }
 
@@ -295,6 +357,16 @@ pub(crate) fn show(client: &Client, dossier: DossierId) -> Option<DossierView> {
 struct Runner<'a> {
     root: &'a Path,
     program: &'a Path,
+    plans: &'a [Plan],
+}
+
+/// The persons of the dossier, by id.
+struct Persons {
+    judge: String,
+    clerk: String,
+    expert: String,
+    /// One for each node.
+    lawyers: Vec<String>,
 }
 
 impl Runner<'_> {
@@ -319,12 +391,17 @@ impl Runner<'_> {
         self.ask(&[arguments, &["--passphrase-file", "passphrase"]].concat())
     }
 
+    /// The first node of an authority.
+    fn seat(&self, authority: &str) -> usize {
+        let place = self.plans.iter().position(|plan| plan.authority == authority);
+        place.unwrap_or_else(|| panic!("no node of {authority}"))
+    }
+
     /// Sets a node up and has it enrolled; gives its id.
-    fn node(&self, name: &str, dir: &str) -> String {
+    fn node(&self, plan: &Plan) -> String {
+        let Plan { name, address, .. } = plan;
+        let dir = &directory(plan.authority);
         fs::create_dir_all(self.root.join(name)).unwrap();
-        let address = UdpSocket::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .unwrap();
         let text = format!(
             "data = \"data\"\nlisten = \"{address}\"\naddresses = [\"{address}\"]\nanchors = \"../anchors.json\"\n\
              passphrase_file = \"../passphrase\"\nallow_private_addresses = true\n"
@@ -356,6 +433,20 @@ impl Runner<'_> {
         text_of(&made, "node")
     }
 
+    /// Makes everybody's wallet; `nodes` are the nodes' ids.
+    fn persons(&self, nodes: &[String]) -> Persons {
+        let (court, company) = (&nodes[self.seat("justice")], &nodes[self.seat("experts")]);
+        let lawyer = |(place, node): (usize, &String)| {
+            self.person(&format!("lawyer-{place}"), "lawyer", "barreaux", node)
+        };
+        Persons {
+            judge: self.person("judge", "judge", "justice", court),
+            clerk: self.person("clerk", "clerk", "justice", court),
+            expert: self.person("expert", "expert", "experts", company),
+            lawyers: nodes.iter().enumerate().map(lawyer).collect(),
+        }
+    }
+
     /// Makes a wallet and has its holder enrolled; gives the holder's id.
     fn person(&self, name: &str, role: &str, authority: &str, node: &str) -> String {
         let (wallet, request) = (format!("wallets/{name}"), format!("wallets/{name}.json"));
@@ -369,7 +460,7 @@ impl Runner<'_> {
             "--request",
             &request,
         ]);
-        let dir = format!("authorities/{authority}");
+        let dir = directory(authority);
         self.office(&[
             "authority",
             "person",
@@ -386,10 +477,16 @@ impl Runner<'_> {
     }
 
     /// From the designation to the operations: from here on dires and exhibits are possible.
-    fn procedure(&self, persons: &[String; 6]) -> DossierId {
-        let [judge, clerk, expert, lawyers @ ..] = persons;
+    fn procedure(&self, persons: &Persons) -> DossierId {
+        let Persons {
+            judge,
+            clerk,
+            expert,
+            lawyers,
+        } = persons;
+        let (court, company) = (self.seat("justice"), self.seat("experts"));
         let founded = self.act(
-            0,
+            court,
             "judge",
             "designate",
             &[
@@ -412,19 +509,19 @@ impl Runner<'_> {
             ],
         );
         let dossier = text_of(&founded, "dossier");
-        self.act(2, "expert", "accept", &["--dossier", &dossier]);
+        self.act(company, "expert", "accept", &["--dossier", &dossier]);
         let lawyers: Vec<_> = lawyers
             .iter()
             .flat_map(|one| ["--lawyer", one.as_str()])
             .collect();
         self.act(
-            2,
+            company,
             "expert",
             "add",
             &[&["--dossier", &dossier], lawyers.as_slice()].concat(),
         );
         self.act(
-            0,
+            court,
             "clerk",
             "provision-paid",
             &["--dossier", &dossier, "--amount", "3000"],
@@ -433,12 +530,18 @@ impl Runner<'_> {
     }
 
     fn act(&self, node: usize, who: &str, verb: &str, rest: &[&str]) -> Value {
-        let (config, wallet) = (format!("{}/node.toml", NODES[node].0), format!("wallets/{who}"));
+        let config = format!("{}/node.toml", self.plans[node].name);
+        let wallet = format!("wallets/{who}");
         let line = [
             "dossier", verb, "--config", &config, "--as", &wallet, "--wait", "received",
         ];
         self.office(&[line.as_slice(), rest].concat())
     }
+}
+
+/// Where an authority keeps its log and keys.
+fn directory(authority: &str) -> String {
+    format!("authorities/{authority}")
 }
 
 fn text_of(answer: &Value, field: &str) -> String {
