@@ -52,11 +52,16 @@ impl Assessment {
     /// From the designation to the operations under way, with everybody in the roster.
     fn under_way(seed: u64) -> Self {
         let mut it = Self::new(seed);
-        it.found();
-        it.federation.settle(2000);
-        it.act(|f| &f.cast.expert, accept()).unwrap();
-        let add = it.federation.cast.participants();
-        it.act(
+        it.carry_until_under_way();
+        it
+    }
+
+    fn carry_until_under_way(&mut self) {
+        self.found();
+        self.federation.settle(2000);
+        self.act(|f| &f.cast.expert, accept()).unwrap();
+        let add = self.federation.cast.participants();
+        self.act(
             |f| &f.cast.expert,
             Body::RosterChange(RosterChange {
                 ext: None,
@@ -65,10 +70,9 @@ impl Assessment {
             }),
         )
         .unwrap();
-        it.federation.settle(2000);
-        it.act(|f| &f.cast.clerk, paid(300_000)).unwrap();
-        it.federation.settle(2000);
-        it
+        self.federation.settle(2000);
+        self.act(|f| &f.cast.clerk, paid(300_000)).unwrap();
+        self.federation.settle(2000);
     }
 
     fn phase(&self, node: usize) -> Phase {
@@ -363,6 +367,51 @@ fn a_restored_backup_opens_a_new_incarnation_and_never_forks() {
             .iter()
             .any(|(_, event)| matches!(event, Event::RolledBack { .. }))
     );
+}
+
+#[test]
+fn a_node_that_lost_its_store_gets_everything_back_the_founder_too() {
+    for lost in 0..3 {
+        let mut it = Assessment::new(13);
+        let empty = it.federation.backup(lost);
+        it.carry_until_under_way();
+        it.act(|f| &f.cast.clerk, exhibit(1)).unwrap();
+        it.federation.settle(2000);
+        let dossier = it.dossier.unwrap();
+        let entries = it.federation.node(0).dossier(&dossier).unwrap().entries();
+        empty(&mut it.federation);
+        assert!(it.federation.node(lost).dossier(&dossier).is_none());
+        it.federation.events.clear();
+        it.federation.connect_all();
+        it.federation.settle(5000);
+        let back = it.federation.node(lost).dossier(&dossier).unwrap();
+        assert_eq!((back.entries(), back.pending()), (entries, 0), "node {lost}");
+        assert!(it.converged(), "node {lost}");
+        let actors: [fn(&Federation) -> &Actor; 3] =
+            [|f| &f.cast.clerk, |f| &f.cast.claimant_lawyer, |f| &f.cast.expert];
+        it.act(actors[lost], exhibit(2)).unwrap();
+        it.federation.settle(2000);
+        assert!(it.converged(), "node {lost}");
+        let wrong = |event: &Event| matches!(event, Event::Forked { .. } | Event::Disagreed { .. });
+        let events = &it.federation.events;
+        assert!(
+            !events.iter().any(|(_, event)| wrong(event)),
+            "node {lost}: {events:?}"
+        );
+    }
+}
+
+#[test]
+fn a_founder_that_lost_its_store_gets_everything_from_a_later_member_alone() {
+    let mut it = Assessment::new(14);
+    let empty = it.federation.backup(0);
+    it.carry_until_under_way();
+    it.act(|f| &f.cast.claimant_lawyer, exhibit(1)).unwrap();
+    it.federation.settle(2000);
+    empty(&mut it.federation);
+    it.federation.connect(0, 1);
+    it.federation.settle(5000);
+    assert!(it.converged());
 }
 
 #[test]

@@ -247,15 +247,13 @@ impl<R: Registry> Engine<R> {
             }
             .into());
         }
+        // Whoever brings it: a node that lost its store may not have read yet that the bringer is a member. SPEC §10.4.
         let founded = held.replica.state().designation().is_some();
-        if founded {
-            let members = held.replica.state().nodes();
-            if !members.contains(&from) || !members.contains(&run.chain.node) {
-                return Err(Refused::NotParticipant {
-                    author: run.chain.node,
-                }
-                .into());
+        if founded && !held.replica.state().nodes().contains(&run.chain.node) {
+            return Err(Refused::NotParticipant {
+                author: run.chain.node,
             }
+            .into());
         }
         let size = head.head().row(&run.chain).map_or(0, |row| row.size);
         match held.replica.receive(&items, &head, &self.registry)? {

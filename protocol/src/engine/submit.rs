@@ -109,7 +109,7 @@ impl<R: Registry> Engine<R> {
             let key = replica
                 .newest_key()
                 .map_or((0, &fresh.epoch_key), |newest| newest);
-            for node in self.joining_nodes(&message.body, replica) {
+            for node in Self::joining_nodes(&message.body, replica) {
                 let Some(recipient_spki) = self.registry.encryption_key(&node, now) else {
                     return Err(Refused::RosterConflict { subject: node }.into());
                 };
@@ -132,8 +132,9 @@ impl<R: Registry> Engine<R> {
         })
     }
 
-    /// The nodes that a message brings into the dossier, this one excepted.
-    fn joining_nodes(&self, body: &Body, replica: &crate::dossier::Replica) -> Vec<SubjectId> {
+    /// The nodes that a message brings into the dossier: a founding node itself too, so that it learns the key again
+    /// from any member if it loses its store. KEY-1.
+    fn joining_nodes(body: &Body, replica: &crate::dossier::Replica) -> Vec<SubjectId> {
         let mut nodes: Vec<SubjectId> = match body {
             Body::Designation(designation) => vec![designation.court_node, designation.expert_node],
             Body::RosterChange(change) => change.add.iter().map(|one| one.node).collect(),
@@ -142,7 +143,7 @@ impl<R: Registry> Engine<R> {
         let members = replica.state().nodes();
         nodes.sort_unstable();
         nodes.dedup();
-        nodes.retain(|node| *node != self.node && !members.contains(node));
+        nodes.retain(|node| !members.contains(node));
         nodes
     }
 
