@@ -386,6 +386,11 @@ fn a_node_that_lost_its_store_gets_everything_back_the_founder_too() {
         it.federation.settle(5000);
         let back = it.federation.node(lost).dossier(&dossier).unwrap();
         assert_eq!((back.entries(), back.pending()), (entries, 0), "node {lost}");
+        // It knows again who holds what.
+        let node = it.federation.node(lost).node();
+        for (_, _, record) in back.records() {
+            assert_eq!(back.holders(&record.message, node).len(), 2, "node {lost}");
+        }
         assert!(it.converged(), "node {lost}");
         let actors: [fn(&Federation) -> &Actor; 3] =
             [|f| &f.cast.clerk, |f| &f.cast.claimant_lawyer, |f| &f.cast.expert];

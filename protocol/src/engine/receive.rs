@@ -113,6 +113,8 @@ impl<R: Registry> Engine<R> {
         if member.is_none() && keys == 0 {
             return Err(Refused::UnknownDossier { dossier }.into());
         }
+        // A dossier that is new here begins before the head is taken: no later frame need bring that head again.
+        held(&mut self.dossiers, dossier, self.node, self.fresh);
         if let Some(head) = &frontier.head {
             self.take_head(from, head, now)?;
         }
