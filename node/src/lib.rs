@@ -24,6 +24,7 @@ pub mod files;
 pub mod keys;
 pub mod network;
 pub mod quic;
+pub mod repair;
 pub mod rows;
 pub mod runtime;
 pub mod store;
