@@ -15,6 +15,7 @@ pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantVie
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
@@ -177,6 +178,9 @@ const TURN_BYTES: usize = 512 * 1024;
 /// Frames of one turn, in bytes: their rows must fit in one commit, [`crate::store::MAX_BATCH_BYTES`].
 const TURN_FRAME_BYTES: usize = 16 << 20;
 
+/// How long after its start a node waits for what it has lost of its own entries.
+const AWAITS_OWN: Duration = Duration::from_secs(60);
+
 /// The desk.
 pub struct Desk {
     engine: Engine<Replica>,
@@ -195,6 +199,8 @@ pub struct Desk {
     sealing: Vec<(SubjectId, String, Deposited)>,
     settled: BTreeMap<DossierId, Settled>,
     wanted: BTreeSet<Digest>,
+    /// Until when nothing is stated of dossiers of which own entries are still on their way back.
+    awaits_own: Option<Instant>,
     refusals: BTreeMap<Code, u64>,
     commits: u64,
     hint: PathBuf,
@@ -251,6 +257,7 @@ impl Desk {
             sealing: Vec::new(),
             settled: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            awaits_own: Some(Instant::now() + AWAITS_OWN),
             refusals: BTreeMap::new(),
             commits,
             hint,
@@ -263,10 +270,7 @@ impl Desk {
     /// Works until told to stop, or until the store fails.
     pub fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), StoreError> {
         self.outside.registry_changed(self.engine.registry());
-        let dossiers: Vec<_> = self.engine.dossiers().map(|replica| replica.dossier()).collect();
-        for dossier in dossiers {
-            self.settle_documents(dossier);
-        }
+        self.settle_all();
         while !self.stopping {
             let Some(first) = inputs.blocking_recv() else {
                 break;
@@ -334,6 +338,7 @@ impl Desk {
                 if std::mem::take(&mut self.registry_news) {
                     self.outside.registry_changed(self.engine.registry());
                 }
+                self.await_own_no_longer();
                 self.write_hint();
             }
             Input::Stop => self.stopping = true,
