@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use basoche_protocol::document::check_outboard;
-use basoche_protocol::id::{Digest, DossierId};
+use basoche_protocol::dossier::Statement;
+use basoche_protocol::engine::Engine;
+use basoche_protocol::id::{Digest, DossierId, SubjectId};
+use basoche_registry::Replica;
 use serde::Serialize;
 
 use crate::blob::BlobStore;
-use crate::runtime::{self, NodeError};
+use crate::runtime::{self, NodeError, Opened};
 
 /// Bytes of a document that are read at a time.
 const PIECE: u64 = 1 << 20;
@@ -22,6 +25,8 @@ pub struct Unsound {
     pub root: Digest,
     /// What is wrong with it.
     pub what: String,
+    /// The other nodes that have stated that they hold it.
+    pub holders: BTreeSet<SubjectId>,
 }
 
 /// What a node holds, and what is wrong with it.
@@ -48,7 +53,11 @@ pub struct Checked {
 /// # Errors
 /// The first thing that is wrong with keys, store or journal; what is wrong with documents is in the answer.
 pub fn check(config: &Path) -> Result<Checked, NodeError> {
-    let opened = runtime::open(config)?;
+    check_opened(&runtime::open(config)?)
+}
+
+/// The same, of a node that is open.
+pub(crate) fn check_opened(opened: &Opened) -> Result<Checked, NodeError> {
     opened.rows.check_submissions()?;
     let mut checked = Checked::default();
     let mut seen = BTreeSet::new();
@@ -62,9 +71,13 @@ pub fn check(config: &Path) -> Result<Checked, NodeError> {
                 continue;
             }
             checked.documents += 1;
-            let (dossier, known) = (replica.dossier(), read(opened.blobs.as_ref(), &root));
-            let unsound = |what| Unsound { dossier, root, what };
-            match known {
+            let unsound = |what| Unsound {
+                dossier: replica.dossier(),
+                root,
+                what,
+                holders: holders(&opened.engine, &root),
+            };
+            match read(&opened.blobs, &root) {
                 Ok(Some(bytes)) => checked.bytes += bytes,
                 Ok(None) => checked.missing.push(unsound("it is not here".into())),
                 Err(what) => checked.damaged.push(unsound(what)),
@@ -74,8 +87,25 @@ pub fn check(config: &Path) -> Result<Checked, NodeError> {
     Ok(checked)
 }
 
+/// The other nodes that have stated, in any dossier, that they hold a document.
+fn holders(engine: &Engine<Replica>, root: &Digest) -> BTreeSet<SubjectId> {
+    let mut holders = BTreeSet::new();
+    for state in engine.dossiers().map(|replica| replica.state()) {
+        let nodes = state.nodes();
+        for document in state
+            .documents()
+            .filter(|document| document.reference.root == *root)
+        {
+            let states = |node: &&SubjectId| state.stated(Statement::Held, document, node).is_some();
+            holders.extend(nodes.iter().filter(states));
+        }
+    }
+    holders.remove(&engine.node());
+    holders
+}
+
 /// Reads a document against its tree, and its tree against its root; how many bytes it has.
-fn read(blobs: &dyn BlobStore, root: &Digest) -> Result<Option<u64>, String> {
+pub(crate) fn read(blobs: &dyn BlobStore, root: &Digest) -> Result<Option<u64>, String> {
     let Some(blob) = blobs.open(root.as_bytes()).map_err(|error| error.to_string())? else {
         return Ok(None);
     };

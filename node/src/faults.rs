@@ -16,3 +16,13 @@ pub fn acknowledge_before_commit() -> bool {
     #[cfg(not(feature = "faults"))]
     false
 }
+
+/// Ends the process at a step of a repair, as a power cut would: the next command must find nothing half done.
+pub fn interrupt(step: &str) {
+    #[cfg(feature = "faults")]
+    if std::env::var("BASOCHE_FAULT").is_ok_and(|fault| fault.contains(step)) {
+        std::process::abort();
+    }
+    #[cfg(not(feature = "faults"))]
+    let _ = step;
+}

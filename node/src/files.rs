@@ -31,6 +31,20 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Lets two directories of one file system change places in one step, durably: never is one name missing.
+pub fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+        Err(Errno::INVAL | Errno::NOSYS) => Err(io::Error::other(
+            "this file system cannot exchange two directories: move the data directory to ext4, XFS or Btrfs",
+        )),
+        done => Ok(done?),
+    }?;
+    sync_dir(directory_of(a))?;
+    sync_dir(directory_of(b))
+}
+
 /// The directory that holds the name `path`: "." for a bare name.
 pub(crate) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
@@ -107,6 +121,18 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"first");
         assert_eq!(names(dir.path()), ["key"]);
+    }
+
+    #[test]
+    fn exchanged_directories_have_each_others_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        fs::create_dir(&a).unwrap();
+        assert_eq!(exchange(&a, &b).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::create_dir(&b).unwrap();
+        fs::write(a.join("file"), b"of a").unwrap();
+        exchange(&a, &b).unwrap();
+        assert_eq!((names(&a), names(&b)), (vec![], vec!["file".to_owned()]));
     }
 
     #[test]

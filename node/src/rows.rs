@@ -13,7 +13,7 @@ use basoche_registry::Replica;
 use serde_bytes::ByteBuf;
 use thiserror::Error;
 
-use crate::store::{Batch, StoreError};
+use crate::store::{Batch, REPAIR, StoreError};
 use crate::vault::SealedStore;
 
 const ENTRIES: u8 = 1;
@@ -37,9 +37,7 @@ pub enum RowsError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A row does not hold what its kind holds, or the core refuses it.
-    #[error(
-        "the store's {what} cannot be read back: {why}; keep a copy of the data directory, then put a sound copy in its place (deploy/OPERATIONS.md)"
-    )]
+    #[error("the store's {what} cannot be read back: {why}: {}", REPAIR)]
     Damaged {
         /// Which row.
         what: String,
@@ -270,6 +268,16 @@ impl Rows {
             }
         }
         Ok(items)
+    }
+
+    /// One registry leaf.
+    pub fn leaf(&self, origin: &str, index: u64) -> Result<Option<RegistryLeaf>, RowsError> {
+        let owner = self.store.owner(LEAVES, &[origin.as_bytes()]);
+        let Some(bytes) = self.store.get(LEAVES, &owner, index)? else {
+            return Ok(None);
+        };
+        let (_, _, leaf): StoredLeaf = read(&bytes, "registry leaf")?;
+        Ok(Some(leaf))
     }
 
     /// Every registry leaf, each log in its order.

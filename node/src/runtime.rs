@@ -1,5 +1,6 @@
 //! A node's life: set-up, start, stop.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,13 +144,13 @@ pub fn restore(path: &Path, from: &Path) -> Result<Copied, NodeError> {
 }
 
 /// Nothing that the node writes is for other users of the machine.
-fn keep_private() {
+pub(crate) fn keep_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
 #[cfg(feature = "rocksdb")]
-fn create_store(path: &Path) -> Result<(), StoreError> {
-    crate::store::RocksStore::create(path).map(drop)
+pub(crate) fn create_store(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(crate::store::RocksStore::create(path)?))
 }
 
 #[cfg(feature = "rocksdb")]
@@ -157,27 +158,42 @@ fn open_store(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(crate::store::RocksStore::open(path)?))
 }
 
+/// Locks a damaged store for as long as the file lives; with it what can still be read of the store, if anything.
+#[cfg(feature = "rocksdb")]
+pub(crate) fn salvage_store(path: &Path) -> Result<(File, Option<Arc<dyn Store>>), StoreError> {
+    let (lock, store) = crate::store::RocksStore::salvage(path)?;
+    Ok((lock, store.map(|store| Arc::new(store) as _)))
+}
+
 #[cfg(not(feature = "rocksdb"))]
-fn create_store(_path: &Path) -> Result<(), StoreError> {
-    Err(StoreError::Io {
-        what: "this build has no durable store (feature rocksdb)".into(),
-    })
+pub(crate) fn create_store(_path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Err(no_store())
 }
 
 #[cfg(not(feature = "rocksdb"))]
 fn open_store(_path: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    Err(StoreError::Io {
+    Err(no_store())
+}
+
+#[cfg(not(feature = "rocksdb"))]
+pub(crate) fn salvage_store(_path: &Path) -> Result<(File, Option<Arc<dyn Store>>), StoreError> {
+    Err(no_store())
+}
+
+#[cfg(not(feature = "rocksdb"))]
+fn no_store() -> StoreError {
+    StoreError::Io {
         what: "this build has no durable store (feature rocksdb)".into(),
-    })
+    }
 }
 
 /// Everything of a node that its files hold, opened.
 pub(crate) struct Opened {
-    config: Config,
+    pub(crate) config: Config,
     keys: NodeKeys,
     original: Original,
     pub(crate) rows: Rows,
-    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) blobs: FileBlobs,
     pub(crate) engine: Engine<Replica>,
     commits: u64,
 }
@@ -200,7 +216,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, NodeError> {
     let store = open_store(&config.data.join("store"))?;
     let original = Original::new(config.data.clone(), &keys, storage.clone(), Arc::clone(&store))?;
     let rows = Rows::new(SealedStore::new(store, storage));
-    let blobs: Arc<dyn BlobStore> = Arc::new(FileBlobs::open(&config.data.join("blobs"))?);
+    let blobs = FileBlobs::open(&config.data.join("blobs"))?;
     let mut engine = Engine::new(
         keys.node(),
         Incarnation::new(random()),
@@ -231,19 +247,28 @@ pub(crate) fn open(path: &Path) -> Result<Opened, NodeError> {
     })
 }
 
-fn registry(config: &Config, rows: &Rows) -> Result<Replica, NodeError> {
-    let fail = |what: String| NodeError::Anchors {
+/// A registry under the node's anchors, without any entry.
+pub(crate) fn empty_registry(config: &Config) -> Result<Replica, NodeError> {
+    let anchors = std::fs::read(&config.anchors).map_err(|error| unfit(config, error))?;
+    let anchors = Anchors::parse(&anchors).map_err(|error| unfit(config, error))?;
+    Ok(Replica::new(anchors))
+}
+
+fn unfit(config: &Config, what: impl ToString) -> NodeError {
+    NodeError::Anchors {
         path: config.anchors.clone(),
-        what,
-    };
-    let anchors = std::fs::read(&config.anchors).map_err(|error| fail(error.to_string()))?;
-    let mut registry = Replica::new(Anchors::parse(&anchors).map_err(|error| fail(error.to_string()))?);
+        what: what.to_string(),
+    }
+}
+
+fn registry(config: &Config, rows: &Rows) -> Result<Replica, NodeError> {
+    let mut registry = empty_registry(config)?;
     for (origin, index, leaf) in rows.leaves()? {
         let known = registry.admit(&origin, index, &leaf);
         known.map_err(|error| {
-            fail(format!(
-                "entry {index} of {origin}, imported earlier, does not hold under them: {error}"
-            ))
+            let what =
+                format!("entry {index} of {origin}, imported earlier, does not hold under them: {error}");
+            unfit(config, what)
         })?;
     }
     Ok(registry)
@@ -268,6 +293,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         engine,
         commits,
     } = opened;
+    let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
     let hint = config.data.join("high-water");
     let monitor = Arc::new(Monitor::new(config.limits.disk_low_percent));
     monitor.vitals.disk(Space::of(&config.data).ok());
@@ -396,12 +422,14 @@ async fn tick(desk: DeskHandle) {
     }
 }
 
+/// How many commits there were, as the hint says.
+pub(crate) fn noted_commits(hint: &Path) -> Option<u64> {
+    std::fs::read_to_string(hint).ok()?.trim().parse().ok()
+}
+
 /// The hint lies outside the store: if it is ahead, the store was restored from a backup or rolled back. JRN-6.
 fn warn_if_rolled_back(hint: &Path, commits: u64, monitor: &Monitor) {
-    let noted = std::fs::read_to_string(hint)
-        .ok()
-        .and_then(|text| text.trim().parse::<u64>().ok());
-    if noted.is_some_and(|noted| noted > commits) {
+    if noted_commits(hint).is_some_and(|noted| noted > commits) {
         let about = "was a backup restored? Its journal goes on under a new incarnation";
         Alarm::StoreOlder.raise(&monitor.meters, about);
     }

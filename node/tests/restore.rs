@@ -8,13 +8,12 @@
 
 mod support;
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
+use support::disk::{command, documents, files, spoil};
 use support::judge::{alarms, findings};
 use support::load::{Record, SOME, Submitter};
 use support::nodes::{Node, Stage};
@@ -28,16 +27,7 @@ const DRILLS_OF_A_STAGE: usize = 5;
 
 /// Exit code and answer of a command about the court's node.
 fn node(place: &Place, verb: &str, rest: &[&str]) -> (i32, Value) {
-    let done = Command::new(ordinary())
-        .args(["node", verb, "--config", "court/node.toml", "--json"])
-        .args(rest)
-        .current_dir(place.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
-    let answer = serde_json::from_str(said.lines().last().unwrap_or("null"));
-    (done.status.code().unwrap_or(-1), answer.unwrap_or_default())
+    command(&ordinary(), "", place.path(), "court", verb, rest)
 }
 
 fn succeeds(place: &Place, verb: &str, rest: &[&str]) -> Value {
@@ -179,29 +169,6 @@ fn a_node_that_is_put_back_loses_nothing_that_a_peer_has_and_never_forks() {
     );
 }
 
-/// The files below a directory.
-fn files(path: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).unwrap().map(Result::unwrap) {
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(files(&entry.path())),
-            false => found.push(entry.path()),
-        }
-    }
-    found.sort();
-    found
-}
-
-/// Changes one byte in the middle of a file that other names may share.
-fn spoil(path: &Path) {
-    let bytes = fs::read(path).unwrap();
-    fs::remove_file(path).unwrap();
-    fs::write(path, &bytes).unwrap();
-    let middle = bytes.len() as u64 / 2;
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(&[bytes[middle as usize] ^ 1], middle).unwrap();
-}
-
 #[test]
 fn bad_copies_and_places_are_named_and_change_nothing() {
     let mut it = Drills::begin(7);
@@ -229,10 +196,7 @@ fn bad_copies_and_places_are_named_and_change_nothing() {
     let (data, kept) = (it.data(), place.path().join("kept"));
     fs::rename(&data, &kept).unwrap();
     let copy = place.path().join("copy");
-    let blob = files(&copy.join("blobs"))
-        .into_iter()
-        .find(|path| path.extension().is_none())
-        .unwrap();
+    let blob = documents(&copy).swap_remove(0);
     let store = files(&copy.join("store"));
     let sorted = store
         .iter()
@@ -272,10 +236,7 @@ fn bad_copies_and_places_are_named_and_change_nothing() {
     // A sound copy is; and then a document that goes bad or is lost is found.
     succeeds(place, "restore", &["--from", "copy"]);
     succeeds(place, "verify", &[]);
-    let documents = files(&data.join("blobs"))
-        .into_iter()
-        .filter(|path| path.extension().is_none());
-    let documents: Vec<_> = documents.collect();
+    let documents = documents(&data);
     spoil(&documents[0]);
     fs::remove_file(&documents[1]).unwrap();
     let (exit, checked) = node(place, "verify", &[]);

@@ -383,7 +383,17 @@ fn a_node_that_lost_its_store_gets_everything_back_the_founder_too() {
         assert!(it.federation.node(lost).dossier(&dossier).is_none());
         it.federation.events.clear();
         it.federation.connect_all();
+        while it.federation.node(lost).dossier(&dossier).is_none() {
+            it.federation.step();
+        }
+        // The bar's node has recorded nothing yet.
+        assert_eq!(
+            it.federation.node(lost).lacks_own(&dossier),
+            lost != 1,
+            "node {lost}"
+        );
         it.federation.settle(5000);
+        assert!(!it.federation.node(lost).lacks_own(&dossier), "node {lost}");
         let back = it.federation.node(lost).dossier(&dossier).unwrap();
         assert_eq!((back.entries(), back.pending()), (entries, 0), "node {lost}");
         // It knows again who holds what.

@@ -35,6 +35,7 @@ use super::{
 };
 use crate::buffers::BLOCK;
 use crate::disk::{RESERVE_BYTES, Space};
+use crate::faults::interrupt;
 use crate::files;
 
 /// Blobs of so many bytes are written and read past the page cache (8 MiB).
@@ -89,6 +90,28 @@ impl FileBlobs {
         let directory = self.path.join(hex_encode(&root[..1]));
         let name = hex_encode(root);
         (directory.join(&name), directory.join(format!("{name}.tree")))
+    }
+
+    /// Moves what there is of the blob with this root to the directory `to` of the same file system, laid out as this
+    /// one: then it is absent here.
+    ///
+    /// The ciphertext goes first: a tree alone is no blob.
+    pub fn set_aside(&self, root: &Root, to: &Path) -> Result<(), BlobError> {
+        let there = Self {
+            path: to.into(),
+            names: Arc::default(),
+        };
+        let ((data, tree), (data_there, tree_there)) = (self.paths(root), there.paths(root));
+        let directory = files::directory_of(&data_there);
+        make_dir(directory)?;
+        sync_dir(to)?;
+        let names = self.names();
+        move_if_there(&data, &data_there)?;
+        interrupt("repair-document");
+        move_if_there(&tree, &tree_there)?;
+        drop(names);
+        sync_dir(directory)?;
+        sync_dir(files::directory_of(&data))
     }
 
     fn names(&self) -> MutexGuard<'_, ()> {
@@ -571,6 +594,13 @@ fn remove_if_there(path: &Path) -> Result<(), BlobError> {
     }
 }
 
+fn move_if_there(path: &Path, to: &Path) -> Result<(), BlobError> {
+    match fs::rename(path, to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(from_io(path, error)),
+        _ => Ok(()),
+    }
+}
+
 fn make_dir(path: &Path) -> Result<(), BlobError> {
     match fs::create_dir(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(from_io(path, error)),
@@ -707,6 +737,21 @@ mod tests {
             set.open(&root(1)).unwrap().unwrap().outboard().unwrap(),
             leaves(&root(1))
         );
+    }
+
+    #[test]
+    fn what_is_set_aside_is_absent_here_and_whole_there() {
+        let (dir, set) = set();
+        let to = dir.path().join("aside");
+        fs::create_dir(&to).unwrap();
+        store(&set, root(1), b"bytes");
+        set.set_aside(&root(1), &to).unwrap();
+        assert!(!set.contains(&root(1)).unwrap());
+        assert!(!set.paths(&root(1)).1.exists());
+        let there = FileBlobs::open(&to).unwrap();
+        assert_eq!(content(&there, root(1)), b"bytes");
+        store(&set, root(1), b"bytes");
+        assert_eq!(content(&set, root(1)), b"bytes");
     }
 
     #[test]

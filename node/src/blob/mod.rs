@@ -257,7 +257,9 @@ impl BlobError {
     fn damaged(root: &Root, what: &str) -> Self {
         Self::Damaged {
             what: format!("the document file {} is damaged ({what})", hex_encode(root)),
-            action: "stop the node, remove the file and start again: it is fetched from another node (deploy/OPERATIONS.md)".into(),
+            action:
+                "stop the node, run `basoche node repair --from-peers`, start again (deploy/OPERATIONS.md)"
+                    .into(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! `basoche node …`
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use basoche_protocol::id::SubjectId;
 use clap::Subcommand;
 use tracing_subscriber::EnvFilter;
 
@@ -14,6 +16,7 @@ use crate::config::Config;
 use crate::control::{Answer, ClientError, Request};
 use crate::files::write_atomic;
 use crate::keys::NodeRequest;
+use crate::repair::{self, BadDocument, Repaired};
 use crate::runtime;
 
 /// Set up, run and look at a node.
@@ -60,6 +63,20 @@ pub(super) enum Command {
     Verify {
         #[command(flatten)]
         node: NodeArgs,
+    },
+    /// Set aside what is damaged of a node that does not run, so that the next start gets it back from its peers.
+    ///
+    /// Documents at once. A damaged store only with --yes: what nobody else has of it is lost. Nothing is deleted. A
+    /// sound node stays as it is. Exit code 73: the store is damaged and --yes was not given.
+    Repair {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// From where all comes back: the other members of each dossier. There is no other way yet.
+        #[arg(long, required = true)]
+        from_peers: bool,
+        /// Set a damaged store aside too.
+        #[arg(long)]
+        yes: bool,
     },
     /// Say how the node is: peers, dossiers, refusals.
     Status {
@@ -134,6 +151,19 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 false => ExitCode::from(exit::MALFORMED),
             })
         }
+        Command::Repair { node, yes, .. } => {
+            let repaired = repair::repair(&node.config, |found| {
+                if yes {
+                    output.note(&describe_found(found).join("\n"));
+                }
+                yes
+            })?;
+            output.answer(&repaired, || describe_repair(&repaired));
+            Ok(match repaired.done {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(exit::CANNOT_WRITE),
+            })
+        }
         Command::Status { node } => match node.client()?.ask(&Request::Status)? {
             Answer::Status(status) => {
                 output.answer(&status, || {
@@ -179,17 +209,82 @@ fn describe(checked: &Checked) -> String {
         "{} dossiers, {} entries ({} wait for a key or a signer), {} documents: {} bytes read and right",
         checked.dossiers, checked.entries, checked.pending, checked.documents, checked.bytes
     )];
-    for (unsound, advice) in
-        (checked.missing.iter().map(|one| (one, ""))).chain(checked.damaged.iter().map(|one| {
-            (
-                one,
-                "; remove its files, they are fetched again at the next start",
-            )
-        }))
+    for Unsound {
+        dossier,
+        root,
+        what,
+        holders,
+    } in checked.missing.iter().chain(&checked.damaged)
     {
-        let Unsound { dossier, root, what } = unsound;
-        lines.push(format!("dossier {dossier}: document {root}: {what}{advice}"));
+        lines.push(format!(
+            "dossier {dossier}: document {root}: {what}; {}",
+            elsewhere(holders)
+        ));
     }
+    if !checked.damaged.is_empty() {
+        let advice =
+            "`basoche node repair --from-peers` sets damaged documents aside: the next start fetches them.";
+        lines.push(advice.into());
+    }
+    lines.join("\n")
+}
+
+/// Where else a document is, as far as the journal knows.
+fn elsewhere(holders: &BTreeSet<SubjectId>) -> String {
+    match holders.len() {
+        0 => "only this node had it, as far as its journal knows".into(),
+        count => format!("other nodes that hold it: {count}"),
+    }
+}
+
+/// What is wrong, and what it costs to set it aside.
+fn describe_found(repaired: &Repaired) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(store) = &repaired.store {
+        lines.push(format!("The store is damaged: {}.", store.what));
+        lines.push(
+            "An empty one takes its place. Every dossier comes back from its other members. LOST is what was deposited \
+             here and not yet transmitted to anybody, and which --id was used for which message."
+                .into(),
+        );
+        let counts = store
+            .registry
+            .iter()
+            .map(|(origin, count)| format!("{origin} {count}"));
+        let counts: Vec<_> = counts.collect();
+        lines.push(format!("Registry entries carried over: {}.", counts.join(", ")));
+        if store.import {
+            let advice =
+                "They may not be all: start, then `basoche annuaire import` the authorities' entries.";
+            lines.push(advice.into());
+        }
+    }
+    for (documents, how) in [(&repaired.damaged, "damaged"), (&repaired.missing, "missing")] {
+        for BadDocument { root, what, holders } in documents {
+            let holders = holders.as_ref().map_or_else(
+                || "the journal that knows who else has it is damaged".into(),
+                elsewhere,
+            );
+            lines.push(format!("Document {root} is {how} ({what}): {holders}."));
+        }
+    }
+    lines
+}
+
+/// The same, and what was done.
+fn describe_repair(repaired: &Repaired) -> String {
+    let mut lines = describe_found(repaired);
+    lines.push(match &repaired.aside {
+        Some(aside) => format!(
+            "What is damaged is now in {}. Start the node: it gets everything back from its peers.",
+            aside.display()
+        ),
+        None if !repaired.done => {
+            "Nothing is changed yet. A backup (`basoche node restore`) loses less; --yes does it.".into()
+        }
+        None if repaired.missing.is_empty() => "Nothing is wrong; nothing was changed.".into(),
+        None => "Nothing is damaged; nothing was changed. Start the node: it fetches what is missing.".into(),
+    });
     lines.join("\n")
 }
 

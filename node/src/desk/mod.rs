@@ -18,7 +18,7 @@ pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantVie
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
@@ -182,6 +182,9 @@ const TURN_BYTES: usize = 512 * 1024;
 /// Frames of one turn, in bytes: their rows must fit in one commit, [`crate::store::MAX_BATCH_BYTES`].
 const TURN_FRAME_BYTES: usize = 16 << 20;
 
+/// How long after its start a node waits for what it has lost of its own entries.
+const AWAITS_OWN: Duration = Duration::from_secs(60);
+
 /// The desk.
 pub struct Desk {
     engine: Engine<Replica>,
@@ -203,6 +206,8 @@ pub struct Desk {
     monitor: Arc<Monitor>,
     /// When to publish again what the desk holds.
     publish_due: Instant,
+    /// Until when nothing is stated of dossiers of which own entries are still on their way back.
+    awaits_own: Option<Instant>,
     commits: u64,
     hint: PathBuf,
     hinted: u64,
@@ -263,6 +268,7 @@ impl Desk {
             wanted: BTreeSet::new(),
             monitor,
             publish_due: Instant::now(),
+            awaits_own: Some(Instant::now() + AWAITS_OWN),
             commits,
             hint,
             hinted: 0,
@@ -274,10 +280,7 @@ impl Desk {
     /// Works until told to stop, or until the store fails.
     pub fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), StoreError> {
         self.outside.registry_changed(self.engine.registry());
-        let dossiers: Vec<_> = self.engine.dossiers().map(|replica| replica.dossier()).collect();
-        for dossier in dossiers {
-            self.settle_documents(dossier);
-        }
+        self.settle_all();
         while !self.stopping {
             let Some(first) = inputs.blocking_recv() else {
                 break;
@@ -350,6 +353,7 @@ impl Desk {
                 if std::mem::take(&mut self.registry_news) {
                     self.outside.registry_changed(self.engine.registry());
                 }
+                self.await_own_no_longer();
                 self.write_hint();
             }
             Input::Stop => self.stopping = true,

@@ -1,6 +1,7 @@
 //! What the node itself states about documents: that it holds them, and for whom it keeps them ready. SPEC §8.3.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use basoche_protocol::dossier::{DocumentFact, Statement};
 use basoche_protocol::engine::Fresh;
@@ -52,6 +53,10 @@ impl Desk {
 
     /// States what has become true of a dossier's documents, and asks for those that are missing.
     pub(super) fn settle_documents(&mut self, dossier: DossierId) {
+        // What it stated before it lost its store is on its way: it need not state that again.
+        if self.awaits_own.is_some() && self.engine.lacks_own(&dossier) {
+            return;
+        }
         let Some(replica) = self.engine.dossier(&dossier) else {
             return;
         };
@@ -109,6 +114,22 @@ impl Desk {
         }
         for body in bodies {
             self.state(dossier, body);
+        }
+    }
+
+    /// Does without what has not come back by now: whoever claims it falsely must not keep this node silent.
+    pub(super) fn await_own_no_longer(&mut self) {
+        if self.awaits_own.is_some_and(|bound| Instant::now() >= bound) {
+            self.awaits_own = None;
+            self.settle_all();
+        }
+    }
+
+    /// [`Self::settle_documents`] of every dossier.
+    pub(super) fn settle_all(&mut self) {
+        let dossiers: Vec<_> = self.engine.dossiers().map(|replica| replica.dossier()).collect();
+        for dossier in dossiers {
+            self.settle_documents(dossier);
         }
     }
 

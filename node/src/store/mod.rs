@@ -25,7 +25,7 @@ pub const KEY_BYTES: usize = 25;
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// What an operator is told to do about damage. The one wording, so that it can be looked up.
-pub(crate) const REPAIR: &str = "stop the node, keep a copy of its data directory, then put a sound copy of it in its place (deploy/OPERATIONS.md)";
+pub(crate) const REPAIR: &str = "stop the node, then `basoche node restore` a backup; without one, `basoche node repair --from-peers` (deploy/OPERATIONS.md)";
 
 /// The name of a row: a family (a kind of row), its owner (a keyed hash), and a position in the owner's list.
 ///
@@ -226,7 +226,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Damage whose remedy is the repair command.
+    /// Damage whose remedy is a backup, or the repair command.
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged {
             what: what.into(),

@@ -77,12 +77,31 @@ impl RocksStore {
         Self::start(path, &options(), sync_wanted())
     }
 
+    /// Locks a damaged database for as long as the file lives, and opens for reading what can still be read of it:
+    /// nothing says that it is all. Nothing is changed; `None` if nothing can be read.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Permission`].
+    pub fn salvage(path: &Path) -> Result<(File, Option<Self>), StoreError> {
+        let lock = lock(path)?;
+        let mut options = options();
+        options.set_paranoid_checks(false);
+        options.set_track_and_verify_wals_in_manifest(false);
+        options.set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
+        let db = DB::open_for_read_only(&options, path, false);
+        let shared = lock.try_clone().map_err(|error| from_io(path, &error))?;
+        let store = db.ok().map(|db| Self {
+            path: path.into(),
+            db,
+            _lock: shared,
+            write: WriteOptions::default(),
+            commits: AtomicU64::new(0),
+        });
+        Ok((lock, store))
+    }
+
     fn start(path: &Path, options: &Options, sync: bool) -> Result<Self, StoreError> {
-        let lock = File::open(path).map_err(|error| from_io(path, &error))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::Busy { path: path.into() },
-            TryLockError::Error(error) => from_io(path, &error),
-        })?;
+        let lock = lock(path)?;
         if let Some((log, offset, bytes)) = inspect_logs(path)? {
             cut(&log, offset).map_err(|error| from_io(&log, &error))?;
             tracing::warn!(log = %log.display(), offset, bytes, "dropped a torn last record, never acknowledged");
@@ -249,6 +268,16 @@ fn options() -> Options {
     // Sorted files are written back as they grow, so that a large sync does not stall the small ones.
     options.set_bytes_per_sync(1 << 20);
     options
+}
+
+/// The lock of a directory: one process at a time.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock = File::open(path).map_err(|error| from_io(path, &error))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StoreError::Busy { path: path.into() },
+        TryLockError::Error(error) => from_io(path, &error),
+    })?;
+    Ok(lock)
 }
 
 /// Whether commits are to be synced: always, but for the planted fault `no-sync`.
@@ -519,6 +548,27 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_a_damaged_database_still_holds_can_be_read_under_its_lock_and_changes_nothing() {
+        let (_dir, store) = three_rows();
+        let (_copy, path) = power_cut(&store);
+        let log = log_of(&path);
+        let mut bytes = fs::read(&log).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&log, &bytes).unwrap();
+        let (lock, readable) = RocksStore::salvage(&path).unwrap();
+        let rows = indexes(&readable.unwrap());
+        assert!(rows.starts_with(&[0]) && !rows.contains(&1), "{rows:?}");
+        assert_eq!(fs::read(&log).unwrap(), bytes);
+        let busy = |error| matches!(error, Some(StoreError::Busy { .. }));
+        assert!(busy(RocksStore::open(&path).err()) && busy(RocksStore::salvage(&path).err()));
+        drop(lock);
+        fs::remove_file(path.join("CURRENT")).unwrap();
+        assert!(RocksStore::salvage(&path).unwrap().1.is_none());
+        assert!(busy(RocksStore::salvage(&store.path).err()), "it is open");
     }
 
     #[test]

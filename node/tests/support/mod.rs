@@ -5,6 +5,7 @@
 // Each test program uses its own part.
 #![allow(dead_code)]
 
+pub(crate) mod disk;
 pub(crate) mod harness;
 pub(crate) mod judge;
 pub(crate) mod load;
@@ -14,6 +15,7 @@ pub(crate) mod seed;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// The program under test, or the one that `BASOCHE_PROGRAM` names.
 pub(crate) fn ordinary() -> PathBuf {
@@ -24,10 +26,14 @@ pub(crate) fn ordinary() -> PathBuf {
 ///
 /// `BASOCHE_FAULTS_PROGRAM` names one that is built already.
 pub(crate) fn with_faults() -> PathBuf {
-    let program = std::env::var_os("BASOCHE_FAULTS_PROGRAM").map_or_else(build, PathBuf::from);
-    let version = version(&program);
-    assert!(version.contains("(faults)"), "{} is {version}", program.display());
-    program
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let program = std::env::var_os("BASOCHE_FAULTS_PROGRAM").map_or_else(build, PathBuf::from);
+        let version = version(&program);
+        assert!(version.contains("(faults)"), "{} is {version}", program.display());
+        program
+    });
+    program.clone()
 }
 
 fn build() -> PathBuf {

@@ -325,6 +325,22 @@ impl<R: Registry> Engine<R> {
         self.dossiers.values().map(|held| &held.replica)
     }
 
+    /// Whether another member's head names more of what this node wrote than it holds: that was lost, and comes back.
+    pub fn lacks_own(&self, dossier: &DossierId) -> bool {
+        let Some(replica) = self.dossier(dossier) else {
+            return false;
+        };
+        let heads = replica.heads().values().map(|head| head.head());
+        let mut ours = heads
+            .flat_map(|head| &head.rows)
+            .filter(|row| row.chain.node == self.node);
+        ours.any(|row| {
+            replica
+                .chain(&row.chain)
+                .is_none_or(|chain| chain.size() < row.size)
+        })
+    }
+
     /// The peers with whom a version is agreed.
     pub fn peers(&self) -> impl Iterator<Item = SubjectId> {
         self.peers
