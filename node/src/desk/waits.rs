@@ -271,9 +271,9 @@ impl Reason {
                 None => format!("{it} fetches it: wait"),
             },
             Wait::Held => format!("{it} holds it and has not made it available: wait, or ask its operator"),
-            Wait::NoKey => format!(
-                "{it} has no key that opens it: wait for a member to hand it over, or have its enrolment checked"
-            ),
+            Wait::NoKey => {
+                format!("{it} has no key that opens it: a member hands it over once it is connected")
+            }
             Wait::UnknownSigner => {
                 format!(
                     "the registry of {it} lacks its signer: `basoche annuaire import` the entries of their authority"

@@ -72,6 +72,8 @@ impl Network {
         let begun = Instant::now();
         let (blobs, dossier) = (Arc::clone(&self.blobs), wanted.dossier);
         let download = blocking(move || Download::new(blobs.as_ref(), dossier, &reference)).await?;
+        let (fetches, root) = (&self.desk.monitor().fetches, &wanted.document.reference.root);
+        fetches.has_room(root);
         let wide = if download.ciphertext_bytes() < LONG {
             1
         } else {
@@ -109,13 +111,16 @@ impl Network {
                                 waiting.push_back((node, failures + 1));
                             }
                         }
-                        last = Some(telling(last, error));
+                        // An attempt may take long: each source may be silent for a while.
+                        let told = telling(last, error);
+                        fetches.failed(root, obstacle(&told));
+                        last = Some(told);
                     }
                     Some(Err(_)) => last = Some(telling(last, TransferError::Worker)),
                 },
                 _ = checkpoint.tick() => {
                     let here = download.verified_bytes();
-                    self.desk.monitor().fetches.progress(&wanted.document.reference.root, here);
+                    fetches.progress(root, here);
                     let download = Arc::clone(&download);
                     if let Err(error) = blocking(move || download.checkpoint()).await {
                         last = Some(telling(last, error));

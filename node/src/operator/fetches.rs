@@ -55,7 +55,7 @@ pub struct Fetch {
     pub bytes: u64,
     /// All its ciphertext bytes.
     pub total_bytes: u64,
-    /// What ended the last attempt, until more has come.
+    /// What is in the way, until more has come.
     pub obstacle: Option<Obstacle>,
 }
 
@@ -87,7 +87,14 @@ impl Fetches {
         }
     }
 
-    /// An attempt ended without it.
+    /// An attempt begins: there is room for it, whatever was in the way before.
+    pub fn has_room(&self, root: &Digest) {
+        if let Some(fetch) = self.lock().get_mut(root) {
+            fetch.obstacle = fetch.obstacle.filter(|obstacle| *obstacle < Obstacle::Storage);
+        }
+    }
+
+    /// It could not be begun, or a source of it failed.
     pub fn failed(&self, root: &Digest, obstacle: Obstacle) {
         if let Some(fetch) = self.lock().get_mut(root) {
             fetch.obstacle = Some(obstacle);
@@ -128,6 +135,11 @@ mod tests {
         fetches.progress(&root, 40);
         let stuck = fetches.get(&root).unwrap();
         assert_eq!((stuck.bytes, stuck.obstacle), (40, Some(Obstacle::DiskFull)));
+        fetches.has_room(&root);
+        assert_eq!(fetches.get(&root).unwrap().obstacle, None);
+        fetches.failed(&root, Obstacle::NoSource);
+        fetches.has_room(&root);
+        assert_eq!(fetches.get(&root).unwrap().obstacle, Some(Obstacle::NoSource));
         fetches.progress(&root, 41);
         assert_eq!(fetches.get(&root).unwrap().obstacle, None);
         fetches.end(&root);

@@ -145,17 +145,11 @@ impl Office {
 
     /// Sets up what [`Self::furnished`] has; the data directories may exist, empty.
     pub(crate) fn furnish(&mut self) {
-        self.furnish_with(|_| {});
-    }
-
-    /// The same, where `touch` may change a node's request before it is enrolled.
-    pub(crate) fn furnish_with(&mut self, touch: impl Fn(&Path)) {
         for (name, (authority, _)) in ["court", "company"].into_iter().zip(AUTHORITIES) {
             let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));
             let made = self
                 .ask(&["node", "init", "--config", &config, "--request", &request])
                 .ok();
-            touch(&self.root.join(&request));
             let dir = format!("authorities/{authority}");
             let organisation = self
                 .secret(&[
