@@ -14,7 +14,7 @@ use super::fault::exit;
 use super::person::{PersonArgs, sign};
 use super::{Fault, NodeArgs, Output, when};
 use crate::control::{Answer, Client, ClientError, Request, SubjectView};
-use crate::desk::{DossierView, Level};
+use crate::desk::{DossierView, Level, WaitView};
 use crate::wallet::Wallet;
 
 /// Until when to wait for an act.
@@ -52,6 +52,37 @@ pub(super) struct Done {
     dossier: DossierId,
     message: MessageId,
     level: Level,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waits: Vec<WaitView>,
+}
+
+/// What became of a lodged message.
+pub(super) struct Lodged {
+    pub(super) dossier: DossierId,
+    pub(super) message: MessageId,
+    pub(super) level: Level,
+    /// What keeps it from the level that was asked.
+    pub(super) waits: Vec<WaitView>,
+}
+
+impl Lodged {
+    /// From the node's answer.
+    fn of(answer: Answer) -> Result<Self, Fault> {
+        match answer {
+            Answer::Deposited {
+                dossier,
+                message,
+                level,
+                waits,
+            } => Ok(Self {
+                dossier,
+                message,
+                level,
+                waits,
+            }),
+            _ => Err(unexpected()),
+        }
+    }
 }
 
 /// A person about to act.
@@ -77,7 +108,7 @@ impl ActArgs {
 
 impl Act {
     /// The message that was sent under this key before, if there is one.
-    pub(super) fn earlier(&self) -> Result<Option<(MessageId, Level)>, Fault> {
+    pub(super) fn earlier(&self) -> Result<Option<Lodged>, Fault> {
         let Some(key) = self.key.clone() else {
             return Ok(None);
         };
@@ -89,9 +120,8 @@ impl Act {
             patience_ms,
         };
         match self.client.ask(&request)? {
-            Answer::Deposited { message, level, .. } => Ok(Some((message, level))),
             Answer::Unknown => Ok(None),
-            _ => Err(unexpected()),
+            answer => Lodged::of(answer).map(Some),
         }
     }
 
@@ -138,10 +168,9 @@ impl Act {
     }
 
     /// Signs and submits, waits, and gives what became of it.
-    pub(super) fn submit(&self, role: Role, body: Body) -> Result<(MessageId, Level), Fault> {
+    pub(super) fn submit(&self, role: Role, body: Body) -> Result<Lodged, Fault> {
         let (envelope, _) = sign(&self.wallet, role, Some(self.dossier), body)?;
-        let (_, message, level) = submit(&self.client, envelope, self.key.clone(), &self.wait)?;
-        Ok((message, level))
+        submit(&self.client, envelope, self.key.clone(), &self.wait)
     }
 
     /// Acts, and prints the answer.
@@ -150,11 +179,11 @@ impl Act {
         output: &Output,
         body: impl FnOnce(&Self) -> Result<Body, Fault>,
     ) -> Result<ExitCode, Fault> {
-        let (message, level) = match self.earlier()? {
+        let lodged = match self.earlier()? {
             Some(earlier) => earlier,
             None => self.submit(self.role()?, body(self)?)?,
         };
-        done(output, self.dossier, message, level, self.wait.wait)
+        done(output, lodged, self.wait.wait)
     }
 
     /// The exit code of a wait: 75 when the level was not reached in time.
@@ -173,37 +202,39 @@ pub(super) fn submit(
     envelope: String,
     key: Option<String>,
     wait: &WaitArgs,
-) -> Result<(DossierId, MessageId, Level), Fault> {
+) -> Result<Lodged, Fault> {
     let request = Request::Submit {
         envelope,
         key,
         wait: wait.wait,
         patience_ms: wait.patience * 1000,
     };
-    match client.ask(&request)? {
-        Answer::Deposited {
-            dossier,
-            message,
-            level,
-        } => Ok((dossier, message, level)),
-        _ => Err(unexpected()),
+    Lodged::of(client.ask(&request)?)
+}
+
+/// Says on stderr what keeps a message from the level that was asked; JSON answers hold it.
+pub(super) fn tell_waits(output: &Output, waits: &[WaitView]) {
+    if !output.is_json() {
+        waits.iter().for_each(|wait| output.note(&wait.to_string()));
     }
 }
 
 /// Prints what became of an act.
-pub(super) fn done(
-    output: &Output,
-    dossier: DossierId,
-    message: MessageId,
-    level: Level,
-    wanted: Level,
-) -> Result<ExitCode, Fault> {
+fn done(output: &Output, lodged: Lodged, wanted: Level) -> Result<ExitCode, Fault> {
+    let Lodged {
+        dossier,
+        message,
+        level,
+        waits,
+    } = lodged;
+    tell_waits(output, &waits);
     output.answer(
         &Done {
             v: 1,
             dossier,
             message,
             level,
+            waits,
         },
         || {
             let level = format!("{level:?}").to_lowercase();
@@ -224,8 +255,7 @@ pub(super) fn found(
     wait: &WaitArgs,
     output: &Output,
 ) -> Result<ExitCode, Fault> {
-    let (dossier, message, level) = submit(client, envelope, None, wait)?;
-    done(output, dossier, message, level, wait.wait)
+    done(output, submit(client, envelope, None, wait)?, wait.wait)
 }
 
 /// A dossier in full.

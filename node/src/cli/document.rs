@@ -11,12 +11,12 @@ use basoche_protocol::message::{Body, ExhibitDeposit, Opening};
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::act::{Act, ActArgs, message_id, show};
+use super::act::{Act, ActArgs, Lodged, message_id, show, tell_waits};
 use super::fault::exit;
 use super::person::sign;
 use super::{Fault, Output};
 use crate::control::Request;
-use crate::desk::Level;
+use crate::desk::{Level, WaitView};
 use crate::files::{directory_of, sync_dir, unique_name};
 
 /// Lodge and open documents.
@@ -56,6 +56,8 @@ struct Deposited {
     document: Digest,
     bytes: u64,
     level: Level,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waits: Vec<WaitView>,
 }
 
 /// The answer to an opening.
@@ -87,8 +89,9 @@ fn deposit(
     file: &Path,
     output: &Output,
 ) -> Result<ExitCode, Fault> {
-    let (message, document, bytes, level) = match act.earlier()? {
-        Some((message, level)) => {
+    let (lodged, document, bytes) = match act.earlier()? {
+        Some(lodged) => {
+            let message = lodged.message;
             let view = show(&act.client, act.dossier)?;
             let found = view.documents.iter().find(|one| one.deposit == message);
             let found = found.ok_or_else(|| {
@@ -110,7 +113,7 @@ fn deposit(
                     Fault::new(exit::REFUSED, "key-taken", what, "--id").action("Choose another key.")
                 );
             }
-            (message, found.root, found.bytes, level)
+            (lodged, found.root, found.bytes)
         }
         None => {
             let role = act.role()?;
@@ -123,10 +126,16 @@ fn deposit(
                 title,
                 document,
             });
-            let (message, level) = act.submit(role, body)?;
-            (message, root, bytes, level)
+            (act.submit(role, body)?, root, bytes)
         }
     };
+    let Lodged {
+        message,
+        level,
+        waits,
+        ..
+    } = lodged;
+    tell_waits(output, &waits);
     output.answer(
         &Deposited {
             v: 1,
@@ -134,6 +143,7 @@ fn deposit(
             document,
             bytes,
             level,
+            waits,
         },
         || {
             let level = format!("{level:?}").to_lowercase();

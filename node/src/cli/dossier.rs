@@ -146,7 +146,7 @@ pub(super) enum Command {
         #[arg(long)]
         reason: String,
     },
-    /// Show a dossier: phase, roster, messages, documents with their three dates.
+    /// Show a dossier: phase, roster, messages, documents with their three dates, and why any of it is late.
     Show {
         #[command(flatten)]
         node: NodeArgs,
@@ -389,6 +389,7 @@ fn describe(view: &DossierView) -> String {
             "{}  {kind:<16} by the {author}: {level}{effect}",
             message.recorded_at
         ));
+        lines.extend(message.waits.iter().map(|wait| format!("  {wait}")));
     }
     for fork in &view.forks {
         lines.push(format!(
@@ -420,6 +421,7 @@ fn describe(view: &DossierView) -> String {
                 "  {:<8} available {available}  opened {opened}",
                 one.role.name()
             ));
+            lines.extend(one.waits.iter().map(|wait| format!("           {wait}")));
         }
     }
     lines.join("\n")

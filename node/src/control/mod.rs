@@ -16,7 +16,7 @@ use basoche_protocol::message::DocumentRef;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::Copied;
-use crate::desk::{DossierView, Level, StatusView};
+use crate::desk::{DossierView, Level, StatusView, WaitView};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
@@ -144,6 +144,9 @@ pub enum Answer {
         message: MessageId,
         /// How far it has come.
         level: Level,
+        /// If that is not as far as was asked: which nodes lack it, and why.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        waits: Vec<WaitView>,
     },
     /// To [`Request::Submitted`]: there is none.
     Unknown,

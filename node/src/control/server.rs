@@ -198,15 +198,24 @@ impl Server {
         }
     }
 
-    /// Waits for a level, and says which one is reached.
+    /// Waits for a level, and says which one is reached, and what keeps the message if it is a lower one.
     async fn wait(&self, deposited: Deposited, wait: Level, patience_ms: u64) -> Answer {
         let Deposited { dossier, message } = deposited;
         let patience = Duration::from_millis(patience_ms).min(PATIENCE);
-        match self.desk.wait(deposited, wait, patience).await {
-            Ok(level) => Answer::Deposited {
+        let level = match self.desk.wait(deposited, wait, patience).await {
+            Ok(level) => level,
+            Err(error) => return of_submit(&error),
+        };
+        let waits = match level >= wait {
+            true => Ok(Vec::new()),
+            false => self.desk.ask(move |desk| desk.waits(&dossier, &message)).await,
+        };
+        match waits {
+            Ok(waits) => Answer::Deposited {
                 dossier,
                 message,
                 level,
+                waits,
             },
             Err(error) => of_submit(&error),
         }

@@ -10,10 +10,12 @@ mod link;
 mod pulse;
 mod statements;
 mod view;
+mod waits;
 
 pub use forks::{ForkView, ProofView};
 pub use handle::DeskHandle;
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
+pub use waits::{Wait, WaitView};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -42,6 +44,7 @@ use crate::rows::{Rows, RowsError};
 use crate::store::{Batch, StoreError};
 use link::Link;
 use statements::Settled;
+use waits::Contacts;
 
 /// How far a message has come. SPEC §8.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -194,6 +197,7 @@ pub struct Desk {
     keys: NodeKeys,
     outside: Box<dyn Outside>,
     links: BTreeMap<SubjectId, Link>,
+    contacts: Contacts,
     waiting: BTreeMap<Ticket, Waiting>,
     watchers: Vec<Watcher>,
     /// Submission keys whose entries the next commit stores.
@@ -260,6 +264,7 @@ impl Desk {
             keys,
             outside,
             links: BTreeMap::new(),
+            contacts: Contacts::default(),
             waiting: BTreeMap::new(),
             watchers: Vec::new(),
             submissions: Vec::new(),
@@ -329,6 +334,9 @@ impl Desk {
                 let peer = SubjectId::new(peer);
                 if self.links.get(&peer).is_some_and(|link| link.conn == conn) {
                     self.links.remove(&peer);
+                    if self.engine.peers().any(|joined| joined == peer) {
+                        self.contacts.left(peer, now());
+                    }
                     self.engine.handle_closed(peer);
                 }
             }

@@ -9,7 +9,7 @@ use basoche_protocol::role::Role;
 use serde::{Deserialize, Serialize};
 
 use super::forks::{ForkView, forks};
-use super::{Desk, Level};
+use super::{Desk, Level, WaitView};
 use crate::operator::Condition;
 
 /// A connected peer.
@@ -98,6 +98,9 @@ pub struct MessageView {
     pub verdict: String,
     /// How far it has come.
     pub level: Level,
+    /// Why it has no effect here, and which nodes of the dossier lack it and why.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub waits: Vec<WaitView>,
 }
 
 /// When somebody was given and opened a document.
@@ -113,6 +116,9 @@ pub struct Addressee {
     /// *Ouverture*, RFC 3339. Its absence proves nothing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub opened_at: Option<String>,
+    /// Why the next of these has not come; nothing once it is opened.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waits: Option<WaitView>,
 }
 
 /// A document on file and its dated facts.
@@ -216,20 +222,13 @@ impl Desk {
     pub fn show(&self, dossier: &DossierId) -> Option<DossierView> {
         let replica = self.engine.dossier(dossier)?;
         let state = replica.state();
-        let registry = self.engine.registry();
-        let organisation = |node: &SubjectId| {
-            registry
-                .node(node)
-                .map(|info| info.organisation_name)
-                .unwrap_or_default()
-        };
         let participants = state
             .roster()
             .into_iter()
             .map(|(subject, member)| ParticipantView {
                 subject,
                 role: member.role,
-                organisation: organisation(&member.node),
+                organisation: self.organisation(&member.node),
                 node: member.node,
             });
         Some(DossierView {
@@ -244,7 +243,7 @@ impl Desk {
             dires: state.dires().keys().copied().collect(),
             participants: participants.collect(),
             messages: self.messages(replica),
-            documents: documents(replica),
+            documents: self.documents(replica),
             forks: forks(replica),
         })
     }
@@ -270,41 +269,43 @@ impl Desk {
                 level: self
                     .level(&replica.dossier(), &record.message)
                     .unwrap_or(Level::Deposited),
+                waits: self.message_waits(replica, record),
             }
         };
         replica.records().map(|(_, _, record)| view(record)).collect()
     }
-}
 
-fn documents(replica: &Replica) -> Vec<DocumentView> {
-    let state = replica.state();
-    let (roster, nodes) = (state.roster(), state.nodes());
-    let mut documents: Vec<_> = state.documents().collect();
-    documents.sort_by_key(|document| (document.deposited_at, document.deposit));
-    let view = |document: &&basoche_protocol::dossier::DocumentFact| {
-        let stated =
-            |statement, who: &SubjectId| state.stated(statement, document, who).map(|at| at.to_string());
-        let held = nodes
-            .iter()
-            .filter_map(|node| Some((node.to_hex(), stated(Statement::Held, node)?)));
-        let addressees = roster.iter().map(|(subject, member)| Addressee {
-            subject: *subject,
-            role: member.role,
-            available_at: stated(Statement::MadeAvailable, subject),
-            opened_at: stated(Statement::Opened, subject),
-        });
-        DocumentView {
-            deposit: document.deposit,
-            root: document.reference.root,
-            name: document.reference.name.clone(),
-            media_type: document.reference.media_type.clone(),
-            bytes: document.reference.bytes,
-            plaintext_commitment: document.reference.plaintext_commitment,
-            plaintext_salt: document.reference.plaintext_salt,
-            deposited_at: document.deposited_at.to_string(),
-            held: held.collect(),
-            addressees: addressees.collect(),
-        }
-    };
-    documents.iter().map(view).collect()
+    fn documents(&self, replica: &Replica) -> Vec<DocumentView> {
+        let state = replica.state();
+        let (roster, nodes) = (state.roster(), state.nodes());
+        let mut documents: Vec<_> = state.documents().collect();
+        documents.sort_by_key(|document| (document.deposited_at, document.deposit));
+        let view = |document: &&basoche_protocol::dossier::DocumentFact| {
+            let stated =
+                |statement, who: &SubjectId| state.stated(statement, document, who).map(|at| at.to_string());
+            let held = nodes
+                .iter()
+                .filter_map(|node| Some((node.to_hex(), stated(Statement::Held, node)?)));
+            let addressees = roster.iter().map(|(subject, member)| Addressee {
+                subject: *subject,
+                role: member.role,
+                available_at: stated(Statement::MadeAvailable, subject),
+                opened_at: stated(Statement::Opened, subject),
+                waits: self.document_waits(replica, document, subject, member.node),
+            });
+            DocumentView {
+                deposit: document.deposit,
+                root: document.reference.root,
+                name: document.reference.name.clone(),
+                media_type: document.reference.media_type.clone(),
+                bytes: document.reference.bytes,
+                plaintext_commitment: document.reference.plaintext_commitment,
+                plaintext_salt: document.reference.plaintext_salt,
+                deposited_at: document.deposited_at.to_string(),
+                held: held.collect(),
+                addressees: addressees.collect(),
+            }
+        };
+        documents.iter().map(view).collect()
+    }
 }

@@ -168,6 +168,13 @@ impl Download {
         self.fetched.load(Ordering::Relaxed)
     }
 
+    /// Ciphertext bytes that are here and verified.
+    pub fn verified_bytes(&self) -> u64 {
+        (self.leaves - self.plan().missing)
+            .saturating_mul(self.leaf_bytes)
+            .min(self.bytes)
+    }
+
     /// Whether every leaf is here.
     pub fn is_complete(&self) -> bool {
         self.plan().missing == 0

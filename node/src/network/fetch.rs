@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use basoche_protocol::document::ciphertext_len;
 use basoche_protocol::id::{Digest, SubjectId};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
@@ -11,8 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
 use super::{BACKOFF, Network};
+use crate::blob::BlobError;
 use crate::desk::{Input, Wanted};
 use crate::documents::{DocumentRequest, Download, Reply, Source, TransferError};
+use crate::effects::now;
+use crate::operator::Obstacle;
 use crate::quic::{BulkStream, CloseCode, Lane, NodeId, TransportError};
 
 /// Ciphertext bytes from which a document comes from several sources at once.
@@ -33,11 +37,14 @@ impl Network {
             tokio::spawn(async move {
                 let mut pause = BACKOFF.0;
                 let root = wanted.document.reference.root;
+                let fetches = &network.desk.monitor().fetches;
+                fetches.begin(root, ciphertext_len(wanted.document.reference.bytes), now());
                 loop {
                     match network.fetch(&wanted, &permits).await {
                         Ok(()) => return network.stored(root).await,
                         Err(error) => {
                             network.desk.monitor().meters.fetch_failed();
+                            fetches.failed(&root, obstacle(&error));
                             tracing::debug!(%error, "a document was not fetched");
                         }
                     }
@@ -49,6 +56,7 @@ impl Network {
     }
 
     async fn stored(&self, root: Digest) {
+        self.desk.monitor().fetches.end(&root);
         // The desk is gone only when the node stops; the next start finds the document where it is.
         let _ = self.desk.send(Input::Stored { root }).await;
     }
@@ -64,6 +72,8 @@ impl Network {
         let begun = Instant::now();
         let (blobs, dossier) = (Arc::clone(&self.blobs), wanted.dossier);
         let download = blocking(move || Download::new(blobs.as_ref(), dossier, &reference)).await?;
+        let (fetches, root) = (&self.desk.monitor().fetches, &wanted.document.reference.root);
+        fetches.has_room(root);
         let wide = if download.ciphertext_bytes() < LONG {
             1
         } else {
@@ -73,7 +83,7 @@ impl Network {
             wanted.sources.iter().map(|source| (*source, 0)).collect();
         let mut sources = JoinSet::new();
         let mut checkpoint = interval(CHECKPOINT);
-        let mut last = TransferError::Absent;
+        let mut last = None;
         while !download.is_complete() {
             while sources.len() < wide
                 && let Some((node, failures)) = waiting.pop_front()
@@ -101,14 +111,19 @@ impl Network {
                                 waiting.push_back((node, failures + 1));
                             }
                         }
-                        last = error;
+                        // An attempt may take long: each source may be silent for a while.
+                        let told = telling(last, error);
+                        fetches.failed(root, obstacle(&told));
+                        last = Some(told);
                     }
-                    Some(Err(_)) => last = TransferError::Worker,
+                    Some(Err(_)) => last = Some(telling(last, TransferError::Worker)),
                 },
                 _ = checkpoint.tick() => {
+                    let here = download.verified_bytes();
+                    fetches.progress(root, here);
                     let download = Arc::clone(&download);
                     if let Err(error) = blocking(move || download.checkpoint()).await {
-                        last = error;
+                        last = Some(telling(last, error));
                         break;
                     }
                 }
@@ -118,7 +133,7 @@ impl Network {
         sources.shutdown().await;
         if !download.is_complete() {
             blocking(move || download.leave()).await?;
-            return Err(last);
+            return Err(last.unwrap_or(TransferError::Absent));
         }
         let (bytes, fetched) = (download.ciphertext_bytes(), download.fetched());
         blocking(move || download.finish()).await?;
@@ -142,6 +157,28 @@ impl Network {
         }
         .map_err(TransferError::Unreachable)
     }
+}
+
+/// What an error tells of a document that does not come.
+fn obstacle(error: &TransferError) -> Obstacle {
+    match error {
+        TransferError::Blob(BlobError::Full { .. }) => Obstacle::DiskFull,
+        TransferError::Blob(_) | TransferError::Worker => Obstacle::Storage,
+        TransferError::Unreachable(_) => Obstacle::NoSource,
+        TransferError::Document(_)
+        | TransferError::Stream(_)
+        | TransferError::Io(_)
+        | TransferError::Reply(_)
+        | TransferError::Key
+        | TransferError::Absent => Obstacle::SourcesFailed,
+    }
+}
+
+/// Of two errors of one attempt the one that tells more, of two alike the later.
+fn telling(earlier: Option<TransferError>, later: TransferError) -> TransferError {
+    earlier
+        .filter(|earlier| obstacle(earlier) > obstacle(&later))
+        .unwrap_or(later)
 }
 
 /// Runs what blocks on a thread where it may.

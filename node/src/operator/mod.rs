@@ -5,6 +5,7 @@
 
 mod alarm;
 mod condition;
+mod fetches;
 mod http;
 mod meters;
 mod vitals;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use alarm::Alarm;
 pub use condition::{Condition, Enrolment, Facts, Standing};
+pub use fetches::{Fetch, Fetches, Obstacle};
 pub use http::{ListenError, Listener, Pages};
 pub use meters::{Direction, Meters, Outcome, With};
 pub use vitals::{Published, Vitals};
@@ -28,6 +30,8 @@ pub struct Monitor {
     pub meters: Meters,
     /// How it is now.
     pub vitals: Vitals,
+    /// The documents under way.
+    pub fetches: Fetches,
 }
 
 impl Monitor {
@@ -37,6 +41,7 @@ impl Monitor {
         Self {
             meters: Meters::default(),
             vitals: Vitals::new(disk_low_percent),
+            fetches: Fetches::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub(crate) struct Office {
     pub(crate) address: String,
     pub(crate) subjects: Vec<String>,
     pub(crate) nodes: Vec<String>,
+    /// What the commands said on stderr.
+    pub(crate) told: Mutex<String>,
     _keep: tempfile::TempDir,
 }
 
@@ -90,6 +92,7 @@ impl Office {
             address,
             subjects: vec![],
             nodes: vec![],
+            told: Mutex::default(),
             _keep: keep,
         };
         for (authority, profession) in AUTHORITIES {
@@ -140,7 +143,7 @@ impl Office {
         office
     }
 
-    /// Sets up what [`Self::furnished`] has; the court's data directory may exist, empty.
+    /// Sets up what [`Self::furnished`] has; the data directories may exist, empty.
     pub(crate) fn furnish(&mut self) {
         for (name, (authority, _)) in ["court", "company"].into_iter().zip(AUTHORITIES) {
             let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));
@@ -176,36 +179,67 @@ impl Office {
         }
         fs::create_dir_all(self.root.join("wallets")).unwrap();
         for (name, node) in [("judge", 0), ("clerk", 0), ("expert", 1)] {
-            let (wallet, request) = (format!("wallets/{name}"), format!("wallets/{name}.json"));
-            let made = self
-                .secret(&[
-                    "wallet",
-                    "create",
-                    "--out",
-                    &wallet,
-                    "--label",
-                    name,
-                    "--request",
-                    &request,
-                ])
-                .ok();
-            let dir = format!("authorities/{}", AUTHORITIES[node].0);
-            let node = self.nodes[node].clone();
-            self.secret(&[
-                "authority",
-                "person",
-                "--dir",
-                &dir,
+            let subject = self.enrol(name, name, AUTHORITIES[node].0, node);
+            self.subjects.push(subject);
+        }
+    }
+
+    /// A third authority, whose entries [`Self::import_to`] brings from now on: nodes that start later believe it.
+    pub(crate) fn found_bar(&self) {
+        let bar = "authorities/barreaux";
+        let arguments = [
+            "--dir",
+            bar,
+            "--origin",
+            "barreaux.example",
+            "--profession",
+            "bar",
+        ];
+        self.secret(&[&["authority", "init", "--test"], arguments.as_slice()].concat())
+            .ok();
+        fs::remove_file(self.root.join("anchors.json")).unwrap();
+        let anchors = ["authority", "anchors", "--out", "anchors.json"];
+        self.ask(
+            &[
+                anchors.as_slice(),
+                &["authorities/justice", "authorities/experts", bar],
+            ]
+            .concat(),
+        )
+        .ok();
+    }
+
+    /// Makes a wallet and has its holder enrolled, served by the node of this number; gives the holder's id.
+    pub(crate) fn enrol(&self, name: &str, role: &str, authority: &str, node: usize) -> String {
+        let (wallet, request) = (format!("wallets/{name}"), format!("wallets/{name}.json"));
+        let made = self
+            .secret(&[
+                "wallet",
+                "create",
+                "--out",
+                &wallet,
+                "--label",
+                name,
                 "--request",
                 &request,
-                "--role",
-                name,
-                "--node",
-                &node,
             ])
             .ok();
-            self.subjects.push(made["subject"].as_str().unwrap().to_owned());
-        }
+        let dir = format!("authorities/{authority}");
+        let node = self.nodes[node].clone();
+        self.secret(&[
+            "authority",
+            "person",
+            "--dir",
+            &dir,
+            "--request",
+            &request,
+            "--role",
+            role,
+            "--node",
+            &node,
+        ])
+        .ok();
+        made["subject"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -225,7 +259,9 @@ impl Office {
 
     /// Runs a command to its end.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Said {
-        Said::of(&self.command(arguments).output().unwrap())
+        let said = Said::of(&self.command(arguments).output().unwrap());
+        self.told.lock().unwrap().push_str(&said.stderr);
+        said
     }
 
     /// The same, with the passphrase file.
@@ -319,19 +355,28 @@ impl Office {
     /// The same into either node.
     pub(crate) fn import_to(&self, name: &str) {
         let config = format!("{name}/node.toml");
-        self.ask(&[
-            "annuaire",
-            "import",
-            "--config",
-            &config,
-            "authorities/justice",
-            "authorities/experts",
-        ])
-        .ok();
+        let mut arguments = vec!["annuaire", "import", "--config", &config];
+        arguments.extend(["authorities/justice", "authorities/experts"]);
+        let bar = "authorities/barreaux";
+        arguments.extend(self.root.join(bar).exists().then_some(bar));
+        self.ask(&arguments).ok();
+    }
+
+    /// An act of a person at the node of this name.
+    pub(crate) fn act(&self, node: &str, who: &str, verb: [&str; 2], dossier: &Value, rest: &[&str]) -> Said {
+        let (config, wallet) = (format!("{node}/node.toml"), format!("wallets/{who}"));
+        let dossier = dossier.as_str().unwrap();
+        let common = ["--config", &config, "--as", &wallet, "--dossier", dossier];
+        self.secret(&[verb.as_slice(), &common, rest].concat())
     }
 
     /// The judge designates the expert; gives the dossier.
     pub(crate) fn designate(&self, case_number: &str) -> Value {
+        self.designate_for(case_number, &format!("Décrire les désordres ({case_number})"))
+    }
+
+    /// The same, with this head of mission.
+    pub(crate) fn designate_for(&self, case_number: &str, head: &str) -> Value {
         let [judge, clerk, expert] = [0, 1, 2].map(|index| self.subjects[index].as_str());
         let designated = self.secret(&[
             "dossier",
@@ -343,7 +388,7 @@ impl Office {
             "--case-number",
             case_number,
             "--head",
-            &format!("Décrire les désordres ({case_number})"),
+            head,
             "--judge",
             judge,
             "--clerk",
@@ -395,17 +440,15 @@ impl Office {
         ])
     }
 
-    /// What the node says of a dossier.
+    /// What the court's node says of a dossier.
     pub(crate) fn show(&self, dossier: &Value) -> Value {
-        self.ask(&[
-            "dossier",
-            "show",
-            "--config",
-            "court/node.toml",
-            "--dossier",
-            dossier.as_str().unwrap(),
-        ])
-        .ok()
+        self.show_at("court", dossier).ok()
+    }
+
+    /// The same of either node, which may not know it.
+    pub(crate) fn show_at(&self, node: &str, dossier: &Value) -> Said {
+        let (config, dossier) = (format!("{node}/node.toml"), dossier.as_str().unwrap());
+        self.ask(&["dossier", "show", "--config", &config, "--dossier", dossier])
     }
 
     /// How the node is; its exit code tells whether it is ready, which it is not without peers.
@@ -425,17 +468,27 @@ pub(crate) struct Node {
 impl Node {
     /// SIGTERM: drains and ends; gives the whole log.
     pub(crate) fn stop(self) -> String {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.signal("-TERM");
         let said = self.end();
         assert_eq!(said.exit, 0, "{said:?}");
         said.stderr
+    }
+
+    /// SIGKILL: nothing is flushed, nobody is told; gives the whole log.
+    pub(crate) fn kill(self) -> String {
+        self.signal("-KILL");
+        self.end().stderr
+    }
+
+    /// SIGSTOP: it neither answers nor listens, and its peers do not know.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Waits until it has ended by itself.
