@@ -354,8 +354,14 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     }
     let limits = config.limits.clone();
     let (data, served) = (config.data.clone(), desk.clone());
+    let failed = |source| NodeError::Files {
+        path: config.data.join(control::SOCKET),
+        source,
+    };
+    let socket = control::bind(&config.data).map_err(failed)?;
     let mut server = tokio::spawn(async move {
         control::serve(
+            socket,
             &data,
             served,
             blobs,
@@ -376,7 +382,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         ended = &mut end => return desk_ended(ended),
         served = &mut server => {
             let why = served.map_or_else(|error| error.to_string(), |done| done.err().map_or_else(String::new, |error| error.to_string()));
-            return Err(NodeError::Files { path: config.data.join(control::SOCKET), source: std::io::Error::other(why) });
+            return Err(failed(std::io::Error::other(why)));
         }
     }
     server.abort();

@@ -327,6 +327,40 @@ fn acknowledged_messages_survive_crashes_and_cuts_in_any_order() {
     }
 }
 
+/// A receipt is a signature under an incarnation, too: the store must know it by then.
+#[test]
+fn a_member_that_only_gave_receipts_goes_on_under_its_incarnation_after_a_restart() {
+    let mut it = Assessment::under_way(3);
+    let bar = it.federation.node_of(&it.federation.cast.claimant_lawyer);
+    let node = it.federation.cast.bar.subject;
+    let lives = |it: &Assessment, at: usize| {
+        let replica = it.federation.node(at).dossier(&it.dossier.unwrap()).unwrap();
+        let head = replica.heads()[&node].head().incarnation;
+        let chains = replica
+            .chains()
+            .iter()
+            .filter(|(branch, _)| branch.chain.node == node);
+        (
+            head,
+            chains
+                .map(|(branch, _)| branch.chain.incarnation)
+                .collect::<Vec<_>>(),
+        )
+    };
+    let (before, chains) = lives(&it, 0);
+    assert!(chains.is_empty());
+    for _ in 0..3 {
+        it.federation.crash(bar);
+        it.federation.connect_all();
+        it.federation
+            .run_until(it.federation.now + Span::from_seconds(20));
+        it.act(|f| &f.cast.claimant_lawyer, dire(it.salt.into())).unwrap();
+        it.federation.settle(2000);
+    }
+    assert_eq!(lives(&it, 0), (before, vec![before]));
+    assert!(it.converged());
+}
+
 #[test]
 fn a_restored_backup_opens_a_new_incarnation_and_never_forks() {
     let mut it = Assessment::under_way(4);

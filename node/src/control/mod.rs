@@ -7,7 +7,7 @@ mod client;
 mod server;
 
 pub use client::{Client, ClientError};
-pub use server::serve;
+pub use server::{bind, serve};
 
 use std::path::PathBuf;
 

@@ -39,15 +39,8 @@ struct Server {
     scratch: Arc<Path>,
 }
 
-/// Serves the socket in `data` until the listener fails.
-pub async fn serve(
-    data: &Path,
-    desk: DeskHandle,
-    blobs: Arc<dyn BlobStore>,
-    original: Original,
-    connections: usize,
-    document_bytes: u64,
-) -> std::io::Result<()> {
+/// Makes the socket in `data`: from then on commands find it, and wait until it is served.
+pub fn bind(data: &Path) -> std::io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
     let path = data.join(SOCKET);
     // The store's lock is ours: a socket that is there was left by a killed process.
@@ -57,6 +50,19 @@ pub async fn serve(
     }
     let listener = UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the socket of `data` until the listener fails.
+pub async fn serve(
+    listener: UnixListener,
+    data: &Path,
+    desk: DeskHandle,
+    blobs: Arc<dyn BlobStore>,
+    original: Original,
+    connections: usize,
+    document_bytes: u64,
+) -> std::io::Result<()> {
     let server = Server {
         desk,
         blobs,

@@ -231,6 +231,8 @@ struct Held {
     /// The chain that we write, and whether its highest position is known to be ours. JRN-6.
     writer: ChainId,
     confirmed: bool,
+    /// Whether the store knows under which incarnation we write.
+    writer_kept: bool,
     /// The members that know no more of it than we do.
     confirmed_by: BTreeSet<SubjectId>,
     /// The number of our next head in it.
@@ -471,6 +473,7 @@ impl<R: Registry> Engine<R> {
             incarnation,
         };
         held.confirmed = planted(Bug::NoIncarnationRule);
+        held.writer_kept = true;
     }
 }
 
@@ -488,6 +491,7 @@ fn held(
             incarnation: fresh,
         },
         confirmed: true,
+        writer_kept: false,
         confirmed_by: BTreeSet::new(),
         next_head: 0,
         sealed: 0,

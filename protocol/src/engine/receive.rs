@@ -355,15 +355,11 @@ impl Held {
         let Some(order) = order else {
             return Ok(self.replica.entries() > 0);
         };
-        let keys = self
-            .replica
-            .keys()
-            .filter(|(epoch, _)| *epoch == order.sealed.key_epoch());
-        let opened = keys.map(|(_, key)| order.sealed.open(&dossier, order.entry.message, key));
-        opened
-            .last()
-            .unwrap_or_else(|| Err(Refused::UnknownDossier { dossier }.into()))
-            .map(|_| true)
+        let Some(key) = self.replica.key(order.sealed.key_epoch()) else {
+            return Err(Refused::UnknownDossier { dossier }.into());
+        };
+        order.sealed.open(&dossier, order.entry.message, key)?;
+        Ok(true)
     }
 
     /// Keeps what it was known by while nothing of it had come.

@@ -149,7 +149,9 @@ impl<R: Registry> Engine<R> {
 impl Held {
     /// A head is a signature too: an unconfirmed incarnation may not make one. JRN-6.
     fn begin_head(&mut self, fresh: crate::id::Incarnation, rows: &mut Vec<Row>) {
-        if !self.confirmed {
+        if self.confirmed {
+            self.keep_writer(rows);
+        } else {
             self.begin_writing(fresh, rows);
         }
     }

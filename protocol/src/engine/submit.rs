@@ -219,6 +219,16 @@ impl Held {
         self.confirmed |= planted(Bug::OneMemberConfirms);
     }
 
+    /// Makes sure that the store knows under which incarnation we sign: a head is a signature, too. JRN-6.
+    pub(super) fn keep_writer(&mut self, rows: &mut Vec<Row>) {
+        if !std::mem::replace(&mut self.writer_kept, true) {
+            rows.push(Row::Writer {
+                dossier: self.replica.dossier(),
+                incarnation: self.writer.incarnation,
+            });
+        }
+    }
+
     /// Makes sure that we may write: goes on with the confirmed chain, or opens a new incarnation, whose first entry
     /// names the position that it adopts. JRN-6.
     pub(super) fn begin_writing(
@@ -226,21 +236,13 @@ impl Held {
         fresh: crate::id::Incarnation,
         rows: &mut Vec<Row>,
     ) -> Option<Citation> {
-        let dossier = self.replica.dossier();
         let previous = self.writer;
         if !self.confirmed {
             self.writer.incarnation = fresh;
             (self.next_head, self.sealed, self.confirmed) = (0, 0, true);
-            rows.push(Row::Writer {
-                dossier,
-                incarnation: fresh,
-            });
-        } else if self.next_head == 0 && self.replica.chain(&self.writer).is_none() {
-            rows.push(Row::Writer {
-                dossier,
-                incarnation: self.writer.incarnation,
-            });
+            self.writer_kept = false;
         }
+        self.keep_writer(rows);
         // The first entry of a later incarnation adopts the longest earlier chain of ours.
         let first = self
             .replica
