@@ -181,12 +181,7 @@ fn kills() {
         tally.connected.len(),
         began.elapsed().as_secs_f64()
     );
-    let named: Vec<_> = stage.nodes.iter().map(|node| node.name).zip(&views).collect();
-    let lawyers: Vec<_> = stage.lawyers.iter().collect();
-    assert_eq!(
-        findings(&acknowledged, &named, &lawyers, true),
-        Vec::<String>::new()
-    );
+    assert_eq!(stage.findings(&acknowledged, &views), Vec::<String>::new());
     for node in &stage.nodes {
         assert_eq!(alarms(&node.log()), Vec::<&str>::new(), "{}", node.name);
         assert!(

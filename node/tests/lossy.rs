@@ -209,18 +209,7 @@ impl Scene {
             begun.elapsed().as_secs_f64()
         );
         let acknowledged = self.record.acknowledged();
-        let named: Vec<_> = self
-            .stage
-            .nodes
-            .iter()
-            .map(|node| node.name)
-            .zip(&views)
-            .collect();
-        let lawyers: Vec<_> = self.stage.lawyers.iter().collect();
-        assert_eq!(
-            findings(&acknowledged, &named, &lawyers, true),
-            Vec::<String>::new()
-        );
+        assert_eq!(self.stage.findings(&acknowledged, &views), Vec::<String>::new());
         assert_eq!(self.record.failures(), Vec::<String>::new());
         for view in &views {
             assert_eq!(view.documents.len(), acknowledged.len());

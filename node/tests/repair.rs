@@ -19,7 +19,7 @@ use basoche_node::desk::StatusView;
 use basoche_protocol::id::{Digest, Incarnation, SubjectId};
 use serde_json::Value;
 use support::disk::{command, documents, files, spoil};
-use support::judge::{alarms, findings};
+use support::judge::alarms;
 use support::load::{Record, SOME, Submitter};
 use support::nodes::{Node, Stage, until};
 use support::seed::{Dice, seed};
@@ -135,20 +135,9 @@ impl Ward {
     /// Everything that was ever acknowledged is on file everywhere, once.
     fn nothing_is_lost(&mut self) {
         let views = self.stage.settled();
-        let named: Vec<_> = self
-            .stage
-            .nodes
-            .iter()
-            .map(|node| node.name)
-            .zip(&views)
-            .collect();
         let acknowledged = self.record.acknowledged();
         assert_eq!(acknowledged.len() as u64, self.batches * DEPOSITS);
-        let lawyers: Vec<_> = self.stage.lawyers.iter().collect();
-        assert_eq!(
-            findings(&acknowledged, &named, &lawyers, true),
-            Vec::<String>::new()
-        );
+        assert_eq!(self.stage.findings(&acknowledged, &views), Vec::<String>::new());
     }
 
     /// Imports the authorities' entries, from their directories.

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use support::disk::{command, documents, files, spoil};
-use support::judge::{alarms, findings};
+use support::judge::alarms;
 use support::load::{Record, SOME, Submitter};
 use support::nodes::{Node, Stage};
 use support::seed::{Dice, seed};
@@ -112,20 +112,9 @@ impl Drills {
         }
         self.stage.nodes.iter_mut().for_each(Node::connected);
         let views = self.stage.settled();
-        let named: Vec<_> = self
-            .stage
-            .nodes
-            .iter()
-            .map(|node| node.name)
-            .zip(&views)
-            .collect();
         let acknowledged = self.record.acknowledged();
         assert_eq!(acknowledged.len() as u64, self.batches * DEPOSITS);
-        let lawyers: Vec<_> = self.stage.lawyers.iter().collect();
-        assert_eq!(
-            findings(&acknowledged, &named, &lawyers, true),
-            Vec::<String>::new()
-        );
+        assert_eq!(self.stage.findings(&acknowledged, &views), Vec::<String>::new());
         fs::remove_dir_all(self.place.path().join(copy)).unwrap();
     }
 

@@ -15,6 +15,9 @@ use basoche_protocol::id::{Digest, DossierId};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::judge::findings;
+use super::load::Acknowledged;
+
 /// How long any awaited state may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often an awaited state is looked at.
@@ -342,6 +345,13 @@ impl Stage {
             everywhere.then_some(views)
         });
         settled.unwrap_or_else(|| panic!("not all equal within {patience:?}: {:?}", self.shown()))
+    }
+
+    /// What is wrong with what the nodes show, if every key that was given to a client is acknowledged.
+    pub(crate) fn findings(&self, acknowledged: &[Acknowledged], views: &[DossierView]) -> Vec<String> {
+        let named: Vec<_> = self.nodes.iter().map(|node| node.name).zip(views).collect();
+        let lawyers: Vec<_> = self.lawyers.iter().collect();
+        findings(acknowledged, &named, &lawyers, true)
     }
 }
 
