@@ -6,6 +6,7 @@
 mod decide;
 mod replica;
 mod state;
+mod verdict;
 
 pub use decide::RULES;
 pub use replica::{OpenedItem, Received, Replica, RunItem};

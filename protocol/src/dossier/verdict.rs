@@ -1,0 +1,301 @@
+//! What becomes of each entry of a replica, and of all again when something they rest on changes. SPEC §8.4, §8.6.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Fact, Replica, State};
+use crate::directory::{Directory, Status};
+use crate::envelope::{self, Envelope, EpochKey};
+use crate::error::{Error, Refused, Untrusted};
+use crate::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
+use crate::journal::{Branch, ChainId, Content, Entry, Need, Past, Record, Verdict};
+use crate::message::{Body, Message};
+use crate::refusal::Code;
+use crate::time::Instant;
+
+/// How often verdicts are formed again, at most, until they agree with the orders of the court that take effect.
+const SETTLEMENT_ROUNDS: usize = 8;
+
+/// What an entry says of its message.
+#[derive(Clone, Copy)]
+pub(super) struct Recorded {
+    branch: Branch,
+    seq: u64,
+    message: MessageId,
+    envelope: Digest,
+    at: Instant,
+}
+
+impl Recorded {
+    pub(super) fn of(branch: Branch, entry: &Entry) -> Self {
+        Self {
+            branch,
+            seq: entry.seq,
+            message: entry.message,
+            envelope: entry.envelope_digest,
+            at: entry.recorded_at,
+        }
+    }
+}
+
+/// What a node knew when it recorded an entry: the next entry of its chain knows that and a little more.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    past: Past,
+    state: State,
+}
+
+impl Replica {
+    /// Whether an entry's message can never take effect.
+    pub(super) fn is_poison(
+        &self,
+        branch: Branch,
+        entry: &Entry,
+        content: Content,
+        directory: &dyn Directory,
+    ) -> bool {
+        let Content::Sealed(sealed) = content else {
+            return false;
+        };
+        let key = self.keys.get(&sealed.key_epoch());
+        let opened = key.map(|key| sealed.open(&self.dossier, entry.message, key));
+        let verdict = opened.map(|opened| authentic(opened, Recorded::of(branch, entry), directory));
+        matches!(verdict, Some(Err(Verdict::WithoutEffect(_))))
+    }
+
+    /// Adds a judged record's effect to the state.
+    pub(super) fn take_effect(&mut self, record: &Record) {
+        match (&record.verdict, &record.content) {
+            (Verdict::Effective, Content::Authentic(message, _)) => {
+                self.state
+                    .apply(&Fact::new(record.message, record.recorded_at, message));
+            }
+            (Verdict::Pending(_), _) => self.pending += 1,
+            _ => {}
+        }
+    }
+
+    /// The verdict on a message with this past. JRN-12.
+    pub(super) fn judge(
+        &mut self,
+        recorded: Recorded,
+        past: &Past,
+        content: Content,
+        directory: &dyn Directory,
+    ) -> (Verdict, Content) {
+        let Recorded {
+            branch,
+            seq,
+            message: id,
+            at,
+            ..
+        } = recorded;
+        let (message, signer) = match content {
+            Content::Rejected => {
+                return (Verdict::WithoutEffect(Code::BadSignature), content);
+            }
+            // A revocation that has come since, and took effect before this was recorded, undoes it. REG-8.
+            Content::Authentic(message, signer) => {
+                if let Status::Invalid { .. } = directory.status(&signer, at) {
+                    let verdict = Verdict::WithoutEffect(Code::SignerInvalid);
+                    return (verdict, Content::Authentic(message, signer));
+                }
+                (message, signer)
+            }
+            Content::Absent => return (Verdict::Pending(Need::Message(id)), content),
+            Content::Sealed(sealed) => {
+                let Some(key) = self.keys.get(&sealed.key_epoch()) else {
+                    return (
+                        Verdict::Pending(Need::Key(sealed.key_epoch())),
+                        Content::Sealed(sealed),
+                    );
+                };
+                let opened = sealed.open(&self.dossier, id, key);
+                match authentic(opened, recorded, directory) {
+                    Ok(authentic) => authentic,
+                    // It is kept as it is as long as another key may yet open it.
+                    Err(verdict @ (Verdict::Pending(_) | Verdict::WithoutEffect(Code::NotOpenable))) => {
+                        return (verdict, Content::Sealed(sealed));
+                    }
+                    Err(verdict) => return (verdict, Content::Rejected),
+                }
+            }
+            Content::Opened(envelope) => match authentic(Ok((*envelope).clone()), recorded, directory) {
+                Ok(authentic) => authentic,
+                Err(verdict @ Verdict::Pending(_)) => return (verdict, Content::Opened(envelope)),
+                Err(verdict) => return (verdict, Content::Rejected),
+            },
+        };
+        let lawful = match &message.body {
+            // The founding act names the dossier by its own id.
+            Body::Designation(_) if DossierId::from(id) != self.dossier => Err(Refused::UnknownDossier {
+                dossier: self.dossier,
+            }
+            .into()),
+            Body::Designation(_) => self.state.decide(id, &message, at),
+            _ if message.dossier != Some(self.dossier) => Err(Refused::UnknownDossier {
+                dossier: self.dossier,
+            }
+            .into()),
+            _ if self.covers_all(past) => self.state.decide(id, &message, at),
+            _ => self.state_at(past, branch.chain.node).decide(id, &message, at),
+        };
+        let verdict = match lawful {
+            Ok(_) if message.message_type().is_ordered() => self.in_order(&branch, seq),
+            Ok(_) => Verdict::Effective,
+            Err(error) => Verdict::WithoutEffect(error.code()),
+        };
+        (verdict, Content::Authentic(message, signer))
+    }
+
+    /// The verdict on a lawful act that has its place in the order of its chain: past a fork it waits for the court's
+    /// word on which history counts, and keeps its effect only there. JRN-14.
+    fn in_order(&self, branch: &Branch, seq: u64) -> Verdict {
+        let chain = branch.chain;
+        if self.chains.fork(&chain).is_none_or(|fork| seq < fork) {
+            return Verdict::Effective;
+        }
+        let Some(kept) = self.settled.get(&chain) else {
+            return Verdict::Pending(Need::Settlement(chain));
+        };
+        let counts = self
+            .chains
+            .locate(kept)
+            .is_some_and(|last| seq <= kept.seq && self.chains.shared(&last, branch) > seq);
+        match counts {
+            true => Verdict::Effective,
+            false => Verdict::WithoutEffect(Code::SetAside),
+        }
+    }
+
+    /// Whether the verdicts rest on what the court has ordered of forked chains.
+    pub(super) fn is_settled(&self) -> bool {
+        self.state.settled() == self.settled
+    }
+
+    /// Whether one of these positions is the last that the court lets count.
+    pub(super) fn ends_settlement(&self, chain: &ChainId, positions: Range<u64>) -> bool {
+        let kept = self.settled.get(chain);
+        kept.is_some_and(|kept| positions.contains(&kept.seq))
+    }
+
+    /// Whether everything held lies in this past: then the state is the past's own.
+    fn covers_all(&self, past: &Past) -> bool {
+        past.covers(&self.held)
+    }
+
+    /// The state that the effective messages of a past add up to. `node` recorded the entry whose past it is.
+    ///
+    /// What was built for an earlier entry is built on, the node's own first: facts join in any order, so each is
+    /// applied once per node and not once per entry.
+    fn state_at(&mut self, past: &Past, node: SubjectId) -> &State {
+        let own = self.views.remove(&node).filter(|view| past.covers(&view.past));
+        let mut view = own.unwrap_or_else(|| {
+            let others = self.views.values().filter(|view| past.covers(&view.past));
+            others
+                .max_by_key(|view| view.past.entries())
+                .cloned()
+                .unwrap_or_default()
+        });
+        for (branch, number) in &self.numbers {
+            let news = (view.past.size(*number), past.size(*number));
+            let records = self.chains.get(branch).map(|held| held.records(news.0, news.1));
+            for record in records.unwrap_or_default() {
+                if let (Verdict::Effective, Content::Authentic(message, _)) =
+                    (&record.verdict, &record.content)
+                {
+                    view.state
+                        .apply(&Fact::new(record.message, record.recorded_at, message));
+                }
+            }
+        }
+        view.past = past.clone();
+        &self.views.entry(node).insert_entry(view).into_mut().state
+    }
+
+    /// Learns an epoch's key, and judges again what waited for it.
+    pub fn add_key(&mut self, epoch: u64, key: EpochKey, directory: &dyn Directory) {
+        let replaced = self.keys.insert(epoch, key).is_some();
+        if self.pending > 0 || replaced {
+            self.judge_again(directory);
+        }
+    }
+
+    /// Judges everything again in causal order: a key, a registry entry or another history has come. True if the state
+    /// is another.
+    ///
+    /// What the court orders of a chain counts for what is recorded before the order, too: again from none, until the
+    /// orders that take effect are those that were taken to. JRN-14.
+    pub fn judge_again(&mut self, directory: &dyn Directory) -> bool {
+        let before = self.state.clone();
+        self.settled.clear();
+        for _ in 0..=SETTLEMENT_ROUNDS {
+            self.judge_all(directory);
+            if self.is_settled() {
+                break;
+            }
+            self.settled = self.state.settled();
+        }
+        self.state != before
+    }
+
+    fn judge_all(&mut self, directory: &dyn Directory) {
+        let order = std::mem::take(&mut self.order);
+        self.state = State::default();
+        self.views.clear();
+        self.held = Past::default();
+        self.pending = 0;
+        for (branch, seq) in order {
+            let Some(mut record) = self.chains.record(&branch, seq).cloned() else {
+                continue;
+            };
+            // What was not authentic never becomes so.
+            if !matches!(record.content, Content::Rejected) {
+                let content = record.content.clone();
+                let recorded = Recorded {
+                    branch,
+                    seq,
+                    message: record.message,
+                    envelope: record.envelope,
+                    at: record.recorded_at,
+                };
+                (record.verdict, record.content) = self.judge(recorded, &record.past, content, directory);
+            }
+            self.take_effect(&record);
+            if let Some(number) = self.numbers.get(&branch) {
+                self.held.raise(*number, seq + 1);
+            }
+            self.order.push((branch, seq));
+            if let Some(slot) = self.chains.record_mut(&branch, seq) {
+                *slot = record;
+            }
+        }
+    }
+}
+
+/// The message of an opened envelope, or the verdict on one that cannot be believed (yet).
+fn authentic(
+    opened: Result<Envelope, Error>,
+    recorded: Recorded,
+    directory: &dyn Directory,
+) -> Result<(Arc<Message>, CertificateId), Verdict> {
+    // A second valid signature over the same message would have the same id: the entry says which one it records.
+    let exact = opened.and_then(|envelope| match envelope.digest() == recorded.envelope {
+        true => Ok(envelope),
+        false => Err(Untrusted::IdMismatch {
+            expected: recorded.message,
+            found: envelope.id(),
+        }
+        .into()),
+    });
+    match exact.and_then(|envelope| envelope::verify(envelope, directory, recorded.at)) {
+        Ok(verified) => Ok((
+            Arc::new(verified.message().clone()),
+            verified.envelope().header().certificate,
+        )),
+        Err(Error::Untrusted(Untrusted::UnknownSigner { .. })) => {
+            Err(Verdict::Pending(Need::Signer(recorded.message)))
+        }
+        Err(error) => Err(Verdict::WithoutEffect(error.code())),
+    }
+}
