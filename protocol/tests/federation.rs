@@ -362,6 +362,31 @@ fn a_member_that_only_gave_receipts_goes_on_under_its_incarnation_after_a_restar
 }
 
 #[test]
+fn the_receipts_of_a_store_that_was_set_back_count() {
+    let mut it = Assessment::under_way(5);
+    let bar = it.federation.node_of(&it.federation.cast.claimant_lawyer);
+    let node = it.federation.cast.bar.subject;
+    let copy = it.federation.backup(bar);
+    for _ in 0..20 {
+        it.act(|f| &f.cast.clerk, paid(1)).unwrap();
+        it.federation.settle(2000);
+    }
+    copy(&mut it.federation);
+    it.federation.connect_all();
+    it.federation
+        .run_until(it.federation.now + Span::from_seconds(20));
+    let last = it.act(|f| &f.cast.clerk, paid(1)).unwrap();
+    it.federation
+        .run_until(it.federation.now + Span::from_seconds(20));
+    let court = it.federation.node(0);
+    let holders = court
+        .dossier(&it.dossier.unwrap())
+        .unwrap()
+        .holders(&last, court.node());
+    assert!(holders.contains(&node), "{holders:?}");
+}
+
+#[test]
 fn a_restored_backup_opens_a_new_incarnation_and_never_forks() {
     let mut it = Assessment::under_way(4);
     it.act(|f| &f.cast.expert, exhibit(1)).unwrap();

@@ -235,8 +235,10 @@ struct Held {
     writer_kept: bool,
     /// The members that know no more of it than we do.
     confirmed_by: BTreeSet<SubjectId>,
-    /// The number of our next head in it.
+    /// The number of our next head in it, if no more is known than the store says.
     next_head: u64,
+    /// The store may be older than what we signed: the next number is no less than the clock.
+    resumed: bool,
     /// Own entries covered by our last head.
     sealed: u64,
     /// Runs, in the order applied here: what a peer that lacks them is sent.
@@ -455,6 +457,7 @@ impl<R: Registry> Engine<R> {
         held.replica.note_head(&head);
         if head.head().chain() == held.writer {
             held.next_head = head.head().head_no + 1;
+            held.resumed = true;
         }
         Ok(())
     }
@@ -494,6 +497,7 @@ fn held(
         writer_kept: false,
         confirmed_by: BTreeSet::new(),
         next_head: 0,
+        resumed: false,
         sealed: 0,
         runs: Vec::new(),
         waiting: Vec::new(),

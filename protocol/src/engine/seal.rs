@@ -179,6 +179,10 @@ impl Held {
         registries: &[RegistryHead],
         now: Instant,
     ) -> Head {
+        // What was signed before a store was set back must not be taken for later. JRN-7.
+        if std::mem::take(&mut self.resumed) {
+            self.next_head = self.next_head.max(now.ms());
+        }
         let head_no = self.next_head;
         self.next_head += 1;
         let mut rows = self.replica.frontier();

@@ -240,7 +240,7 @@ impl Held {
         if !self.confirmed {
             self.writer.incarnation = fresh;
             (self.next_head, self.sealed, self.confirmed) = (0, 0, true);
-            self.writer_kept = false;
+            (self.writer_kept, self.resumed) = (false, false);
         }
         self.keep_writer(rows);
         // The first entry of a later incarnation adopts the longest earlier chain of ours.

@@ -40,7 +40,7 @@ pub struct RegistryHead {
 pub struct Head {
     /// The format's version, 1.
     pub v: u64,
-    /// Counts the heads of this node in this dossier and incarnation, from 0.
+    /// Ascending among the heads of this node in this dossier and incarnation; higher after a start. JRN-7.
     pub head_no: u64,
     /// The dossier.
     pub dossier: DossierId,
