@@ -4,7 +4,7 @@ use basoche_protocol::dossier::{Replica, RunItem};
 use basoche_protocol::envelope::{Envelope, Sealed, Typ, Unsigned};
 use basoche_protocol::fixture::{Actor, Federation};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, KeySalt};
-use basoche_protocol::journal::{ChainId, Head, HeadRow};
+use basoche_protocol::journal::{ChainId, Citation, Head, HeadRow};
 use basoche_protocol::role::Class;
 use basoche_protocol::time::Instant;
 use basoche_protocol::tree::Tree;
@@ -19,6 +19,8 @@ pub(crate) struct Forger {
     pub(crate) chain: ChainId,
     /// Leaf hash and recorded instant of each entry.
     pub(crate) entries: Vec<(Digest, Instant)>,
+    /// What its entries cite.
+    pub(crate) cited: Vec<Citation>,
     tree: Tree,
     head_no: u64,
     /// Encoded run frames, one entry each.
@@ -36,6 +38,7 @@ impl Forger {
                 incarnation,
             },
             entries: Vec::new(),
+            cited: Vec::new(),
             tree: Tree::new(),
             head_no: 0,
             runs: Vec::new(),
@@ -72,6 +75,7 @@ impl Forger {
         // Not what its engine has written and may yet lose: nobody could take an entry that cites that.
         entry.deps.retain(|cited| cited.chain.node != self.chain.node);
         entry.recorded_at = last.map_or(now, |(_, at)| (*at).max(now));
+        self.cited.extend(&entry.deps);
         self.tree.push(*entry.leaf().as_bytes());
         self.entries.push((entry.leaf(), entry.recorded_at));
         let item = RunItem { entry, sealed };

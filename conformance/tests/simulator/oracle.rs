@@ -102,7 +102,8 @@ fn convergent(world: &World, number: usize) -> Result<(), String> {
     for ((node, _), forgers) in world.forgers.iter().filter(|((_, of), _)| *of == number) {
         let rows: Vec<_> = forgers.iter().filter_map(Forger::row).collect();
         let on_file = |row: &&HeadRow| first.frontier().contains(row);
-        if rows.len() == 1 && !rows.iter().all(|row| on_file(&row)) {
+        let owed = rows.len() == 1 && world.is_owed(number, &forgers[0]);
+        if owed && !rows.iter().all(|row| on_file(&row)) {
             return Err(format!(
                 "convergent: what node {node} recorded by hand is not on file"
             ));

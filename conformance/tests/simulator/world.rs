@@ -317,6 +317,10 @@ impl World {
                 .iter()
                 .filter(|((_, of), _)| *of == number)
                 .all(|(_, forgers)| {
+                    // Nobody can take what cites something that was lost with every disk that had it.
+                    if !self.is_owed(number, &forgers[0]) {
+                        return true;
+                    }
                     let on_file = |row: &HeadRow| {
                         held.iter()
                             .all(|rows| rows.as_ref().is_some_and(|rows| rows.contains(row)))
@@ -327,6 +331,13 @@ impl World {
                 });
             whole && held[0].is_some() && held.windows(2).all(|pair| pair[0] == pair[1])
         })
+    }
+
+    /// Whether everything that a dishonest node's own chain cites still exists.
+    pub(crate) fn is_owed(&self, number: usize, forger: &Forger) -> bool {
+        let court = self.federation.node(0).dossier(&self.dossiers[number]);
+        let held = |cited: &Citation| court.is_some_and(|held| held.chains().locate(cited).is_some());
+        forger.cited.iter().all(held)
     }
 
     /// Somebody says something to their node.
