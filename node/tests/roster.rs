@@ -15,7 +15,7 @@ use support::judge::alarms;
 use support::nodes::{Node, Stage, show, until};
 use support::{Place, ordinary};
 
-/// How long nothing has to come to who has left.
+/// How long nothing has to come to who has left: longer than it takes a node to offer again what a member lacks.
 const SILENCE: Duration = Duration::from_secs(7);
 
 /// Runs a command as somebody at a node; its answer.

@@ -1,8 +1,8 @@
 //! Frames from peers. SPEC §10.4.
 
-use super::peer::EARLY_RUNS;
 use std::collections::{BTreeMap, VecDeque};
 
+use super::peer::EARLY_RUNS;
 use super::{Engine, Event, Held, Registry, Row, RunIndex, held};
 use crate::dossier::{Received, RunItem};
 use crate::envelope::Sealed;
@@ -243,10 +243,11 @@ impl<R: Registry> Engine<R> {
         // Whoever brings it: a node that lost its store may not have read yet that the bringer is a member. SPEC §10.4.
         let founded = held.replica.state().designation().is_some();
         let state = held.replica.state();
-        let (ever, now_member) = (state.ever_nodes(), |node| state.nodes().contains(node));
+        let nodes = state.nodes();
         // Of a node that has left, what a member holds is taken, and nothing more from itself.
-        let left = !now_member(&run.chain.node) && !now_member(&from);
-        if founded && (left || !ever.contains(&run.chain.node)) {
+        let taken = nodes.contains(&run.chain.node)
+            || (nodes.contains(&from) && state.ever_nodes().contains(&run.chain.node));
+        if founded && !taken {
             return Err(Refused::NotParticipant {
                 author: run.chain.node,
             }

@@ -93,6 +93,9 @@ impl Chains {
 
     /// How many entries two branches of one chain have in common.
     pub fn shared(&self, one: &Branch, other: &Branch) -> u64 {
+        if one == other {
+            return self.get(one).map_or(0, Chain::size);
+        }
         let leaves = |branch| self.get(branch).map_or(&[][..], |held| held.tree().leaves());
         let (one, other) = (leaves(one), leaves(other));
         // An entry names the one before: after the first difference there is nothing but differences.
