@@ -93,8 +93,11 @@ structures! {
     Fees { 0 ext: Option<ByteVec>, 1 amount: u64, 2 document: Option<DocumentRef>, }
     CloseDossier { 0 ext: Option<ByteVec>, }
     ForkSettled { 0 ext: Option<ByteVec>, 1 keep: Citation, 2 reason: String, }
-    Held { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, }
-    MadeAvailable { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 addressees: Vec<Id>, }
+    Stated { 0 deposit: Hash, 1 root: Hash, }
+    Held { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 more: Option<Vec<Stated>>, }
+    MadeAvailable {
+        0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 addressees: Vec<Id>, 4 more: Option<Vec<Stated>>,
+    }
     Opening { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 reader: Id, }
     ChainId { 0 node: Id, 1 incarnation: Id, }
     Citation { 0 chain: ChainId, 1 seq: u64, 2 leaf: Hash, }

@@ -14,6 +14,7 @@ use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::journal::{ChainId, Head, HeadRow, Need, SignedHead, Verdict};
 use basoche_protocol::message::{
     Body, CloseDossier, Decline, FeeClaim, FeeOrder, Held, MadeAvailable, Opening, Participant, RosterChange,
+    Stated,
 };
 use basoche_protocol::refusal::Code;
 use basoche_protocol::role::Role;
@@ -251,6 +252,7 @@ const MESSAGES: &[Bad] = {
                 deposit,
                 root,
                 addressees,
+                more: Vec::new(),
             };
             say(it, &it.cast.bar, Body::MadeAvailable(made))
         }),
@@ -270,6 +272,25 @@ const MESSAGES: &[Bad] = {
                     ext: None,
                     deposit,
                     root,
+                    more: Vec::new(),
+                }),
+            )
+        }),
+        // Of several documents that one statement names each must be on file.
+        bad(Code::UnknownReference, InProgress, |it| {
+            let (deposit, root) = (it.exhibit.unwrap(), document("exhibit 1").root);
+            let absent = Stated {
+                deposit: MessageId::new([0xff; 32]),
+                root,
+            };
+            say(
+                it,
+                &it.cast.bar,
+                Body::Held(Held {
+                    ext: None,
+                    deposit,
+                    root,
+                    more: vec![absent],
                 }),
             )
         }),
@@ -833,6 +854,7 @@ fn facts() -> Vec<Fact> {
                 ext: None,
                 deposit: id(9),
                 root,
+                more: Vec::new(),
             }),
         ),
         (
@@ -841,6 +863,7 @@ fn facts() -> Vec<Fact> {
                 ext: None,
                 deposit: id(9),
                 root,
+                more: Vec::new(),
             }),
         ),
         (&cast.defendant_lawyer, dire(1)),

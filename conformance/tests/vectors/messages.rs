@@ -376,9 +376,13 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             BAR_NODE,
             Some(LAWYER),
             statement(vec![]),
-            vec![],
+            vec![(3, A(vec![stated(0xfe), stated(0xff)]))],
             (2, bytes(&[0; 31])),
-            vec![],
+            vec![
+                ("more_descending", 3, A(vec![stated(0xff), stated(0xfe)])),
+                ("more_twice", 3, A(vec![stated(0xfe), stated(0xfe)])),
+                ("more_before_the_first", 3, A(vec![stated(0)])),
+            ],
         ),
         kind(
             33,
@@ -386,9 +390,13 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             BAR_NODE,
             Some(LAWYER),
             statement(vec![(3, "addressees", A(vec![bytes(&LAWYER.id())]))]),
-            vec![(3, A(vec![bytes(&LAWYER.id()), bytes(&PARTY.id())]))],
+            vec![
+                (3, A(vec![bytes(&LAWYER.id()), bytes(&PARTY.id())])),
+                (4, A(vec![stated(0xfe), stated(0xff)])),
+            ],
             (3, U(1)),
             vec![
+                ("more_descending", 4, A(vec![stated(0xff), stated(0xfe)])),
                 ("nobody", 3, A(vec![])),
                 ("descending", 3, A(vec![bytes(&PARTY.id()), bytes(&LAWYER.id())])),
             ],
@@ -404,6 +412,14 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             vec![],
         ),
     ]
+}
+
+/// Another document that a statement names.
+fn stated(deposit: u8) -> Value {
+    M(vec![
+        (0, "deposit", bytes(&[deposit; 32])),
+        (1, "root", bytes(&root())),
+    ])
 }
 
 /// The fourth entry of a chain of the bar's node.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use basoche_protocol::dossier::{DocumentFact, Phase, Replica, Statement};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use basoche_protocol::journal::{Branch, ChainId, Content, Head, HeadRow, Need, Record, Verdict};
-use basoche_protocol::message::{Body, MessageType};
+use basoche_protocol::message::{Body, MessageType, Stated};
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
 use basoche_registry::Replica as Registry;
@@ -163,12 +163,16 @@ impl Named {
             };
             match &message.body {
                 Body::Held(held) => {
-                    let holders = named.holders.entry((held.deposit, held.root)).or_default();
-                    holders.insert(message.author);
+                    for Stated { deposit, root } in held.stated() {
+                        let holders = named.holders.entry((deposit, root)).or_default();
+                        holders.insert(message.author);
+                    }
                 }
                 Body::MadeAvailable(made) => {
-                    let readers = named.readers.entry((made.deposit, made.root)).or_default();
-                    readers.extend(&made.addressees);
+                    for Stated { deposit, root } in made.stated() {
+                        let readers = named.readers.entry((deposit, root)).or_default();
+                        readers.extend(&made.addressees);
+                    }
                 }
                 Body::Opening(opening) => {
                     let readers = named.readers.entry((opening.deposit, opening.root)).or_default();

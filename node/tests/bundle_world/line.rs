@@ -159,6 +159,7 @@ impl World {
                     ext: None,
                     deposit,
                     root,
+                    more: Vec::new(),
                 }),
             );
             let served = Who::PERSONS.into_iter().filter(|who| who.home() == node.home());
@@ -170,6 +171,7 @@ impl World {
                     deposit,
                     root,
                     addressees,
+                    more: Vec::new(),
                 }),
             );
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Fact, Phase, State};
 use crate::error::{Error, Incompatible, Refused};
 use crate::id::{DossierId, MessageId, SubjectId};
-use crate::message::{Body, Message, MessageType, Report, RosterChange};
+use crate::message::{Body, Message, MessageType, Report, RosterChange, Stated};
 use crate::role::Role;
 use crate::time::Instant;
 use crate::wire::limits;
@@ -71,10 +71,14 @@ impl State {
     /// DOS-4: what a message refers to is on file, and of the right kind.
     fn check_references(&self, message: &Message) -> Result<(), Refused> {
         let missing = message.refs.iter().find(|id| self.message_type(id).is_none());
+        let absent = |document: &Stated| self.document(&document.deposit, &document.root).is_none();
         let document = match &message.body {
-            Body::Held(held) => Some((held.deposit, held.root)),
-            Body::MadeAvailable(made) => Some((made.deposit, made.root)),
-            Body::Opening(opening) => Some((opening.deposit, opening.root)),
+            Body::Held(held) => held.stated().find(absent),
+            Body::MadeAvailable(made) => made.stated().find(absent),
+            Body::Opening(opening) => {
+                let (deposit, root) = (opening.deposit, opening.root);
+                Some(Stated { deposit, root }).filter(absent)
+            }
             Body::Designation(_)
             | Body::Acceptance(_)
             | Body::Decline(_)
@@ -89,11 +93,7 @@ impl State {
             | Body::CloseDossier(_)
             | Body::ForkSettled(_) => None,
         };
-        let missing = missing.copied().or_else(|| {
-            document
-                .filter(|(deposit, root)| self.document(deposit, root).is_none())
-                .map(|(deposit, _)| deposit)
-        });
+        let missing = missing.copied().or(document.map(|document| document.deposit));
         missing.map_or(Ok(()), |reference| Err(Refused::UnknownReference { reference }))
     }
 

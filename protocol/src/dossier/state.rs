@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::amount::EuroCents;
 use crate::id::{Digest, MessageId, SubjectId};
 use crate::journal::{ChainId, Citation};
-use crate::message::{Body, Designation, DocumentRef, Message, MessageType, Participant};
+use crate::message::{Body, Designation, DocumentRef, Message, MessageType, Participant, Stated};
 use crate::role::Role;
 use crate::time::Instant;
 use crate::wire::codec;
@@ -328,23 +328,23 @@ impl State {
                 let first = self.settled.entry(order.keep.chain).or_insert((done, order.keep));
                 *first = (*first).min((done, order.keep));
             }
-            Body::Held(held) => self.state(Statement::Held, held.deposit, held.root, fact.author, fact.at),
+            Body::Held(held) => {
+                for document in held.stated() {
+                    self.state(Statement::Held, document, fact.author, fact.at);
+                }
+            }
             Body::MadeAvailable(made) => {
-                for addressee in &made.addressees {
-                    self.state(
-                        Statement::MadeAvailable,
-                        made.deposit,
-                        made.root,
-                        *addressee,
-                        fact.at,
-                    );
+                for document in made.stated() {
+                    for addressee in &made.addressees {
+                        self.state(Statement::MadeAvailable, document, *addressee, fact.at);
+                    }
                 }
             }
             Body::Opening(opening) => {
+                let (deposit, root) = (opening.deposit, opening.root);
                 self.state(
                     Statement::Opened,
-                    opening.deposit,
-                    opening.root,
+                    Stated { deposit, root },
                     opening.reader,
                     fact.at,
                 );
@@ -358,7 +358,8 @@ impl State {
         *earliest = (*earliest).min(done);
     }
 
-    fn state(&mut self, statement: Statement, deposit: MessageId, root: Digest, who: SubjectId, at: Instant) {
+    fn state(&mut self, statement: Statement, document: Stated, who: SubjectId, at: Instant) {
+        let Stated { deposit, root } = document;
         let earliest = self
             .statements
             .entry((statement, deposit, root, who))

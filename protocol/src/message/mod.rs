@@ -31,7 +31,7 @@ pub use exhibit_deposit::ExhibitDeposit;
 pub use fee_claim::FeeClaim;
 pub use fee_order::FeeOrder;
 pub use fork_settled::ForkSettled;
-pub use held::Held;
+pub use held::{Held, Stated};
 pub use made_available::MadeAvailable;
 pub use opening::Opening;
 pub use pre_report::PreReport;
