@@ -7,7 +7,7 @@ use crate::buffers::Aligned;
 
 /// Runs every clause, each on a fresh set from `fresh`.
 pub(super) fn check(fresh: &dyn Fn() -> Box<dyn BlobStore>) {
-    let clauses: [fn(&dyn BlobStore); 11] = [
+    let clauses: [fn(&dyn BlobStore); 12] = [
         absence_is_no_error,
         what_is_written_in_any_order_comes_back,
         a_large_blob_comes_back_however_its_bytes_lie_in_memory,
@@ -19,6 +19,7 @@ pub(super) fn check(fresh: &dyn Fn() -> Box<dyn BlobStore>) {
         an_incomplete_blob_is_not_finished,
         a_part_stays_with_its_checkpoint_until_it_is_finished,
         too_large_a_blob_is_refused_before_it_is_written,
+        small_blobs_come_back_and_go_one_by_one,
     ];
     for clause in clauses {
         clause(fresh().as_ref());
@@ -248,6 +249,47 @@ fn too_large_a_blob_is_refused_before_it_is_written(set: &dyn BlobStore) {
         };
         assert!(matches!(error, BlobError::Full { needed, free, .. } if needed >= size && free < size));
     }
+}
+
+fn small_blobs_come_back_and_go_one_by_one(set: &dyn BlobStore) {
+    set.store_small(&[]).unwrap();
+    // As few as have files of their own, and as many as share one.
+    for count in [1, 3, 40] {
+        let bytes = |byte: u8| vec![byte; 100 * usize::from(byte)];
+        let all: Vec<_> = (1..=count).map(|byte| (root(byte), bytes(byte))).collect();
+        let blobs: Vec<_> = all
+            .iter()
+            .map(|(root, bytes)| (*root, bytes.as_slice()))
+            .collect();
+        set.store_small(&blobs).unwrap();
+        set.store_small(&blobs[..1]).unwrap();
+        assert_eq!(set.list().unwrap(), (1..=count).map(root).collect::<Vec<_>>());
+        for byte in 1..=count {
+            assert!(set.contains(&root(byte)).unwrap());
+            assert_eq!(content(set, root(byte)), bytes(byte));
+            let reader = set.open(&root(byte)).unwrap().unwrap();
+            assert_eq!(reader.outboard().unwrap(), [root(byte)]);
+            set.remove(&root(byte)).unwrap();
+            assert!(!set.contains(&root(byte)).unwrap() && set.open(&root(byte)).unwrap().is_none());
+            // Who reads it goes on, and the others stay.
+            reader.read_at(0, &mut vec![0; reader.len() as usize]).unwrap();
+            let left = byte + 1..=count;
+            assert_eq!(set.list().unwrap(), left.map(root).collect::<Vec<_>>());
+        }
+    }
+    // What is finished anew heals what was stored before.
+    store(set, root(5), b"bytes");
+    set.store_small(&[
+        (root(5), b"other"),
+        (root(6), b""),
+        (root(7), b"7"),
+        (root(8), b"8"),
+    ])
+    .unwrap();
+    store(set, root(7), b"seven");
+    assert_eq!(content(set, root(7)), b"seven");
+    set.remove(&root(7)).unwrap();
+    assert!(!set.contains(&root(7)).unwrap());
 }
 
 fn several_threads_may_finish_the_same_and_other_roots(set: &dyn BlobStore) {

@@ -1,4 +1,5 @@
-//! Blobs as files: `ab/ab…` (64 digits) is the ciphertext of root `ab…`, `ab/ab….tree` its outboard.
+//! Blobs as files: `ab/ab…` (64 digits) is the ciphertext of root `ab…`, `ab/ab….tree` its outboard. Small ones that come
+//! many at once share a pack (`packs`).
 //!
 //! ```text
 //! .tree = "BSCHTREE" ‖ ciphertext bytes (8, big-endian) ‖ leaf hashes (32 each) ‖ SHA-256 of all before
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::digest;
 use basoche_protocol::text::{hex_decode, hex_encode};
 
+use super::packs::{PACK_BLOBS, Packs};
 use super::{
     BlobError, BlobPart, BlobReader, BlobStore, BlobWriter, MAX_LEAVES, Marks, Root, check_finish,
     check_range,
@@ -38,6 +40,8 @@ use crate::disk::{RESERVE_BYTES, Space};
 use crate::faults::interrupt;
 use crate::files;
 
+/// From so many on, small blobs that come at once share a pack.
+const PACK_FROM: usize = 4;
 /// Blobs of so many bytes are written and read past the page cache (8 MiB).
 const DIRECT_BYTES: u64 = 8 << 20;
 
@@ -53,16 +57,20 @@ pub struct FileBlobs {
     path: PathBuf,
     // Held while the two names of a blob are given, taken or opened, so that they always go together.
     names: Arc<Mutex<()>>,
+    /// Small blobs that came many at once. A file of its own counts before a pack: it was finished later.
+    packs: Arc<Packs>,
 }
 
 impl FileBlobs {
     /// Opens the set in the directory `path`, making it where its parent exists, and removes what was left staged.
     pub fn open(path: &Path) -> Result<Self, BlobError> {
+        make_dir(path)?;
+        let packs = path.join("packs");
         let set = Self {
             path: path.into(),
             names: Arc::default(),
+            packs: Arc::new(Packs::open(packs.clone()).map_err(|error| from_io(&packs, error))?),
         };
-        make_dir(path)?;
         let staging = set.staging();
         make_dir(&staging)?;
         for entry in fs::read_dir(&staging).map_err(|error| from_io(&staging, error))? {
@@ -87,9 +95,20 @@ impl FileBlobs {
 
     /// The ciphertext's and the tree's path.
     fn paths(&self, root: &Root) -> (PathBuf, PathBuf) {
-        let directory = self.path.join(hex_encode(&root[..1]));
-        let name = hex_encode(root);
-        (directory.join(&name), directory.join(format!("{name}.tree")))
+        paths_in(&self.path, root)
+    }
+
+    /// The blob of a pack.
+    fn packed(&self, root: &Root) -> Result<Option<Box<dyn BlobReader>>, BlobError> {
+        self.packs.read(root).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => BlobError::damaged(root, "its pack is cut short"),
+            _ => from_io(&self.path.join("packs"), error),
+        })
+    }
+
+    fn unpack(&self, root: &Root) -> Result<(), BlobError> {
+        let removed = self.packs.remove(&self.staging(), root);
+        removed.map_err(|error| from_io(&self.path.join("packs"), error))
     }
 
     /// Moves what there is of the blob with this root to the directory `to` of the same file system, laid out as this
@@ -97,14 +116,20 @@ impl FileBlobs {
     ///
     /// The ciphertext goes first: a tree alone is no blob.
     pub fn set_aside(&self, root: &Root, to: &Path) -> Result<(), BlobError> {
-        let there = Self {
-            path: to.into(),
-            names: Arc::default(),
-        };
-        let ((data, tree), (data_there, tree_there)) = (self.paths(root), there.paths(root));
+        let ((data, tree), (data_there, tree_there)) = (self.paths(root), paths_in(to, root));
         let directory = files::directory_of(&data_there);
         make_dir(directory)?;
         sync_dir(to)?;
+        // Out of a pack it becomes a file of its own; one that its pack has lost is only forgotten.
+        if let Ok(Some(blob)) = self.packed(root) {
+            let mut bytes = vec![0; usize::try_from(blob.len()).unwrap_or_default()];
+            blob.read_at(0, &mut bytes)?;
+            for (path, content) in [(&data_there, bytes), (&tree_there, tree_of(blob.len(), &[*root]))] {
+                remove_if_there(path)?;
+                files::write_new(path, &content, 0o600).map_err(|error| from_io(path, error))?;
+            }
+        }
+        self.unpack(root)?;
         let names = self.names();
         move_if_there(&data, &data_there)?;
         interrupt("repair-document");
@@ -187,7 +212,7 @@ impl BlobStore for FileBlobs {
         let (data_path, tree_path) = self.paths(root);
         let names = self.names();
         let Some(data) = open_if_there(&data_path)? else {
-            return Ok(None);
+            return self.packed(root);
         };
         let tree =
             open_if_there(&tree_path)?.ok_or_else(|| BlobError::damaged(root, "its tree is missing"))?;
@@ -219,10 +244,11 @@ impl BlobStore for FileBlobs {
 
     fn contains(&self, root: &Root) -> Result<bool, BlobError> {
         let (data, _) = self.paths(root);
-        data.try_exists().map_err(|error| from_io(&data, error))
+        Ok(self.packs.contains(root) || data.try_exists().map_err(|error| from_io(&data, error))?)
     }
 
     fn remove(&self, root: &Root) -> Result<(), BlobError> {
+        self.unpack(root)?;
         let (data, tree) = self.paths(root);
         let names = self.names();
         // The ciphertext first: a tree alone is no blob, the other way round would be damage.
@@ -233,7 +259,7 @@ impl BlobStore for FileBlobs {
     }
 
     fn list(&self) -> Result<Vec<Root>, BlobError> {
-        let mut roots = Vec::new();
+        let mut roots = self.packs.roots();
         for byte in 0..=255 {
             let directory = self.path.join(hex_encode(&[byte]));
             for entry in fs::read_dir(&directory).map_err(|error| from_io(&directory, error))? {
@@ -246,7 +272,25 @@ impl BlobStore for FileBlobs {
             }
         }
         roots.sort_unstable();
+        roots.dedup();
         Ok(roots)
+    }
+
+    fn store_small(&self, blobs: &[(Root, &[u8])]) -> Result<(), BlobError> {
+        self.check_space(blobs.iter().map(|(_, bytes)| bytes.len() as u64).sum())?;
+        if blobs.len() < PACK_FROM {
+            for (root, bytes) in blobs {
+                let mut writer = self.create(bytes.len() as u64)?;
+                writer.write_at(0, bytes)?;
+                writer.finish(root, &[*root])?;
+            }
+            return Ok(());
+        }
+        for blobs in blobs.chunks(PACK_BLOBS) {
+            let stored = self.packs.store(&self.staging(), blobs);
+            stored.map_err(|error| from_io(&self.path.join("packs"), error))?;
+        }
+        Ok(())
     }
 }
 
@@ -496,6 +540,13 @@ impl BlobReader for Reader {
     }
 }
 
+/// The bytes of a small tree.
+fn tree_of(size: u64, outboard: &[[u8; 32]]) -> Vec<u8> {
+    let mut bytes = [MAGIC.as_slice(), &size.to_be_bytes(), outboard.as_flattened()].concat();
+    bytes.extend_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());
+    bytes
+}
+
 fn write_tree(path: &Path, size: u64, outboard: &[[u8; 32]]) -> io::Result<()> {
     let mut sum = digest::Context::new(&digest::SHA256);
     let mut file = BufWriter::new(
@@ -513,6 +564,13 @@ fn write_tree(path: &Path, size: u64, outboard: &[[u8; 32]]) -> io::Result<()> {
     file.into_inner()
         .map_err(io::IntoInnerError::into_error)?
         .sync_data()
+}
+
+/// The ciphertext's and the tree's path of a blob in the set at `path`.
+fn paths_in(path: &Path, root: &Root) -> (PathBuf, PathBuf) {
+    let directory = path.join(hex_encode(&root[..1]));
+    let name = hex_encode(root);
+    (directory.join(&name), directory.join(format!("{name}.tree")))
 }
 
 /// Whether a staged file is a part's ciphertext or its marks.
@@ -752,6 +810,20 @@ mod tests {
         assert_eq!(content(&there, root(1)), b"bytes");
         store(&set, root(1), b"bytes");
         assert_eq!(content(&set, root(1)), b"bytes");
+        // Out of a pack the others stay, and the one can be stored again.
+        let many: Vec<_> = (10..20).map(|byte| (root(byte), &b"small"[..])).collect();
+        set.store_small(&many).unwrap();
+        set.set_aside(&root(12), &to).unwrap();
+        assert!(!set.contains(&root(12)).unwrap() && set.contains(&root(13)).unwrap());
+        let there = FileBlobs::open(&to).unwrap();
+        assert_eq!(content(&there, root(12)), b"small");
+        assert_eq!(
+            there.open(&root(12)).unwrap().unwrap().outboard().unwrap(),
+            [root(12)]
+        );
+        set.store_small(&many).unwrap();
+        let set = FileBlobs::open(&set.path).unwrap();
+        assert_eq!(content(&set, root(12)), b"small");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod contract;
 mod directory;
 mod memory;
+mod packs;
 
 pub use directory::FileBlobs;
 pub use memory::MemoryBlobs;
@@ -51,6 +52,13 @@ pub trait BlobStore: Send + Sync {
     /// # Errors
     /// As [`create`](Self::create).
     fn part(&self, root: &Root, ciphertext_bytes: u64, leaves: u64) -> Result<Box<dyn BlobPart>, BlobError>;
+
+    /// Makes small blobs durable under their roots, all at the price of one. Each has a single leaf, so that its root is
+    /// its outboard. One that is there may stay as it is: to heal damage, remove it first.
+    ///
+    /// # Errors
+    /// [`BlobError::Full`]. On an error some of them may be there, each whole.
+    fn store_small(&self, blobs: &[(Root, &[u8])]) -> Result<(), BlobError>;
 
     /// The blob with this root.
     ///
