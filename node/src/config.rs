@@ -95,6 +95,8 @@ pub struct Limits {
     pub control_connections: usize,
     /// Document transfers from peers at once.
     pub transfers: usize,
+    /// Bytes of documents that one peer is sent within a day.
+    pub daily_bytes_per_peer: u64,
     /// Submissions and frames that wait for the desk.
     pub queue: usize,
     /// The largest document accepted, in bytes.
@@ -110,6 +112,7 @@ impl Default for Limits {
         Self {
             control_connections: 64,
             transfers: 4,
+            daily_bytes_per_peer: 1 << 42,
             queue: 1024,
             document_bytes: 1 << 40,
             drain_seconds: 10,

@@ -1,15 +1,22 @@
 //! Documents: taken in, sent to peers, fetched from them, given out. SPEC §6.16, §10.5.
 //!
-//! This file takes in and gives out; `serve` sends, `download` fetches.
+//! This file takes in and gives out; `request` is what nodes ask each other, `serve` sends, `download` fetches, `batch` does both
+//! with many small ones at once, and `plan` says what is fetched next, and from whom.
 //!
 //! Memory is constant whatever the size: pieces of a mebibyte, a handful under way. Reading, hashing and writing are
 //! threads of their own between which the pieces go round. A piece is checked against the document's tree before
 //! it counts, and the document exists once every byte of it is on the disk.
 
+mod batch;
 mod download;
+mod plan;
+mod request;
 mod serve;
 
+pub use batch::{BATCH_BYTES, Brought, fetch_batch, is_small, serve_batch};
 pub use download::{Download, Reply, Source};
+pub use plan::{Job, Plan, Want};
+pub use request::{BatchRequest, DocumentRequest, Request};
 pub use serve::serve;
 
 use std::io::{self, Read, Write};
@@ -19,9 +26,6 @@ use basoche_protocol::document::{self, Decryptor, DocumentError, DocumentKey, En
 use basoche_protocol::envelope::EpochKey;
 use basoche_protocol::id::{Digest, DossierId, KeySalt, Salt};
 use basoche_protocol::message::DocumentRef;
-use basoche_protocol::wire::codec;
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::blob::{BlobError, BlobStore, BlobWriter};
@@ -33,6 +37,9 @@ use crate::quic::{BulkError, TransportError};
 const PIECE: usize = 1 << 20;
 /// Pieces under way between two threads, or between the network and the disk.
 const PIECES: usize = 6;
+
+/// Plaintext bytes of a document that is taken in and travels with others: of so many its ciphertext is one leaf.
+pub const SMALL_BYTES: u64 = 65_520;
 
 /// A document could not be taken in, sent, fetched or given out.
 #[derive(Debug, Error)]
@@ -73,37 +80,6 @@ impl TransferError {
     }
 }
 
-/// What a node asks another: some leaves of a document of a dossier that both are members of. SYN-11.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DocumentRequest {
-    /// 1.
-    pub v: u64,
-    /// The dossier.
-    pub dossier: DossierId,
-    /// The document.
-    pub root: Digest,
-    /// The first leaf wanted.
-    pub first_leaf: u64,
-    /// How many, at most.
-    pub leaves: u64,
-    /// Whether all leaf hashes are wanted first.
-    pub hashes: bool,
-}
-
-impl DocumentRequest {
-    /// The bytes of the request.
-    pub fn encode(&self) -> Bytes {
-        Bytes::from(codec::encode(self))
-    }
-
-    /// Reads a request; `None` if it is malformed or of another version.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        codec::decode::<Self>(bytes, 1024)
-            .ok()
-            .filter(|request| request.v == 1)
-    }
-}
-
 /// What a document becomes part of.
 pub struct Target<'a> {
     /// The dossier.
@@ -139,21 +115,56 @@ pub fn ingest(
         Ok::<_, TransferError>((done?, writer))
     })?;
     writer.finish(&done.root, &done.leaves)?;
+    Ok(reference(&key, bytes, &done, target))
+}
+
+/// Takes small documents in, whose plaintexts of so many bytes follow each other: all durable on return, with one sync. Blocks.
+pub fn ingest_small(
+    blobs: &dyn BlobStore,
+    plaintexts: &mut dyn Read,
+    targets: Vec<(u64, Target<'_>)>,
+) -> Result<Vec<DocumentRef>, TransferError> {
+    let (mut references, mut ciphertexts) = (Vec::new(), Vec::new());
+    let mut plain = vec![0; SMALL_BYTES as usize];
+    for (bytes, target) in targets {
+        let room = usize::try_from(bytes)
+            .ok()
+            .and_then(|bytes| plain.get_mut(..bytes));
+        let room = room.ok_or(TransferError::Reply("it is too long"))?;
+        plaintexts.read_exact(room)?;
+        let key = DocumentKey::new(random());
+        let mut encryptor = Encryptor::new(&key, bytes)?;
+        let mut ciphertext = Vec::with_capacity(room.len() + 64);
+        encryptor.push(room, &mut ciphertext)?;
+        let done = encryptor.finish(&mut ciphertext)?;
+        ciphertexts.push((done.root, ciphertext));
+        references.push(reference(&key, bytes, &done, target));
+    }
+    let ciphertexts: Vec<_> = ciphertexts
+        .iter()
+        .map(|(root, bytes)| (*root, bytes.as_slice()))
+        .collect();
+    blobs.store_small(&ciphertexts)?;
+    Ok(references)
+}
+
+/// How a message names a document that is stored.
+fn reference(key: &DocumentKey, bytes: u64, done: &document::Sealed, target: Target<'_>) -> DocumentRef {
     let (plaintext_salt, wrap_salt) = (Salt::new(random()), KeySalt::new(random()));
-    Ok(DocumentRef {
+    DocumentRef {
         root: Digest::new(done.root),
         bytes,
         media_type: target.media_type,
         name: target.name,
-        key_commitment: Digest::new(document::key_commitment(&key)),
+        key_commitment: Digest::new(document::key_commitment(key)),
         plaintext_commitment: Digest::new(document::plaintext_commitment(
             plaintext_salt.as_bytes(),
             &done.plaintext_sha256,
         )),
         plaintext_salt,
-        wrapped_key: DocumentRef::wrap_key(&key, target.epoch, &target.dossier, &wrap_salt),
+        wrapped_key: DocumentRef::wrap_key(key, target.epoch, &target.dossier, &wrap_salt),
         wrap_salt,
-    })
+    }
 }
 
 /// Reads `left` bytes, piece by piece.
@@ -280,6 +291,34 @@ mod tests {
             );
             assert!(reference.open_key(&epoch, &DossierId::new([9; 32])).is_none());
         }
+    }
+
+    #[test]
+    fn small_documents_are_taken_in_together_and_given_out_one_by_one() {
+        let (blobs, epoch) = (MemoryBlobs::new(1 << 24), EpochKey::new([2; 32]));
+        assert!(
+            is_small(document::ciphertext_len(SMALL_BYTES))
+                && !is_small(document::ciphertext_len(SMALL_BYTES + 1))
+        );
+        let sizes = [0, 7, 20_000, SMALL_BYTES];
+        let plain: Vec<u8> = (0..sizes.iter().sum())
+            .map(|byte: u64| (byte / 3) as u8)
+            .collect();
+        let targets = || sizes.iter().map(|size| (*size, target(&epoch))).collect();
+        let references = ingest_small(&blobs, &mut plain.as_slice(), targets()).unwrap();
+        let mut out = Vec::new();
+        for (reference, size) in references.iter().zip(sizes) {
+            assert_eq!(reference.bytes, size);
+            let key = reference.open_key(&epoch, &DossierId::new([1; 32])).unwrap();
+            give_out(&blobs, reference, &key, &mut out).unwrap();
+        }
+        assert_eq!(out, plain);
+        // What ends early, or is too long, leaves nothing.
+        let empty = MemoryBlobs::new(1 << 24);
+        assert!(ingest_small(&empty, &mut &plain[1..], targets()).is_err());
+        let long = vec![(SMALL_BYTES + 1, target(&epoch))];
+        assert!(ingest_small(&empty, &mut plain.as_slice(), long).is_err());
+        assert!(empty.list().unwrap().is_empty());
     }
 
     #[test]

@@ -26,3 +26,19 @@ pub fn interrupt(step: &str) {
     #[cfg(not(feature = "faults"))]
     let _ = step;
 }
+
+/// Makes this node a slow source: waits as long as `bytes` take at the rate of `throttle=BYTES-PER-SECOND`.
+pub async fn throttle(bytes: usize) {
+    #[cfg(feature = "faults")]
+    {
+        let fault = std::env::var("BASOCHE_FAULT").unwrap_or_default();
+        let rate = fault
+            .split_once("throttle=")
+            .and_then(|(_, rate)| rate.parse::<f64>().ok());
+        if let Some(rate) = rate {
+            tokio::time::sleep(std::time::Duration::from_secs_f64(bytes as f64 / rate)).await;
+        }
+    }
+    #[cfg(not(feature = "faults"))]
+    let _ = bytes;
+}

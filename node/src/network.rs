@@ -1,22 +1,24 @@
 //! The network: carries frames between transport and desk, keeps peers connected, answers who asks for documents.
-//! `fetch` asks for them.
+//! `fetch` asks for them, `serving` says who is served how much.
 
 mod fetch;
+mod serving;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use basoche_protocol::id::SubjectId;
 use basoche_registry::Replica;
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 use crate::blob::BlobStore;
-use crate::desk::{DeskHandle, Input, Outside, Wanted};
-use crate::documents::{self, DocumentRequest, TransferError};
+use crate::desk::{DeskHandle, Input, Outside};
+use crate::documents::{self, Request, TransferError, Want};
 use crate::effects::{now, random};
 use crate::operator::{Direction, Monitor};
 use crate::quic::{
@@ -24,10 +26,12 @@ use crate::quic::{
     TransportError,
 };
 
+pub use serving::Serving;
+
 /// The first and the longest pause between two attempts to reach a peer.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Documents that may wait to be fetched.
-const WANTED: usize = 65_536;
+/// Documents that may wait to be fetched, and as many again that wait for room among them.
+const WANTED: usize = 32_768;
 /// Time for the name of a peer to resolve.
 const RESOLVE: Duration = Duration::from_secs(5);
 
@@ -99,7 +103,7 @@ pub struct NetworkOutside {
     endpoint: Arc<Endpoint>,
     phonebook: Arc<Phonebook>,
     own: SubjectId,
-    wanted: mpsc::Sender<Wanted>,
+    wanted: mpsc::Sender<Want>,
     redial: Arc<Notify>,
     monitor: Arc<Monitor>,
 }
@@ -130,10 +134,8 @@ impl Outside for NetworkOutside {
         self.endpoint.close_peer(*peer.as_bytes(), code, "");
     }
 
-    fn want(&self, wanted: Wanted) {
-        if self.wanted.try_send(wanted).is_err() {
-            tracing::error!("too many documents are awaited; the next start asks again");
-        }
+    fn want(&self, want: Want) -> bool {
+        self.wanted.try_send(want).is_ok()
     }
 
     fn registry_changed(&self, registry: &Replica) {
@@ -153,7 +155,7 @@ pub struct Network {
     blobs: Arc<dyn BlobStore>,
     own: SubjectId,
     allow_private: bool,
-    transfers: Arc<Semaphore>,
+    serving: Arc<Serving>,
     redial: Arc<Notify>,
     connected: Arc<Mutex<BTreeMap<NodeId, ConnectionId>>>,
 }
@@ -167,8 +169,8 @@ impl Network {
         blobs: Arc<dyn BlobStore>,
         own: SubjectId,
         allow_private: bool,
-        transfers: usize,
-    ) -> (Self, NetworkOutside, mpsc::Receiver<Wanted>) {
+        serving: Serving,
+    ) -> (Self, NetworkOutside, mpsc::Receiver<Want>) {
         let endpoint = Arc::new(endpoint);
         let redial = Arc::new(Notify::new());
         let (wanted, wants) = mpsc::channel(WANTED);
@@ -187,7 +189,7 @@ impl Network {
             blobs,
             own,
             allow_private,
-            transfers: Arc::new(Semaphore::new(transfers)),
+            serving: Arc::new(serving),
             redial,
             connected: Arc::default(),
         };
@@ -253,45 +255,68 @@ impl Network {
         self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a document to a member that asks for it.
+    /// Answers a member that asks for documents.
     fn answer(self, peer: NodeId, request: Bytes, reply: BulkReply) {
         tokio::spawn(async move {
-            let Some(request) = DocumentRequest::decode(&request) else {
+            let Some(request) = Request::decode(&request) else {
                 return reply.reset(CloseCode::Protocol);
             };
-            let Ok(_permit) = self.transfers.acquire().await else {
-                return;
+            // Whether there is time for it comes before all that could tell what is here.
+            let turn = match self.serving.turn(peer).await {
+                Ok(turn) => turn,
+                Err(code) => return reply.reset(code),
             };
-            let (dossier, root, asker) = (request.dossier, request.root, SubjectId::new(peer));
-            // To who is no member, a document that we have and one that we have not look the same.
-            let entitled = self.desk.ask(move |desk| {
-                let state = desk.engine().dossier(&dossier).map(|replica| replica.state());
-                state.is_some_and(|state| {
-                    state.nodes().contains(&asker) && state.documents().any(|one| one.reference.root == root)
-                })
-            });
-            let blob = match entitled.await {
-                Ok(true) => self.blobs.open(root.as_bytes()),
-                _ => return reply.reset(CloseCode::Aborted),
-            };
-            match blob {
-                Ok(Some(blob)) => {
-                    match documents::serve(blob, &request, reply).await {
-                        Ok(()) => {}
-                        // The peer has it from elsewhere by now.
-                        Err(TransferError::Stream(error @ BulkError::Reset(_))) => {
-                            tracing::debug!(%error, "a peer wants no more of a document");
-                        }
-                        Err(error) => tracing::warn!(%error, "a document was not sent whole"),
-                    }
+            match self.serve(peer, request, reply, turn.sent()).await {
+                Ok(()) => {}
+                // The peer has it from elsewhere by now.
+                Err(TransferError::Stream(error @ BulkError::Reset(_))) => {
+                    tracing::debug!(%error, "a peer wants no more of a document");
                 }
-                Ok(None) => reply.reset(CloseCode::Aborted),
-                Err(error) => {
-                    tracing::error!(%error, "a stored document cannot be read");
-                    reply.reset(CloseCode::Aborted);
-                }
+                Err(error) => tracing::warn!(%error, "a document was not sent whole"),
             }
         });
+    }
+
+    /// Gives what a member is entitled to, and counts it.
+    async fn serve(
+        &self,
+        peer: NodeId,
+        request: Request,
+        reply: BulkReply,
+        sent: &AtomicU64,
+    ) -> Result<(), TransferError> {
+        let (dossier, asker) = (request.dossier(), SubjectId::new(peer));
+        let roots = match &request {
+            Request::Leaves(request) => vec![request.root],
+            Request::Batch(request) => request.roots.clone(),
+        };
+        // To who is no member, a document that we have and one that we have not look the same.
+        let entitled = self
+            .desk
+            .ask(move |desk| desk.on_file(&dossier, &asker, roots))
+            .await;
+        let Ok(Some(on_file)) = entitled else {
+            reply.reset(CloseCode::NotGiven);
+            return Ok(());
+        };
+        let blob = match (&request, &on_file[..]) {
+            (Request::Batch(_), _) => {
+                return documents::serve_batch(Arc::clone(&self.blobs), on_file, reply, sent).await;
+            }
+            (Request::Leaves(_), [Some(root)]) => self.blobs.open(root.as_bytes()),
+            (Request::Leaves(_), _) => Ok(None),
+        };
+        let blob = blob.unwrap_or_else(|error| {
+            tracing::error!(%error, "a stored document cannot be read");
+            None
+        });
+        match (blob, &request) {
+            (Some(blob), Request::Leaves(request)) => documents::serve(blob, request, reply, sent).await,
+            _ => {
+                reply.reset(CloseCode::NotGiven);
+                Ok(())
+            }
+        }
     }
 
     /// Keeps a control connection to every node of the registry, with capped and spread pauses.

@@ -21,7 +21,7 @@ use crate::desk::{Desk, DeskHandle, Input, Parts};
 use crate::disk::Space;
 use crate::effects::{now, random};
 use crate::keys::{KeysError, NodeKeys, NodeRequest};
-use crate::network::{Network, Phonebook};
+use crate::network::{Network, Phonebook, Serving};
 use crate::operator::{Alarm, ListenError, Listener, Monitor, Pages, watch_disk, watch_queue};
 use crate::quic::{CloseCode, Endpoint, Options, TransportError};
 use crate::rows::{Rows, RowsError};
@@ -321,7 +321,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         Arc::clone(&blobs),
         keys.node(),
         config.allow_private_addresses,
-        config.limits.transfers,
+        Serving::new(config.limits.transfers, config.limits.daily_bytes_per_peer),
     );
     let seal = keys.seal()?;
     let (node, shared) = (keys.node(), Arc::clone(&blobs));

@@ -1,7 +1,8 @@
 //! Documents come whatever happens to those who send and to those who receive them. DESIGN §5, SYN-11.
 //!
-//! Three real nodes. A source is killed while another node fetches from it: the rest comes from the third. A node is
+//! Four real nodes. Two sources are killed while another node fetches from three: the rest comes from the third. A node is
 //! killed when it has nine tenths of a document: it goes on where it was. `BASOCHE_BYTES` sets the size of a document.
+//! Hundreds of small ones come together, over a kill of who fetches them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,19 +10,60 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::UdpSocket;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use basoche_node::desk::DocumentView;
-use support::nodes::{Node, Stage, show, until};
+use serde_json::Value;
+use support::nodes::{Node, Plan, Stage, show, three, until, within};
 use support::seed::{Dice, seed};
 use support::{Place, count, ordinary};
 
 /// A mebibyte.
 const MIB: u64 = 1 << 20;
-/// What two sources may bring twice at the end of a document: six pieces of a mebibyte on their way, of each.
-const TWICE: u64 = 16 * MIB;
+/// What three sources may bring twice at the end of a document: six pieces of a mebibyte on their way, of each.
+const TWICE: u64 = 24 * MIB;
+
+/// A court, two bars and a company of experts.
+fn four() -> Vec<Plan> {
+    let mut plans = three();
+    plans.push(Plan {
+        name: "second",
+        authority: "barreaux",
+        address: UdpSocket::bind("127.0.0.1:0")
+            .and_then(|socket| socket.local_addr())
+            .unwrap(),
+        namespace: None,
+    });
+    plans
+}
+
+/// The lawyer at the court runs `document deposit`.
+fn deposit(place: &Place, stage: &Stage, arguments: &[&str], path: &Path) -> Value {
+    let done = Command::new(ordinary())
+        .args([
+            "document",
+            "deposit",
+            "--json",
+            "--config",
+            "court/node.toml",
+            "--as",
+            "wallets/lawyer-0",
+        ])
+        .args(["--passphrase-file", "passphrase", "--dossier"])
+        .arg(stage.dossier.to_hex())
+        .args(arguments)
+        .arg(path)
+        .current_dir(place.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
 
 /// The lawyer at the court lodges a file of random bytes.
 fn lodge(place: &Place, stage: &Stage, bytes: u64, dice: &mut Dice) {
@@ -33,29 +75,7 @@ fn lodge(place: &Place, stage: &Stage, bytes: u64, dice: &mut Dice) {
         file.write_all(&number.to_le_bytes()).unwrap();
         file.write_all(&block[8..]).unwrap();
     }
-    let done = Command::new(ordinary())
-        .args([
-            "document",
-            "deposit",
-            "--config",
-            "court/node.toml",
-            "--as",
-            "wallets/lawyer-0",
-        ])
-        .args([
-            "--passphrase-file",
-            "passphrase",
-            "--title",
-            "Enregistrement",
-            "--dossier",
-        ])
-        .arg(stage.dossier.to_hex())
-        .arg(&path)
-        .current_dir(place.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    deposit(place, stage, &["--title", "Enregistrement"], &path);
     fs::remove_file(&path).unwrap();
 }
 
@@ -102,32 +122,35 @@ fn a_document_comes_from_who_is_left_and_goes_on_after_a_kill() {
     let bytes = count("BASOCHE_BYTES", 200 << 20, 1 << 30) as u64 / MIB * MIB;
     println!("fetch: seed {seed}, {bytes} bytes");
     let (place, mut dice) = (Place::new(), Dice::new(seed, 0));
-    let mut stage = Stage::set(place.path(), &ordinary());
+    let mut stage = Stage::of(place.path(), &ordinary(), &four());
 
-    // The company is away; the bar has the document too.
+    // The company is away; both bars have the document too.
     stage.nodes[2].stop();
     lodge(&place, &stage, bytes, &mut dice);
-    held_by(&stage.nodes[0], &stage, 2);
-    // It comes back, and its first source is killed in the middle.
+    held_by(&stage.nodes[0], &stage, 3);
+    // It comes back, and two of its three sources are killed one after the other.
     stage.nodes[2].start();
-    has_written(&stage.nodes[2], bytes / 3);
+    has_written(&stage.nodes[2], bytes / 4);
     stage.nodes[0].kill();
+    has_written(&stage.nodes[2], bytes / 2);
+    stage.nodes[3].kill();
     stage.nodes[2].ready();
     let begun = Instant::now();
-    held_by(&stage.nodes[2], &stage, 3);
+    held_by(&stage.nodes[2], &stage, 4);
     println!(
-        "fetch: whole {} ms after its first source was killed",
+        "fetch: whole {} ms after two of its three sources were killed",
         begun.elapsed().as_millis()
     );
     let fetched = logged(&stage.nodes[2], "a document has come", "fetched");
-    assert!(fetched <= bytes + bytes / 10 + 32 * MIB, "{fetched} of {bytes}");
+    assert!(fetched <= bytes + bytes / 10 + 48 * MIB, "{fetched} of {bytes}");
     stage.nodes[0].start();
-    stage.nodes[0].connected();
+    stage.nodes[3].start();
+    stage.nodes.iter_mut().for_each(Node::connected);
 
     // The next one: the bar is away, and killed when it has nine tenths.
     stage.nodes[1].stop();
     lodge(&place, &stage, bytes, &mut dice);
-    held_by(&stage.nodes[0], &stage, 2);
+    held_by(&stage.nodes[0], &stage, 3);
     stage.nodes[1].start();
     has_written(&stage.nodes[1], bytes / 10 * 9);
     let process = stage.nodes[1].process();
@@ -136,7 +159,7 @@ fn a_document_comes_from_who_is_left_and_goes_on_after_a_kill() {
     stage.nodes[1].kill();
     stage.nodes[1].start();
     stage.nodes[1].ready();
-    let document = held_by(&stage.nodes[1], &stage, 3);
+    let document = held_by(&stage.nodes[1], &stage, 4);
     assert_eq!(document.bytes, bytes);
     let missing = logged(&stage.nodes[1], "a document goes on where it was", "missing");
     let fetched = logged(&stage.nodes[1], "a document has come", "fetched");
@@ -151,5 +174,105 @@ fn a_document_comes_from_who_is_left_and_goes_on_after_a_kill() {
         again <= bytes / 100 + 2 * MIB,
         "{again} bytes were written and are fetched again"
     );
+    stage.nodes.iter_mut().for_each(Node::stop);
+}
+
+/// Waits until a node shows that all nodes hold so many documents.
+fn all_held(node: &Node, stage: &Stage, count: usize) {
+    let found = within(Duration::from_secs(120), || {
+        let documents = show(&node.client(), stage.dossier)?.documents;
+        let held = documents.iter().all(|one| one.held.len() == stage.nodes.len());
+        (held && documents.len() == count).then_some(())
+    });
+    assert!(
+        found.is_some(),
+        "not every document is held by all; {}",
+        node.last_words()
+    );
+}
+
+#[test]
+fn hundreds_of_small_documents_come_together_and_go_on_after_a_kill() {
+    let seed = seed();
+    println!("fetch: seed {seed}");
+    let (place, mut dice) = (Place::new(), Dice::new(seed, 1));
+    let mut stage = Stage::set(place.path(), &ordinary());
+    let count = count("BASOCHE_FILES", 1500, 10_000);
+    let files = place.path().join("files");
+    fs::create_dir(&files).unwrap();
+    let plain: Vec<_> = (0..count).map(|_| dice.bytes(16 << 10)).collect();
+    for (number, bytes) in plain.iter().enumerate() {
+        fs::write(files.join(format!("{number:05}.bin")), bytes).unwrap();
+    }
+    // One that is too long for a batch, and one that is empty.
+    fs::write(files.join("long.bin"), dice.bytes(200_000)).unwrap();
+    fs::write(files.join("none.bin"), b"").unwrap();
+
+    // The company fetches while they are lodged, and is killed in the middle.
+    let mut company = stage.nodes.remove(2);
+    let lodged = std::thread::scope(|scope| {
+        let lodging = scope.spawn(|| deposit(&place, &stage, &["--id", "pieces", "--number", "7"], &files));
+        until("some documents at the company", || {
+            company.log().contains("documents have come").then_some(())
+        });
+        company.kill();
+        lodging.join().unwrap()
+    });
+    company.start();
+    company.ready();
+    stage.nodes.push(company);
+    assert_eq!(lodged["documents"].as_array().unwrap().len(), count + 2);
+    for node in &stage.nodes {
+        all_held(node, &stage, count + 2);
+    }
+    // Few messages state it.
+    let view = show(&stage.nodes[0].client(), stage.dossier).unwrap();
+    let statements = view
+        .messages
+        .iter()
+        .filter(|message| matches!(message.message_type.as_deref(), Some("held" | "made-available")));
+    let statements = statements.count();
+    println!("fetch: {statements} statements of {count} documents at three nodes");
+    assert!(statements > 0 && statements < count / 2, "{statements}");
+    // What was lodged is not lodged again, and another content under its key is refused.
+    let again = deposit(&place, &stage, &["--id", "pieces", "--number", "7"], &files);
+    assert_eq!(again["documents"], lodged["documents"]);
+    // A restart finds them where they are, and gives them out.
+    stage.nodes[2].stop();
+    stage.nodes[2].start();
+    stage.nodes[2].ready();
+    let one = lodged["documents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == "00003.bin")
+        .unwrap();
+    let out = place.path().join("out.bin");
+    let opened = Command::new(ordinary())
+        .args([
+            "document",
+            "open",
+            "--config",
+            "company/node.toml",
+            "--as",
+            "wallets/lawyer-2",
+        ])
+        .args([
+            "--passphrase-file",
+            "passphrase",
+            "--dossier",
+            &stage.dossier.to_hex(),
+        ])
+        .args(["--deposit", one["message"].as_str().unwrap(), "--out"])
+        .arg(&out)
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    assert!(
+        opened.status.success(),
+        "{}",
+        String::from_utf8_lossy(&opened.stderr)
+    );
+    assert_eq!(fs::read(&out).unwrap(), plain[3]);
     stage.nodes.iter_mut().for_each(Node::stop);
 }

@@ -22,7 +22,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::error::Error;
@@ -36,6 +35,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blob::BlobStore;
+use crate::documents::Want;
 use crate::effects::{now, random};
 use crate::keys::NodeKeys;
 use crate::operator::{Alarm, Monitor, Outcome, With};
@@ -90,17 +90,6 @@ pub enum SubmitError {
     Rows(#[from] RowsError),
 }
 
-/// A document that a peer may have and we lack.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// The dossier.
-    pub dossier: DossierId,
-    /// The document.
-    pub document: DocumentFact,
-    /// The nodes to ask, likeliest first.
-    pub sources: Vec<SubjectId>,
-}
-
 /// What comes in.
 pub enum Input {
     /// A control connection is up.
@@ -140,10 +129,10 @@ pub enum Input {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Deposited, SubmitError>>,
     },
-    /// All bytes of a document are stored here.
+    /// All bytes of some documents are stored here.
     Stored {
-        /// The document's root.
-        root: Digest,
+        /// The documents' roots.
+        roots: Vec<Digest>,
     },
     /// Something to look up or to do at the desk.
     Ask(Box<dyn FnOnce(&mut Desk) + Send>),
@@ -159,8 +148,8 @@ pub trait Outside: Send {
     fn send(&self, conn: ConnectionId, frame: Bytes) -> bool;
     /// Closes the connections of a peer that the registry no longer knows, or that speaks no common version.
     fn dismiss(&self, peer: SubjectId, revoked: bool);
-    /// Asks for a document.
-    fn want(&self, wanted: Wanted);
+    /// Asks for a document; `false` if too many are awaited: then it is asked for again once some have come.
+    fn want(&self, want: Want) -> bool;
     /// The registry has changed: keys and addresses may be others.
     fn registry_changed(&self, registry: &Replica);
 }
@@ -353,7 +342,7 @@ impl Desk {
                 }
             }
             Input::Submit { envelope, key, reply } => self.submit(&envelope, key, reply),
-            Input::Stored { root } => self.document_stored(&root),
+            Input::Stored { roots } => self.documents_stored(&roots),
             Input::Ask(question) => question(self),
             Input::Tick => {
                 self.engine.handle_timeout(now());

@@ -1,16 +1,20 @@
 //! What the node itself states about documents: that it holds them, and for whom it keeps them ready. SPEC §8.3.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
-use basoche_protocol::dossier::{DocumentFact, Statement};
+use basoche_protocol::document::ciphertext_len;
+use basoche_protocol::dossier::{DocumentFact, Replica, State, Statement};
 use basoche_protocol::engine::Fresh;
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, Salt, SubjectId};
-use basoche_protocol::message::{Body, Held, MadeAvailable, Message};
+use basoche_protocol::message::{Body, Held, MadeAvailable, Message, Stated};
 use basoche_protocol::role::{Assurance, Role};
+use basoche_protocol::wire::limits;
 
-use super::{Desk, Wanted};
+use super::Desk;
+use crate::documents::Want;
 use crate::effects::{now, random};
 
 /// The documents of a dossier of which all that this node has to state is stated, for so many persons.
@@ -31,24 +35,66 @@ impl Desk {
         self.settled.values().fold((0, 0), count)
     }
 
-    /// All bytes of a document have come.
-    pub(super) fn document_stored(&mut self, root: &Digest) {
-        self.wanted.remove(root);
-        let concerned = |replica: &basoche_protocol::dossier::Replica| {
-            replica
-                .state()
-                .documents()
-                .any(|document| document.reference.root == *root)
+    /// All bytes of some documents have come.
+    pub(super) fn documents_stored(&mut self, roots: &[Digest]) {
+        let roots: BTreeSet<_> = roots.iter().copied().collect();
+        self.wanted.retain(|root| !roots.contains(root));
+        let concerned = |replica: &Replica| {
+            let mut documents = replica.state().documents();
+            documents.any(|document| roots.contains(&document.reference.root))
         };
         let dossiers: Vec<_> = self
             .engine
             .dossiers()
             .filter(|replica| concerned(replica))
-            .map(|replica| replica.dossier())
+            .map(Replica::dossier)
             .collect();
         for dossier in dossiers {
             self.settle_documents(dossier);
         }
+    }
+
+    /// Who says that it holds each of these documents: dossier, deposit and root.
+    pub fn holders(
+        &self,
+        documents: &[(DossierId, MessageId, Digest)],
+    ) -> Vec<(Digest, BTreeSet<SubjectId>)> {
+        let mut nodes = BTreeMap::new();
+        let mut found = Vec::with_capacity(documents.len());
+        for (dossier, deposit, root) in documents {
+            let Some(replica) = self.engine.dossier(dossier) else {
+                continue;
+            };
+            let state = replica.state();
+            let nodes = nodes.entry(*dossier).or_insert_with(|| state.nodes());
+            if let Some(document) = state.document(deposit, root) {
+                let holds = |node: &&SubjectId| state.stated(Statement::Held, document, node).is_some();
+                found.push((*root, nodes.iter().filter(holds).copied().collect()));
+            }
+        }
+        found
+    }
+
+    /// Which of these documents are on file in a dossier, in their order; `None` if `asker` is no member of it.
+    pub fn on_file(
+        &self,
+        dossier: &DossierId,
+        asker: &SubjectId,
+        roots: Vec<Digest>,
+    ) -> Option<Vec<Option<Digest>>> {
+        let state = self.engine.dossier(dossier)?.state();
+        if !state.nodes().contains(asker) {
+            return None;
+        }
+        let asked: BTreeSet<_> = roots.iter().copied().collect();
+        let documents = state.documents().map(|document| document.reference.root);
+        let here: BTreeSet<_> = documents.filter(|root| asked.contains(root)).collect();
+        Some(
+            roots
+                .into_iter()
+                .map(|root| Some(root).filter(|root| here.contains(root)))
+                .collect(),
+        )
     }
 
     /// States what has become true of a dossier's documents, and asks for those that are missing.
@@ -76,24 +122,22 @@ impl Desk {
             .filter(|(_, member)| member.node == node)
             .map(|(subject, _)| subject)
             .collect();
-        let (mut bodies, mut wanted) = (Vec::new(), Vec::new());
+        // Ascending, as the documents are.
+        let (mut held, mut wanted) = (Vec::new(), Vec::new());
+        let mut available: BTreeMap<Vec<SubjectId>, Vec<Stated>> = BTreeMap::new();
         for document in state.documents() {
             let (deposit, root) = (document.deposit, document.reference.root);
-            if settled.documents.contains(&(deposit, root)) {
+            if settled.documents.contains(&(deposit, root)) || self.wanted.contains(&root) {
                 continue;
             }
             if !self.blobs.contains(root.as_bytes()).unwrap_or(false) {
-                wanted.push(document.clone());
+                wanted.push(document);
                 continue;
             }
             settled.documents.insert((deposit, root));
             settled.bytes += document.reference.bytes;
             if state.stated(Statement::Held, document, &node).is_none() {
-                bodies.push(Body::Held(Held {
-                    ext: None,
-                    deposit,
-                    root,
-                }));
+                held.push(Stated { deposit, root });
             }
             let addressees: Vec<SubjectId> = served
                 .iter()
@@ -101,18 +145,22 @@ impl Desk {
                 .copied()
                 .collect();
             if !addressees.is_empty() {
-                bodies.push(Body::MadeAvailable(MadeAvailable {
-                    ext: None,
-                    deposit,
-                    root,
-                    addressees,
-                }));
+                available
+                    .entry(addressees)
+                    .or_default()
+                    .push(Stated { deposit, root });
             }
         }
-        for document in wanted {
-            self.want(dossier, document);
+        let wants = wants(state, dossier, node, &wanted);
+        for want in wants {
+            let root = want.root;
+            if !self.outside.want(want) {
+                tracing::warn!("many documents are awaited; more are asked for once some have come");
+                break;
+            }
+            self.wanted.insert(root);
         }
-        for body in bodies {
+        for body in statements(held, available) {
             self.state(dossier, body);
         }
     }
@@ -131,27 +179,6 @@ impl Desk {
         for dossier in dossiers {
             self.settle_documents(dossier);
         }
-    }
-
-    /// Asks the nodes that may have a document for it, the depositor's first.
-    fn want(&mut self, dossier: DossierId, document: DocumentFact) {
-        if !self.wanted.insert(document.reference.root) {
-            return;
-        }
-        let Some(replica) = self.engine.dossier(&dossier) else {
-            return;
-        };
-        let state = replica.state();
-        let roster = state.roster();
-        let first = roster.get(&document.author).map(|member| member.node);
-        let mut sources: Vec<_> = first.into_iter().collect();
-        sources.extend(state.nodes().into_iter().filter(|node| Some(*node) != first));
-        sources.retain(|node| *node != self.engine.node());
-        self.outside.want(Wanted {
-            dossier,
-            document,
-            sources,
-        });
     }
 
     /// Signs and submits a statement of this node, through the same door as everybody's messages.
@@ -183,4 +210,58 @@ impl Desk {
             Err(error) => tracing::warn!(code = error.code().name(), "our own statement was refused"),
         }
     }
+}
+
+/// Documents to be asked for, the depositor's node first of those that may have them.
+fn wants(state: &State, dossier: DossierId, own: SubjectId, documents: &[&DocumentFact]) -> Vec<Want> {
+    if documents.is_empty() {
+        return Vec::new();
+    }
+    let (roster, nodes) = (state.roster(), state.nodes());
+    let mut by_first: BTreeMap<Option<SubjectId>, Arc<[SubjectId]>> = BTreeMap::new();
+    let want = |document: &&DocumentFact| {
+        let first = roster.get(&document.author).map(|member| member.node);
+        let first = first.filter(|node| *node != own);
+        let sources = by_first.entry(first).or_insert_with(|| {
+            let others = nodes.iter().filter(|node| **node != own && Some(**node) != first);
+            first.iter().chain(others).copied().collect()
+        });
+        Want {
+            dossier,
+            deposit: document.deposit,
+            root: document.reference.root,
+            bytes: ciphertext_len(document.reference.bytes),
+            sources: Arc::clone(sources),
+        }
+    };
+    documents.iter().map(want).collect()
+}
+
+/// What is to be stated, in as few messages as may be.
+fn statements(held: Vec<Stated>, available: BTreeMap<Vec<SubjectId>, Vec<Stated>>) -> Vec<Body> {
+    let mut bodies = Vec::new();
+    for documents in held.chunks(limits::LIST_ITEMS) {
+        if let [Stated { deposit, root }, more @ ..] = documents {
+            bodies.push(Body::Held(Held {
+                ext: None,
+                deposit: *deposit,
+                root: *root,
+                more: more.to_vec(),
+            }));
+        }
+    }
+    for (addressees, documents) in &available {
+        for documents in documents.chunks(limits::LIST_ITEMS) {
+            if let [Stated { deposit, root }, more @ ..] = documents {
+                bodies.push(Body::MadeAvailable(MadeAvailable {
+                    ext: None,
+                    deposit: *deposit,
+                    root: *root,
+                    addressees: addressees.clone(),
+                    more: more.to_vec(),
+                }));
+            }
+        }
+    }
+    bodies
 }

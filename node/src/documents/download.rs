@@ -15,9 +15,8 @@ use std::time::Instant;
 
 use basoche_protocol::document::{self, LeafCheck, Outboard};
 use basoche_protocol::id::{Digest, DossierId};
-use basoche_protocol::message::DocumentRef;
 
-use super::{DocumentRequest, PIECE, PIECES, TransferError};
+use super::{DocumentRequest, PIECE, PIECES, Request, TransferError};
 use crate::blob::{BlobPart, BlobStore};
 use crate::buffers::{Drain, Fill, ring};
 
@@ -37,10 +36,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// That it cannot be reached.
-    fn ask(
-        &self,
-        request: DocumentRequest,
-    ) -> impl Future<Output = Result<Self::Reply, TransferError>> + Send;
+    fn ask(&self, request: Request) -> impl Future<Output = Result<Self::Reply, TransferError>> + Send;
 }
 
 /// An answer, as it arrives.
@@ -121,23 +117,23 @@ struct Run {
 }
 
 impl Download {
-    /// Goes on with what there is of a document. Blocks.
+    /// Goes on with what there is of a document of `bytes` ciphertext bytes. Blocks.
     ///
     /// # Errors
     /// [`TransferError::Blob`], if there is no room for it.
     pub fn new(
         blobs: &dyn BlobStore,
         dossier: DossierId,
-        reference: &DocumentRef,
+        root: Digest,
+        bytes: u64,
     ) -> Result<Arc<Self>, TransferError> {
-        let bytes = document::ciphertext_len(reference.bytes);
         let (leaf_bytes, leaves) = (document::leaf_bytes(bytes), document::leaf_count(bytes));
-        let part = blobs.part(reference.root.as_bytes(), bytes, leaves)?;
+        let part = blobs.part(root.as_bytes(), bytes, leaves)?;
         let open = ranges(0..leaves, |leaf| !part.has(leaf));
         let missing = open.iter().map(|range| range.end - range.start).sum();
         Ok(Arc::new(Self {
             dossier,
-            root: reference.root,
+            root,
             bytes,
             leaf_bytes,
             leaves,
@@ -304,14 +300,14 @@ impl Download {
         hashes: bool,
     ) -> Result<S::Reply, TransferError> {
         let mut reply = source
-            .ask(DocumentRequest {
+            .ask(Request::Leaves(DocumentRequest {
                 v: 1,
                 dossier: self.dossier,
                 root: self.root,
                 first_leaf: leaves.start,
                 leaves: leaves.end - leaves.start,
                 hashes,
-            })
+            }))
             .await?;
         let mut head = [0; 12];
         read_exact(&mut reply, &mut head).await?;
@@ -507,7 +503,7 @@ impl Download {
     }
 }
 
-async fn read_exact(reply: &mut impl Reply, buffer: &mut [u8]) -> Result<(), TransferError> {
+pub(super) async fn read_exact(reply: &mut impl Reply, buffer: &mut [u8]) -> Result<(), TransferError> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reply.read(&mut buffer[filled..]).await? {

@@ -1,5 +1,7 @@
 //! Sending a document to a peer. SYN-11.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use basoche_protocol::document;
 use bytes::Bytes;
 
@@ -12,10 +14,12 @@ use crate::quic::BulkReply;
 const PIECES: usize = 20;
 
 /// Answers a peer's request: length, leaf hashes if it wants them, then the ciphertext of the leaves asked for.
+/// `sent` counts what goes out.
 pub async fn serve(
     blob: Box<dyn BlobReader>,
     request: &DocumentRequest,
     mut reply: BulkReply,
+    sent: &AtomicU64,
 ) -> Result<(), TransferError> {
     let total = blob.len();
     let outboard = if request.hashes {
@@ -34,6 +38,7 @@ pub async fn serve(
     head.extend(total.to_be_bytes());
     head.extend((outboard.len() as u32).to_be_bytes());
     head.extend(outboard.iter().flatten());
+    sent.fetch_add(head.len() as u64, Ordering::Relaxed);
     reply.write_chunk(Bytes::from(head)).await?;
     // A short document, or the end of one, needs no more buffers than it fills.
     let pieces =
@@ -41,6 +46,8 @@ pub async fn serve(
     let (fill, mut pieces) = ring(pieces.max(1), PIECE);
     let reader = tokio::task::spawn_blocking(move || read(blob.as_ref(), start, end, fill));
     while let Some((_, piece)) = pieces.next().await {
+        crate::faults::throttle(piece.len()).await;
+        sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
         reply.write_chunk(pieces.lend(piece)).await?;
     }
     reader.await.map_err(|_| TransferError::Worker)??;

@@ -1,23 +1,24 @@
 //! Fetching documents from the members that have them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use basoche_protocol::document::ciphertext_len;
-use basoche_protocol::id::{Digest, SubjectId};
+use basoche_protocol::id::{Digest, DossierId, SubjectId};
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
-use super::{BACKOFF, Network};
+use super::{BACKOFF, Network, WANTED};
 use crate::blob::BlobError;
-use crate::desk::{Input, Wanted};
-use crate::documents::{DocumentRequest, Download, Reply, Source, TransferError};
+use crate::desk::Input;
+use crate::documents::{
+    Brought, Download, Job, Plan, Reply, Request, Source, TransferError, Want, fetch_batch,
+};
 use crate::effects::now;
 use crate::operator::Obstacle;
-use crate::quic::{BulkStream, CloseCode, Lane, NodeId, TransportError};
+use crate::quic::{BulkError, BulkStream, CloseCode, Lane, NodeId, TransportError};
 
 /// Ciphertext bytes from which a document comes from several sources at once.
 const LONG: u64 = 32 << 20;
@@ -27,60 +28,200 @@ const SOURCES: usize = 4;
 const TRIES: u32 = 3;
 /// How often what has come of a document is made durable: so much may have to be looked at again after a power cut.
 const CHECKPOINT: Duration = Duration::from_secs(1);
+/// How often it is asked who holds what is wanted.
+const HOLDERS: Duration = Duration::from_secs(1);
+
+/// What became of a job.
+struct Ended {
+    job: Job,
+    took: Duration,
+    outcome: Result<Brought, TransferError>,
+}
 
 impl Network {
-    /// Fetches the documents that the desk wants, a few at once, for as long as it takes.
-    pub async fn fetch_all(self, mut wants: mpsc::Receiver<Wanted>) {
-        let permits = Arc::new(Semaphore::new(self.transfers.available_permits()));
-        while let Some(wanted) = wants.recv().await {
-            let (network, permits) = (self.clone(), Arc::clone(&permits));
-            tokio::spawn(async move {
-                let mut pause = BACKOFF.0;
-                let root = wanted.document.reference.root;
-                let fetches = &network.desk.monitor().fetches;
-                fetches.begin(root, ciphertext_len(wanted.document.reference.bytes), now());
-                loop {
-                    match network.fetch(&wanted, &permits).await {
-                        Ok(()) => return network.stored(root).await,
-                        Err(error) => {
-                            network.desk.monitor().meters.fetch_failed();
-                            fetches.failed(&root, obstacle(&error));
-                            tracing::debug!(%error, "a document was not fetched");
-                        }
+    /// Fetches the documents that the desk wants, a few jobs at once, for as long as it takes.
+    pub async fn fetch_all(self, mut wants: mpsc::Receiver<Want>) {
+        let most = self.serving.transfers();
+        let mut plan = Plan::new(self.own, most);
+        let mut jobs = JoinSet::new();
+        let mut holders_due = Instant::now();
+        loop {
+            // What has come at once is planned at once. Who wants more than there is room for waits in the queue.
+            while plan.len() < WANTED
+                && let Ok(want) = wants.try_recv()
+            {
+                self.add(&mut plan, want);
+            }
+            if !plan.is_empty() && Instant::now() >= holders_due {
+                self.ask_holders(&mut plan).await;
+                holders_due = Instant::now() + HOLDERS;
+            }
+            while jobs.len() < most
+                && let Some(job) = plan.next(Instant::now().into_std())
+            {
+                jobs.spawn(self.clone().carry_out(job));
+            }
+            let due = plan.due(Instant::now().into_std());
+            let due = due.map_or_else(|| Instant::now() + HOLDERS, Instant::from_std);
+            tokio::select! {
+                Some(ended) = jobs.join_next(), if !jobs.is_empty() => {
+                    // A job never panics itself: what it does runs on a task of its own.
+                    if let Ok(ended) = ended {
+                        self.take(&mut plan, ended).await;
                     }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(BACKOFF.1);
                 }
-            });
+                want = wants.recv(), if plan.len() < WANTED => match want {
+                    Some(want) => self.add(&mut plan, want),
+                    None => return,
+                },
+                () = sleep_until(due), if !plan.is_empty() => {}
+            }
         }
     }
 
-    async fn stored(&self, root: Digest) {
-        self.desk.monitor().fetches.end(&root);
-        // The desk is gone only when the node stops; the next start finds the document where it is.
-        let _ = self.desk.send(Input::Stored { root }).await;
+    fn add(&self, plan: &mut Plan, want: Want) {
+        self.desk.monitor().fetches.begin(want.root, want.bytes, now());
+        plan.add(want, Instant::now().into_std());
+    }
+
+    async fn ask_holders(&self, plan: &mut Plan) {
+        let candidates = plan.candidates();
+        let asked = self.desk.ask(move |desk| desk.holders(&candidates)).await;
+        // A desk that is busy or stopping says nothing: then it stays as it was known.
+        for (root, holders) in asked.unwrap_or_default() {
+            plan.held(&root, holders);
+        }
+    }
+
+    async fn carry_out(self, job: Job) -> Ended {
+        let begun = Instant::now();
+        let work = match job.clone() {
+            Job::Batch {
+                dossier,
+                source,
+                documents,
+            } => tokio::spawn(self.fetch_small(dossier, source, documents)),
+            Job::One {
+                dossier,
+                root,
+                bytes,
+                sources,
+            } => tokio::spawn(self.fetch_one(dossier, root, bytes, sources)),
+        };
+        let outcome = work.await.unwrap_or(Err(TransferError::Worker));
+        Ended {
+            job,
+            took: begun.elapsed(),
+            outcome,
+        }
+    }
+
+    /// Tells plan, desk and operator what became of a job.
+    async fn take(&self, plan: &mut Plan, ended: Ended) {
+        let Ended { job, took, outcome } = ended;
+        let at = Instant::now().into_std();
+        let monitor = self.desk.monitor();
+        let mut lacking: BTreeSet<Digest> = match &job {
+            Job::Batch { documents, .. } => documents.iter().map(|(root, _)| *root).collect(),
+            Job::One { root, .. } => BTreeSet::from([*root]),
+        };
+        let (stored, received, result) = match outcome {
+            Ok(brought) => (brought.stored, brought.received, brought.ended),
+            Err(error) => (Vec::new(), 0, Err(error)),
+        };
+        for root in &stored {
+            lacking.remove(root);
+            monitor.fetches.end(root);
+        }
+        if let Job::Batch { source, .. } = &job {
+            monitor.meters.fetched(received);
+            match &result {
+                Err(error) if error.is_blame() => {
+                    tracing::warn!(peer = %source, %error, "a peer sent something else than the documents");
+                    plan.blamed(source, at);
+                }
+                Err(TransferError::Blob(_) | TransferError::Worker) => {}
+                Err(error) => {
+                    tracing::debug!(peer = %source, %error, "a source of documents failed");
+                    plan.refused(source, at);
+                }
+                Ok(()) => plan.measured(source, received, took),
+            }
+            if !stored.is_empty() {
+                let (documents, seconds) = (stored.len(), took.as_secs_f64());
+                tracing::info!(documents, bytes = received, seconds, "documents have come");
+            }
+        }
+        if !lacking.is_empty() {
+            monitor.meters.fetch_failed();
+            let obstacle = result.as_ref().err().map_or(Obstacle::SourcesFailed, obstacle);
+            lacking
+                .iter()
+                .for_each(|root| monitor.fetches.failed(root, obstacle));
+            if let Err(error) = result {
+                tracing::debug!(%error, "a document was not fetched");
+            }
+        }
+        plan.ended(&job, &lacking, at);
+        if !stored.is_empty() {
+            // The desk is gone only when the node stops; the next start finds the documents where they are.
+            let _ = self.desk.send(Input::Stored { roots: stored }).await;
+        }
+    }
+
+    /// Fetches small documents from one source, those that are here already left out.
+    async fn fetch_small(
+        self,
+        dossier: DossierId,
+        source: SubjectId,
+        documents: Vec<(Digest, u64)>,
+    ) -> Result<Brought, TransferError> {
+        let (mut here, mut wanted) = (Vec::new(), Vec::new());
+        for (root, bytes) in documents {
+            match self.blobs.contains(root.as_bytes())? {
+                true => here.push(root),
+                false => wanted.push((root, bytes)),
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(Brought {
+                stored: here,
+                received: 0,
+                ended: Ok(()),
+            });
+        }
+        let peer = PeerSource {
+            network: self.clone(),
+            node: source,
+        };
+        let mut brought = fetch_batch(Arc::clone(&self.blobs), &peer, dossier, wanted).await;
+        brought.stored.extend(here);
+        Ok(brought)
     }
 
     /// Fetches a document from its sources: one after the other if it is short, several at once if it is long.
-    async fn fetch(&self, wanted: &Wanted, permits: &Semaphore) -> Result<(), TransferError> {
-        // Before anything is taken for it, memory or disk: thousands of documents may be missing.
-        let _permit = permits.acquire().await.map_err(|_| TransferError::Worker)?;
-        let reference = wanted.document.reference.clone();
-        if self.blobs.contains(reference.root.as_bytes())? {
-            return Ok(());
+    async fn fetch_one(
+        self,
+        dossier: DossierId,
+        root: Digest,
+        bytes: u64,
+        sources: Vec<SubjectId>,
+    ) -> Result<Brought, TransferError> {
+        let whole = Brought {
+            stored: vec![root],
+            received: 0,
+            ended: Ok(()),
+        };
+        if self.blobs.contains(root.as_bytes())? {
+            return Ok(whole);
         }
         let begun = Instant::now();
-        let (blobs, dossier) = (Arc::clone(&self.blobs), wanted.dossier);
-        let download = blocking(move || Download::new(blobs.as_ref(), dossier, &reference)).await?;
-        let (fetches, root) = (&self.desk.monitor().fetches, &wanted.document.reference.root);
+        let blobs = Arc::clone(&self.blobs);
+        let download = blocking(move || Download::new(blobs.as_ref(), dossier, root, bytes)).await?;
+        let (fetches, root) = (&self.desk.monitor().fetches, &root);
         fetches.has_room(root);
-        let wide = if download.ciphertext_bytes() < LONG {
-            1
-        } else {
-            SOURCES
-        };
-        let mut waiting: VecDeque<(SubjectId, u32)> =
-            wanted.sources.iter().map(|source| (*source, 0)).collect();
+        let wide = if bytes < LONG { 1 } else { SOURCES };
+        let mut waiting: VecDeque<(SubjectId, u32)> = sources.into_iter().map(|source| (source, 0)).collect();
         let mut sources = JoinSet::new();
         let mut checkpoint = interval(CHECKPOINT);
         let mut last = None;
@@ -140,7 +281,7 @@ impl Network {
         let seconds = begun.elapsed().as_secs_f64();
         self.desk.monitor().meters.fetched(fetched);
         tracing::info!(bytes, fetched, seconds, "a document has come");
-        Ok(())
+        Ok(whole)
     }
 
     /// Asks a peer on its bulk connection, which is dialled if there is none.
@@ -165,6 +306,7 @@ fn obstacle(error: &TransferError) -> Obstacle {
         TransferError::Blob(BlobError::Full { .. }) => Obstacle::DiskFull,
         TransferError::Blob(_) | TransferError::Worker => Obstacle::Storage,
         TransferError::Unreachable(_) => Obstacle::NoSource,
+        TransferError::Stream(BulkError::Reset(code)) if *code == CloseCode::Quota as u64 => Obstacle::Quota,
         TransferError::Document(_)
         | TransferError::Stream(_)
         | TransferError::Io(_)
@@ -199,7 +341,7 @@ struct PeerSource {
 impl Source for PeerSource {
     type Reply = BulkStream;
 
-    async fn ask(&self, request: DocumentRequest) -> Result<BulkStream, TransferError> {
+    async fn ask(&self, request: Request) -> Result<BulkStream, TransferError> {
         self.network.ask(*self.node.as_bytes(), request.encode()).await
     }
 }

@@ -13,6 +13,8 @@ pub enum Obstacle {
     NoSource,
     /// Each source that could be asked failed, or has not got it.
     SourcesFailed,
+    /// The sources give this node no more today.
+    Quota,
     /// This node's storage failed.
     Storage,
     /// This node's disk has no room for it.
@@ -21,7 +23,13 @@ pub enum Obstacle {
 
 impl Obstacle {
     /// Every obstacle.
-    pub const ALL: [Self; 4] = [Self::NoSource, Self::SourcesFailed, Self::Storage, Self::DiskFull];
+    pub const ALL: [Self; 5] = [
+        Self::NoSource,
+        Self::SourcesFailed,
+        Self::Quota,
+        Self::Storage,
+        Self::DiskFull,
+    ];
 
     /// Its stable code.
     #[must_use]
@@ -29,6 +37,7 @@ impl Obstacle {
         match self {
             Self::NoSource => "no-source",
             Self::SourcesFailed => "sources-failed",
+            Self::Quota => "quota",
             Self::Storage => "storage",
             Self::DiskFull => "disk-full",
         }
@@ -40,6 +49,9 @@ impl Obstacle {
         match self {
             Self::NoSource => "no node that may have it can be reached; it comes once one is back",
             Self::SourcesFailed => "no source brought it; it is tried again, look at the log if it lasts",
+            Self::Quota => {
+                "the nodes that have it send it no more today: wait, or ask their operators to raise limits.daily_bytes_per_peer"
+            }
             Self::Storage => "its storage failed: look at its log and at its disk",
             Self::DiskFull => "its disk has no room: free disk space, then it comes by itself",
         }
@@ -59,7 +71,7 @@ pub struct Fetch {
     pub obstacle: Option<Obstacle>,
 }
 
-/// Every document under way: one for each task that fetches.
+/// Every document that is fetched or waits for it.
 #[derive(Default)]
 pub struct Fetches {
     by_root: Mutex<BTreeMap<Digest, Fetch>>,

@@ -182,6 +182,10 @@ close_codes! {
     TooSlow = 8, "too slow";
     /// The reply was given up before its end.
     Aborted = 9, "given up";
+    /// The asker has had as much as one peer gets; try again tomorrow.
+    Quota = 10, "over the quota";
+    /// What was asked is not here, or not for the asker: which of the two is not told.
+    NotGiven = 11, "not given";
 }
 
 impl fmt::Display for CloseCode {

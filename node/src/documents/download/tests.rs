@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use basoche_protocol::envelope::EpochKey;
+use basoche_protocol::message::DocumentRef;
 use tokio::time::sleep;
 
 use super::super::{Target, ingest};
@@ -51,7 +52,10 @@ struct FakeReply {
 impl Source for Fake {
     type Reply = FakeReply;
 
-    async fn ask(&self, request: DocumentRequest) -> Result<FakeReply, TransferError> {
+    async fn ask(&self, request: Request) -> Result<FakeReply, TransferError> {
+        let Request::Leaves(request) = request else {
+            panic!("a batch")
+        };
         let leaf = document::leaf_bytes(self.bytes.len() as u64);
         let at = |leaves: u64| ((leaves * leaf) as usize).min(self.bytes.len());
         let mut leaves = self.bytes[at(request.first_leaf)..at(request.first_leaf + request.leaves)].to_vec();
@@ -163,7 +167,8 @@ impl Fake {
 }
 
 fn download(blobs: &MemoryBlobs, reference: &DocumentRef) -> Arc<Download> {
-    Download::new(blobs, DOSSIER, reference).unwrap()
+    let bytes = document::ciphertext_len(reference.bytes);
+    Download::new(blobs, DOSSIER, reference.root, bytes).unwrap()
 }
 
 async fn finish(download: Arc<Download>) {
