@@ -125,22 +125,42 @@ impl Act {
         }
     }
 
-    /// Takes a file in for this dossier.
-    pub(super) fn ingest(&self, file: &Path, output: &Output) -> Result<DocumentRef, Fault> {
-        let source = std::fs::File::open(file).map_err(|error| Fault::unreadable(file, &error))?;
-        let metadata = source
-            .metadata()
-            .map_err(|error| Fault::unreadable(file, &error))?;
-        if !metadata.is_file() {
-            return Err(Fault::usage(format!("{} is not a file", file.display())));
+    /// The message that was sent under `key`, if there is one.
+    pub(super) fn earlier_under(&self, key: &str) -> Result<Option<MessageId>, Fault> {
+        let request = Request::Submitted {
+            author: self.wallet.subject,
+            key: key.to_owned(),
+            wait: Level::Deposited,
+            patience_ms: 0,
+        };
+        match self.client.ask(&request)? {
+            Answer::Unknown => Ok(None),
+            answer => Ok(Some(Lodged::of(answer)?.message)),
         }
-        let name = file.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Fault::usage(format!("{}: its name is not UTF-8", file.display())))?;
-        let bytes = metadata.len();
+    }
+
+    /// The author's own key for one of several files.
+    pub(super) fn key_of(&self, name: &str) -> Option<String> {
+        self.key.as_ref().map(|key| format!("{key}/{name}"))
+    }
+
+    /// Until which level to wait, and how long, in milliseconds.
+    pub(super) fn patience(&self) -> (Level, u64) {
+        (self.wait.wait, self.wait.patience * 1000)
+    }
+
+    /// Takes `bytes` bytes of `source` in for this dossier, under a name.
+    pub(super) fn ingest_stream(
+        &self,
+        source: &mut dyn std::io::Read,
+        name: &str,
+        bytes: u64,
+        output: &Output,
+    ) -> Result<DocumentRef, Fault> {
         let request = Request::Ingest {
             dossier: self.dossier,
             name: name.to_owned(),
-            media_type: media_type(file).to_owned(),
+            media_type: media_type(Path::new(name)).to_owned(),
             bytes,
         };
         let bar = output.bytes(name, bytes);
@@ -150,6 +170,18 @@ impl Act {
             Answer::Ingested(reference) => Ok(*reference),
             _ => Err(unexpected()),
         }
+    }
+
+    /// Takes a file in for this dossier.
+    pub(super) fn ingest(&self, file: &Path, output: &Output) -> Result<DocumentRef, Fault> {
+        let mut source = std::fs::File::open(file).map_err(|error| Fault::unreadable(file, &error))?;
+        let metadata = source
+            .metadata()
+            .map_err(|error| Fault::unreadable(file, &error))?;
+        if !metadata.is_file() {
+            return Err(Fault::usage(format!("{} is not a file", file.display())));
+        }
+        self.ingest_stream(&mut source, name_of(file)?, metadata.len(), output)
     }
 
     /// The role that the dossier's roster gives this person.
@@ -308,8 +340,14 @@ pub(super) fn instant(text: &str) -> Result<Instant, String> {
     when::parse(text).map_err(|fault| fault.message)
 }
 
+/// A file's name, as a document takes it.
+pub(super) fn name_of(file: &Path) -> Result<&str, Fault> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.ok_or_else(|| Fault::usage(format!("{}: its name is not UTF-8", file.display())))
+}
+
 /// The media type that a file's name suggests (RFC 6838); anything is accepted.
-fn media_type(file: &Path) -> &'static str {
+pub(super) fn media_type(file: &Path) -> &'static str {
     let extension = file
         .extension()
         .and_then(|extension| extension.to_str())

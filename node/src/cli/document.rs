@@ -14,26 +14,34 @@ use serde::Serialize;
 use super::act::{Act, ActArgs, Lodged, message_id, show, tell_waits};
 use super::fault::exit;
 use super::person::sign;
-use super::{Fault, Output};
+use super::{Fault, Output, deposits};
 use crate::control::Request;
-use crate::desk::{Level, WaitView};
+use crate::desk::{DocumentView, Level, WaitView};
 use crate::files::{directory_of, sync_dir, unique_name};
 
 /// Lodge and open documents.
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Lodge a file as an exhibit: every participant gets it (CPC art. 16, 275).
+    /// Lodge files as exhibits: every participant gets them (CPC art. 16, 275).
     Deposit {
         #[command(flatten)]
         act: ActArgs,
-        /// What it is; the file's name by default.
+        /// What it is; the file's name by default. Only for a single file.
         #[arg(long)]
         title: Option<String>,
-        /// Its number on your list (bordereau).
+        /// The number of the first on your list (bordereau); the others follow.
         #[arg(long, default_value_t = 1)]
         number: u64,
-        /// The file.
-        file: PathBuf,
+        /// With `-`: the bytes that come on standard input.
+        #[arg(long, value_name = "BYTES", requires = "name")]
+        bytes: Option<u64>,
+        /// With `-`: the name of what comes on standard input.
+        #[arg(long, requires = "bytes")]
+        name: Option<String>,
+        /// The files; of a directory, those that lie in it; `-` is standard input. With several of them `--id KEY` is KEY/NAME for
+        /// each.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// Open a document: the opening is signed and dated before the first byte is given out.
     Open {
@@ -76,8 +84,24 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             act,
             title,
             number,
-            file,
-        } => deposit(&act.open()?, title, number, &file, output),
+            bytes,
+            name,
+            files,
+        } => {
+            let stdin = files.iter().any(|file| file.as_os_str() == "-");
+            if stdin != bytes.is_some() || stdin && files.len() > 1 {
+                return Err(Fault::usage(
+                    "standard input is `-` alone, with --bytes and --name".to_owned(),
+                ));
+            }
+            match &files[..] {
+                [file] if stdin || !file.is_dir() => {
+                    deposit(&act.open()?, title, number, file, name.zip(bytes), output)
+                }
+                _ if title.is_some() => Err(Fault::usage("--title is for a single file".to_owned())),
+                _ => deposits::deposit(&act.open()?, number, &files, output),
+            }
+        }
         Command::Open { act, deposit, out } => open(&act.open()?, deposit, &out, output),
     }
 }
@@ -87,6 +111,7 @@ fn deposit(
     title: Option<String>,
     number: u64,
     file: &Path,
+    stdin: Option<(String, u64)>,
     output: &Output,
 ) -> Result<ExitCode, Fault> {
     let (lodged, document, bytes) = match act.earlier()? {
@@ -102,22 +127,21 @@ fn deposit(
                     "--id",
                 )
             })?;
-            let sha256 = sha256(file)?;
-            let commitment = plaintext_commitment(found.plaintext_salt.as_bytes(), &sha256);
-            if commitment != *found.plaintext_commitment.as_bytes() {
-                let what = format!(
-                    "this key names message {message}, which brought {}: another content",
-                    found.name
-                );
-                return Err(
-                    Fault::new(exit::REFUSED, "key-taken", what, "--id").action("Choose another key.")
-                );
-            }
+            let sha256 = match &stdin {
+                Some((_, bytes)) => hash(std::io::stdin().lock().take(*bytes), file)?,
+                None => sha256(file)?,
+            };
+            same_content(found, &sha256)?;
             (lodged, found.root, found.bytes)
         }
         None => {
             let role = act.role()?;
-            let document = act.ingest(file, output)?;
+            let document = match &stdin {
+                Some((name, bytes)) => {
+                    act.ingest_stream(&mut std::io::stdin().lock(), name, *bytes, output)?
+                }
+                None => act.ingest(file, output)?,
+            };
             let (root, bytes) = (document.root, document.bytes);
             let title = title.unwrap_or_else(|| document.name.clone());
             let body = Body::ExhibitDeposit(ExhibitDeposit {
@@ -195,10 +219,29 @@ fn open(act: &Act, deposit: MessageId, out: &Path, output: &Output) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
+/// Refuses a key that names a document of another content.
+pub(super) fn same_content(found: &DocumentView, sha256: &[u8; 32]) -> Result<(), Fault> {
+    let commitment = plaintext_commitment(found.plaintext_salt.as_bytes(), sha256);
+    if commitment == *found.plaintext_commitment.as_bytes() {
+        return Ok(());
+    }
+    let what = format!(
+        "this key names message {}, which brought {}: another content",
+        found.deposit, found.name
+    );
+    Err(Fault::new(exit::REFUSED, "key-taken", what, "--id").action("Choose another key."))
+}
+
 /// SHA-256 of a file.
-fn sha256(file: &Path) -> Result<[u8; 32], Fault> {
+pub(super) fn sha256(file: &Path) -> Result<[u8; 32], Fault> {
+    hash(
+        std::fs::File::open(file).map_err(|error| Fault::unreadable(file, &error))?,
+        file,
+    )
+}
+
+fn hash(mut source: impl Read, file: &Path) -> Result<[u8; 32], Fault> {
     let unreadable = |error: std::io::Error| Fault::unreadable(file, &error);
-    let mut source = std::fs::File::open(file).map_err(unreadable)?;
     let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match source.read(&mut piece).map_err(unreadable)? {

@@ -6,6 +6,7 @@ mod authority;
 mod bundle;
 mod decode;
 mod demo;
+mod deposits;
 mod document;
 mod dossier;
 mod fault;

@@ -20,6 +20,8 @@ use crate::desk::{DossierView, Level, StatusView, WaitView};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
+/// Messages or documents of one request, at most.
+pub const BATCH: usize = 512;
 /// The longest request or answer line, in bytes.
 pub const LINE_BYTES: usize = 8 << 20;
 
@@ -67,6 +69,22 @@ pub enum Request {
         /// Plaintext bytes.
         bytes: u64,
     },
+    /// Take small documents in: their raw bytes follow, one after the other. All are durable, or none counts.
+    IngestMany {
+        /// For which dossier.
+        dossier: DossierId,
+        /// Which: [`BATCH`] of them at most.
+        files: Vec<NewDocument>,
+    },
+    /// Submit signed messages, [`BATCH`] of them at most, and wait for all. Each is taken or refused by itself.
+    SubmitMany {
+        /// The envelopes, base64url, each with the author's own key for it.
+        messages: Vec<(String, Option<String>)>,
+        /// Until when to wait.
+        wait: Level,
+        /// For how long, in milliseconds.
+        patience_ms: u64,
+    },
     /// Submit a signed opening, then give the document out: raw bytes follow the answer.
     Open {
         /// For which dossier.
@@ -95,6 +113,18 @@ pub enum Request {
         /// Which dossier.
         dossier: DossierId,
     },
+}
+
+/// A document to be taken in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewDocument {
+    /// Its file name.
+    pub name: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Plaintext bytes.
+    pub bytes: u64,
 }
 
 /// A registry's place in [`Answer::Registry`].
@@ -152,6 +182,21 @@ pub enum Answer {
     Unknown,
     /// To [`Request::Ingest`].
     Ingested(Box<DocumentRef>),
+    /// To [`Request::IngestMany`].
+    IngestedMany {
+        /// The documents, in their order.
+        documents: Vec<DocumentRef>,
+    },
+    /// To [`Request::SubmitMany`].
+    DepositedMany {
+        /// What became of each, in their order: the message, or why it was refused.
+        outcomes: Vec<Result<MessageId, Failure>>,
+        /// How far all that are deposited have come.
+        level: Level,
+        /// If that is not as far as was asked: which nodes lack one of them, and why.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        waits: Vec<WaitView>,
+    },
     /// To [`Request::Open`] and [`Request::Export`]: raw bytes follow.
     Bytes {
         /// How many.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use basoche_protocol::envelope::EpochKey;
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::message::{Body, Message};
@@ -18,11 +19,11 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Answer, Failure, LINE_BYTES, RegistryView, Request, SOCKET, SubjectView};
+use super::{Answer, BATCH, Failure, LINE_BYTES, NewDocument, RegistryView, Request, SOCKET, SubjectView};
 use crate::backup::{BackupError, Original};
 use crate::blob::{BlobError, BlobStore};
 use crate::desk::{Deposited, Desk, DeskHandle, Level, SubmitError};
-use crate::documents::{Target, TransferError, give_out, ingest};
+use crate::documents::{BATCH_BYTES, SMALL_BYTES, Target, TransferError, give_out, ingest, ingest_small};
 
 /// Time for a request line to arrive.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -135,6 +136,7 @@ impl Server {
                 media_type,
                 bytes,
             } => self.take_in(reader, dossier, name, media_type, bytes).await,
+            Request::IngestMany { dossier, files } => self.take_in_many(reader, dossier, files).await,
             Request::Open {
                 dossier,
                 deposit,
@@ -174,9 +176,19 @@ impl Server {
             } => {
                 return self.submit(&envelope, key, wait, patience_ms).await;
             }
+            Request::SubmitMany {
+                messages,
+                wait,
+                patience_ms,
+            } => {
+                return self.submit_many(messages, wait, patience_ms).await;
+            }
             Request::Import { entries } => return self.import(entries).await,
             Request::Backup { to } => return self.back_up(to).await,
-            Request::Ingest { .. } | Request::Open { .. } | Request::Export { .. } => {
+            Request::Ingest { .. }
+            | Request::IngestMany { .. }
+            | Request::Open { .. }
+            | Request::Export { .. } => {
                 return failure(
                     "bad-request",
                     "raw bytes are not possible here",
@@ -237,6 +249,76 @@ impl Server {
         }
     }
 
+    /// Submits all at once, so that they share commits.
+    async fn submit_many(
+        &self,
+        messages: Vec<(String, Option<String>)>,
+        wait: Level,
+        patience_ms: u64,
+    ) -> Answer {
+        if messages.len() > BATCH {
+            let what = format!(
+                "{} messages at once are over the limit of {BATCH}",
+                messages.len()
+            );
+            return failure("too-large", what, "control request", "Submit fewer at a time.");
+        }
+        let mut submissions = Vec::new();
+        for (envelope, key) in messages {
+            let desk = self.desk.clone();
+            submissions.push(tokio::spawn(async move {
+                let malformed = || failure("bad-request", "the envelope is not base64url", "envelope", "");
+                let envelope = b64url_decode(&envelope).ok_or_else(malformed)?;
+                desk.submit(envelope, key)
+                    .await
+                    .map_err(|error| of_submit(&error))
+            }));
+        }
+        let (mut outcomes, mut deposited) = (Vec::new(), Vec::new());
+        for submission in submissions {
+            let outcome = submission
+                .await
+                .unwrap_or_else(|error| Err(failure("internal", error, "node", "Look at the node's log.")));
+            outcomes.push(match outcome {
+                Ok(one) => {
+                    deposited.push(one);
+                    Ok(one.message)
+                }
+                Err(Answer::Failed(failure)) => Err(failure),
+                Err(other) => return other,
+            });
+        }
+        let (mut level, mut waits) = (wait, Vec::new());
+        // Deposited is what each of them is by now.
+        if wait > Level::Deposited {
+            let until = tokio::time::Instant::now() + Duration::from_millis(patience_ms).min(PATIENCE);
+            for one in deposited {
+                let left = until.saturating_duration_since(tokio::time::Instant::now());
+                match self.wait(one, wait, left.as_millis() as u64).await {
+                    Answer::Deposited {
+                        level: reached,
+                        waits: why,
+                        ..
+                    } => {
+                        level = level.min(reached);
+                        if waits.is_empty() {
+                            waits = why;
+                        }
+                    }
+                    other => return other,
+                }
+                if level < wait {
+                    break;
+                }
+            }
+        }
+        Answer::DepositedMany {
+            outcomes,
+            level,
+            waits,
+        }
+    }
+
     async fn import(&self, entries: Vec<String>) -> Answer {
         let mut files = Vec::with_capacity(entries.len());
         for (entry, number) in entries.iter().zip(1..) {
@@ -293,14 +375,9 @@ impl Server {
             );
             return answer(&mut reader, &refused).await;
         }
-        let key = self.desk.ask(move |desk| {
-            let replica = desk.engine().dossier(&dossier)?;
-            replica.newest_key().map(|(_, key)| key.clone())
-        });
-        let key = match key.await {
-            Ok(Some(key)) => key,
-            Ok(None) => return answer(&mut reader, &unknown_dossier(&dossier)).await,
-            Err(error) => return answer(&mut reader, &of_submit(&error)).await,
+        let key = match self.newest_key(dossier).await {
+            Ok(key) => key,
+            Err(refused) => return answer(&mut reader, &refused).await,
         };
         let blobs = Arc::clone(&self.blobs);
         let (buffered, mut stream) = into_blocking(reader)?;
@@ -324,6 +401,72 @@ impl Server {
             write_line(&mut stream, &reply)
         });
         done.await.map_err(std::io::Error::other)?
+    }
+
+    async fn take_in_many(
+        self,
+        mut reader: BufReader<UnixStream>,
+        dossier: DossierId,
+        files: Vec<NewDocument>,
+    ) -> std::io::Result<()> {
+        let bytes = files
+            .iter()
+            .fold(0, |sum: u64, file| sum.saturating_add(file.bytes));
+        let long = files
+            .iter()
+            .any(|file| file.bytes > SMALL_BYTES.min(self.document_bytes));
+        if files.len() > BATCH || bytes > BATCH_BYTES || long {
+            let what = format!(
+                "{} documents of {bytes} bytes are no batch: at most {BATCH}, {BATCH_BYTES} bytes, {SMALL_BYTES} each",
+                files.len()
+            );
+            let refused = failure(
+                "too-large",
+                what,
+                "control request",
+                "Give long documents one by one.",
+            );
+            return answer(&mut reader, &refused).await;
+        }
+        let key = match self.newest_key(dossier).await {
+            Ok(key) => key,
+            Err(refused) => return answer(&mut reader, &refused).await,
+        };
+        let blobs = Arc::clone(&self.blobs);
+        let (buffered, mut stream) = into_blocking(reader)?;
+        let done = spawn_blocking(move || -> std::io::Result<()> {
+            let target = |file: NewDocument| {
+                let (name, media_type) = (file.name, file.media_type);
+                let target = Target {
+                    dossier,
+                    epoch: &key,
+                    name,
+                    media_type,
+                };
+                (file.bytes, target)
+            };
+            let targets = files.into_iter().map(target).collect();
+            let mut source = std::io::BufReader::new(Read::chain(buffered.as_slice(), &stream));
+            let reply = match ingest_small(blobs.as_ref(), &mut source, targets) {
+                Ok(documents) => Answer::IngestedMany { documents },
+                Err(error) => of_transfer(&error),
+            };
+            write_line(&mut stream, &reply)
+        });
+        done.await.map_err(std::io::Error::other)?
+    }
+
+    /// The key under which documents of a dossier are lodged now, or the answer that there is none.
+    async fn newest_key(&self, dossier: DossierId) -> Result<EpochKey, Answer> {
+        let key = self.desk.ask(move |desk| {
+            let replica = desk.engine().dossier(&dossier)?;
+            replica.newest_key().map(|(_, key)| key.clone())
+        });
+        match key.await {
+            Ok(Some(key)) => Ok(key),
+            Ok(None) => Err(unknown_dossier(&dossier)),
+            Err(error) => Err(of_submit(&error)),
+        }
     }
 
     async fn open(
