@@ -239,6 +239,63 @@ impl Pair {
         text(&self.program.ask(&line)?, "message")
     }
 
+    /// The clerk lodges a file, or all that lie in a directory, at the court's node; returns once all are durable there.
+    pub(crate) fn lodge(&self, files: &Path) -> Outcome<()> {
+        let files = files.to_str().ok_or("the file's name is not UTF-8")?;
+        let line = [
+            "document",
+            "deposit",
+            "--config",
+            "court/node.toml",
+            "--as",
+            "wallets/clerk",
+        ];
+        let rest = [
+            "--passphrase-file",
+            "passphrase",
+            "--dossier",
+            &self.dossier,
+            files,
+        ];
+        self.program.ask(&[&line[..], &rest].concat()).map(drop)
+    }
+
+    /// What a node has logged since its start.
+    pub(crate) fn log(&self, node: usize) -> Outcome<String> {
+        Ok(fs::read_to_string(
+            self.program.directory.join(NODES[node][0]).join("node.log"),
+        )?)
+    }
+
+    /// Waits until a node's log says enough.
+    pub(crate) fn await_log<T>(&self, node: usize, enough: impl Fn(&str) -> Option<T>) -> Outcome<T> {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = enough(&self.log(node)?) {
+                return Ok(found);
+            }
+            if started.elapsed() > PATIENCE * 5 {
+                return Err(format!("{}: its log does not say it", NODES[node][0]).into());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Stops a node, changes its data directory, and starts it again.
+    pub(crate) fn restart(&mut self, node: usize, change: impl FnOnce(&Path) -> Outcome<()>) -> Outcome<()> {
+        let name = NODES[node][0];
+        let told = Command::new("kill")
+            .arg(self.nodes[node].id().to_string())
+            .status()?;
+        let ended = self.nodes[node].wait()?;
+        if !(told.success() && ended.success()) {
+            return Err(format!("{name} ended with {ended}").into());
+        }
+        change(&self.program.directory.join(name).join("data"))?;
+        self.nodes[node] = start(&self.program, name)?;
+        Ok(())
+    }
+
     /// Waits until the company's node shows `enough` of the document that `deposit` brought.
     pub(crate) fn await_document<T>(
         &self,

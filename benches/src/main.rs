@@ -9,6 +9,7 @@ mod federation;
 mod limits;
 mod report;
 mod rsync;
+mod small;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,9 @@ struct Arguments {
     /// How often everything is measured; medians count.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
     rounds: u16,
+    /// How many documents of 16 KiB are carried beside one of the same bytes; 0 for none.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    files: u64,
     /// The program `basoche`; by default the one beside this program.
     #[arg(long)]
     program: Option<PathBuf>,
@@ -148,6 +152,30 @@ fn measure(arguments: &Arguments, place: &Path, program: &Path) -> Outcome<Measu
             measured.note(name, carried.map(rate));
         }
     }
+    if arguments.files > 0 {
+        eprintln!("{} small documents", arguments.files);
+        let small = small::carry(&mut pair, place, arguments.files, arguments.rounds)?;
+        let bytes = arguments.files * small::BYTES;
+        let rate = |took: &Duration| megabytes(bytes) / took.as_secs_f64();
+        measured.note("small-deposit", Ok(rate(&small.deposit)));
+        measured.note("small-arrival", Ok(rate(&small.arrival)));
+        measured.note(
+            "small-cpu-home",
+            Ok(small.cpu_seconds[0] * 1000.0 / megabytes(bytes)),
+        );
+        measured.note(
+            "small-cpu-other",
+            Ok(small.cpu_seconds[1] * 1000.0 / megabytes(bytes)),
+        );
+        small
+            .again
+            .iter()
+            .for_each(|took| measured.note("small-again", Ok(rate(took))));
+        small
+            .large_again
+            .iter()
+            .for_each(|took| measured.note("large-again", Ok(rate(took))));
+    }
     pair.stop()?;
     for (name, node) in [("memory-home", 0), ("memory-other", 1)] {
         let mebibytes = |kib: u64| kib as f64 / 1024.0;
@@ -235,7 +263,40 @@ fn judge(arguments: &Arguments, measured: &Measured, load: Option<f64>) -> Repor
         let title = format!("growth of the peak memory of the {node}");
         report.push(row(growth, &title, "MiB").below(64.0));
     }
+    if arguments.files > 0 {
+        small_rows(arguments, measured, &row, &mut report);
+    }
     report
+}
+
+/// The rows of the small documents.
+fn small_rows(
+    arguments: &Arguments,
+    measured: &Measured,
+    row: &impl Fn(&'static str, &str, &str) -> Row,
+    report: &mut Report,
+) {
+    let many = format!("{} x {} KiB", arguments.files, small::BYTES >> 10);
+    let one = "one document of the same bytes, fetched again in the same way";
+    let title = format!("{many}: fetched again by the other node, verified and synced");
+    let again = row("small-again", &title, "MB/s").beside(measured.median("large-again"), Some(0.5), one);
+    report.push(again);
+    for (name, what, unit) in [
+        (
+            "small-deposit",
+            "deposit (command to durable at the home node)",
+            "MB/s",
+        ),
+        (
+            "small-arrival",
+            "arrival (command to stored at the other node)",
+            "MB/s",
+        ),
+        ("small-cpu-home", "processor time of the home node", "s/GB"),
+        ("small-cpu-other", "processor time of the other node", "s/GB"),
+    ] {
+        report.push(row(name, &format!("{many}: {what}"), unit));
+    }
 }
 
 fn megabytes(bytes: u64) -> f64 {
