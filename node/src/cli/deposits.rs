@@ -30,6 +30,7 @@ struct Deposited {
 
 #[derive(Serialize)]
 struct One {
+    number: u64,
     name: String,
     message: MessageId,
     document: Digest,
@@ -91,7 +92,8 @@ pub(super) fn deposit(act: &Act, number: u64, given: &[PathBuf], output: &Output
         batch.push(piece);
     }
     lodging.lodge(batch)?;
-    let done = lodging.done;
+    let mut done = lodging.done;
+    done.documents.sort_by_key(|one| one.number);
     tell_waits(output, &done.waits);
     output.answer(&done, || {
         let level = format!("{:?}", done.level).to_lowercase();
@@ -158,6 +160,7 @@ impl Lodging<'_> {
             .ok_or_else(|| Fault::usage(format!("the key {key:?} names a message without a document")))?;
         same_content(found, &sha256(piece.path)?)?;
         self.done.documents.push(One {
+            number: piece.number,
             name: piece.name.clone(),
             message,
             document: found.root,
@@ -211,7 +214,7 @@ impl Lodging<'_> {
         }
         let (mut messages, mut named) = (Vec::new(), Vec::new());
         for (piece, document) in pieces.into_iter().zip(documents) {
-            named.push((piece.name.clone(), document.root, document.bytes));
+            named.push((piece.number, piece.name.clone(), document.root, document.bytes));
             let key = self.act.key_of(&piece.name);
             let body = Body::ExhibitDeposit(ExhibitDeposit {
                 ext: None,
@@ -237,11 +240,12 @@ impl Lodging<'_> {
             return Err(unexpected());
         };
         let mut refused = None;
-        for ((name, document, bytes), outcome) in named.into_iter().zip(outcomes) {
+        for ((number, name, document, bytes), outcome) in named.into_iter().zip(outcomes) {
             match outcome {
                 Ok(message) => {
                     self.done.bytes += bytes;
                     self.done.documents.push(One {
+                        number,
                         name,
                         message,
                         document,

@@ -106,7 +106,7 @@ fn store(blobs: &dyn BlobStore, arrived: &[(Digest, Bytes)]) -> Result<Checked, 
         let tree = check_outboard(root, bytes.len() as u64, &[*root]);
         match tree.and_then(|tree| tree.verify_leaf(0, bytes)) {
             Ok(()) => good.push((*root, bytes.as_ref())),
-            Err(error) => checked = checked.and(Err(error.into())),
+            Err(error) => checked = checked.and_then(|()| Err(error.into())),
         }
     }
     blobs.store_small(&good)?;

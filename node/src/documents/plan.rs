@@ -197,7 +197,7 @@ impl Plan {
                     sources,
                 });
             }
-            let (documents, full) = self.batch(&ready, dossier, source);
+            let (documents, full) = self.batch(&ready, first, source);
             // One that is not full waits for more as long as this source is busy with another.
             if full || self.jobs_of(&source) == 0 {
                 return Some(Job::Batch {
@@ -297,10 +297,14 @@ impl Plan {
     }
 
     /// Small documents that one source may bring in one request, the first things first; and whether more would not fit.
-    fn batch(&self, ready: &[&Wanted], dossier: DossierId, source: SubjectId) -> (Vec<(Digest, u64)>, bool) {
+    fn batch(&self, ready: &[&Wanted], first: &Wanted, source: SubjectId) -> (Vec<(Digest, u64)>, bool) {
         let (mut documents, mut bytes, most) = (Vec::new(), 0, self.batch_bytes(&source));
         let fitting = ready.iter().filter(|one| {
-            one.want.dossier == dossier && is_small(one.want.bytes) && self.may_ask(one, &source)
+            let alike = one.holders.contains(&source) || !first.holders.contains(&source);
+            alike
+                && one.want.dossier == first.want.dossier
+                && is_small(one.want.bytes)
+                && self.may_ask(one, &source)
         });
         for one in fitting {
             if documents.len() == limits::DOCUMENTS_PER_REQUEST || bytes + one.want.bytes > most {
@@ -347,8 +351,14 @@ impl Plan {
     }
 
     fn best(&self, one: &Wanted, now: Instant) -> Option<SubjectId> {
+        let sources = self.in_order(one, now);
+        // Who does not say that it holds it is asked only where nobody who does can be.
+        let held = sources.first().is_some_and(|source| one.holders.contains(source));
         let free = |source: &SubjectId| self.jobs_of(source) < PER_SOURCE;
-        self.in_order(one, now).into_iter().find(free)
+        let mut likely = sources
+            .into_iter()
+            .filter(|source| !held || one.holders.contains(source));
+        likely.find(free)
     }
 
     fn peer(&mut self, source: &SubjectId) -> &mut Peer {

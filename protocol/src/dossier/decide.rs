@@ -93,7 +93,9 @@ impl State {
             | Body::CloseDossier(_)
             | Body::ForkSettled(_) => None,
         };
-        let missing = missing.copied().or(document.map(|document| document.deposit));
+        let missing = missing
+            .copied()
+            .or_else(|| document.map(|document| document.deposit));
         missing.map_or(Ok(()), |reference| Err(Refused::UnknownReference { reference }))
     }
 
