@@ -115,7 +115,8 @@ impl Judge {
         Message::decode(envelope.payload()).map_err(|error| (Stage::Payload, error))?;
         let verified =
             verify(envelope, &self.registry, RECEIVED_AT).map_err(|error| (Stage::Signature, error))?;
-        match State::default().decide(verified.id(), verified.message(), RECEIVED_AT) {
+        let nothing = std::collections::BTreeSet::new();
+        match State::default().decide(verified.id(), verified.message(), RECEIVED_AT, &nothing) {
             Ok(_) => Ok(Stage::Decide),
             // On an empty dossier nothing but a designation can be decided.
             Err(error) if error.code() == Code::UnknownDossier => Ok(Stage::Signature),

@@ -87,15 +87,24 @@ structures! {
         0 ext: Option<ByteVec>, 1 number: u64, 2 text: String, 3 recapitulative: bool,
         4 document: Option<DocumentRef>,
     }
-    PreReport { 0 ext: Option<ByteVec>, 1 document: DocumentRef, 2 dires_due: u64, }
+    PreReport { 0 ext: Option<ByteVec>, 1 document: DocumentRef, 2 dires_due: u64,
+        3 closes: Option<Vec<HeadRow>>,
+    }
     Answer { 0 dire: Hash, 1 text: String, }
-    Report { 0 ext: Option<ByteVec>, 1 document: DocumentRef, 2 answers: Vec<Answer>, }
+    Report { 0 ext: Option<ByteVec>, 1 document: DocumentRef, 2 answers: Vec<Answer>,
+        3 closes: Option<Vec<HeadRow>>,
+    }
     Fees { 0 ext: Option<ByteVec>, 1 amount: u64, 2 document: Option<DocumentRef>, }
-    CloseDossier { 0 ext: Option<ByteVec>, }
+    CloseDossier { 0 ext: Option<ByteVec>, 1 closes: Option<Vec<HeadRow>>, }
     ForkSettled { 0 ext: Option<ByteVec>, 1 keep: Citation, 2 reason: String, }
     Held { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, }
     MadeAvailable { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 addressees: Vec<Id>, }
     Opening { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 reader: Id, }
+    Barrier {
+        0 ext: Option<ByteVec>, 1 frontier: Vec<HeadRow>, 2 documents: Vec<Hash>, 3 members: Vec<Id>, 4 due: u64,
+    }
+    BarrierHeld { 0 ext: Option<ByteVec>, 1 barrier: Hash, }
+    Gap { 0 ext: Option<ByteVec>, 1 chain: ChainId, 2 held: u64, 3 named: u64, 4 leaf: Hash, 5 named_by: Id, }
     ChainId { 0 node: Id, 1 incarnation: Id, }
     Citation { 0 chain: ChainId, 1 seq: u64, 2 leaf: Hash, }
     EpochWrap { 0 epoch: u64, 1 recipient: Id, 2 jwe: String, }
@@ -161,9 +170,12 @@ fn payload_again(bytes: &[u8]) -> Option<Vec<u8>> {
         10 | 11 => same::<Payload<Fees>>(bytes),
         12 => same::<Payload<CloseDossier>>(bytes),
         13 => same::<Payload<ForkSettled>>(bytes),
+        16 => same::<Payload<Barrier>>(bytes),
         32 => same::<Payload<Held>>(bytes),
         33 => same::<Payload<MadeAvailable>>(bytes),
         34 => same::<Payload<Opening>>(bytes),
+        36 => same::<Payload<BarrierHeld>>(bytes),
+        37 => same::<Payload<Gap>>(bytes),
         _ => None,
     }
 }

@@ -26,6 +26,7 @@ pub mod keys;
 pub mod network;
 pub mod operator;
 pub mod quic;
+pub mod quittance;
 pub mod repair;
 pub mod rows;
 pub mod runtime;

@@ -43,6 +43,24 @@ fn a_whole_assessment_is_proved_to_who_believes_its_authorities() {
         .iter()
         .filter(|claim| claim.reason.contains(party));
     assert_eq!(opened.count(), 2);
+    // Two barriers: all signed the first, the experts' company did not sign the second.
+    let quittances: Vec<_> = report
+        .claims()
+        .iter()
+        .filter(|claim| claim.id.starts_with("quittance:"))
+        .collect();
+    assert_eq!(quittances.len(), 2);
+    assert!(quittances.iter().all(|claim| claim.verdict == Verdict::Proved));
+    assert!(
+        quittances[0].reason.contains("3 of 3 nodes"),
+        "{}",
+        quittances[0].reason
+    );
+    let second = &quittances[1].reason;
+    assert!(
+        second.contains("2 of 3 nodes") && second.contains("not signed: its latest head"),
+        "{second}"
+    );
 }
 
 #[test]

@@ -192,6 +192,16 @@ pub enum Refused {
         /// Whose chain.
         node: SubjectId,
     },
+    /// The frontier that a message names is not within the causal past of its entry. BAR-1.
+    #[error(
+        "the frontier names {size} entries of node {node}, which were not held where the message was recorded"
+    )]
+    FrontierUnheld {
+        /// Whose chain.
+        node: SubjectId,
+        /// How many of its entries are named.
+        size: u64,
+    },
     /// No message of that type may come from that role. DOS-2.
     #[error("the role {role} may not send a {act}")]
     SenderRole {
@@ -289,6 +299,7 @@ impl Error {
                 Refused::DiresStillDue { .. } => Code::DiresStillDue,
                 Refused::DocumentMissing { .. } => Code::DocumentMissing,
                 Refused::ForkedChain { .. } => Code::ForkedChain,
+                Refused::FrontierUnheld { .. } => Code::FrontierUnheld,
                 Refused::NotCompetent { .. } => Code::NotCompetent,
                 Refused::NotParticipant { .. } => Code::NotParticipant,
                 Refused::ProvisionUnpaid => Code::ProvisionUnpaid,

@@ -83,6 +83,8 @@ numbers! {
         SetAside = 312 "set-aside",
         /// The chain is forked, and no other member has this history.
         ForkedChain = 313 "forked-chain",
+        /// The named frontier is not within what the recording node had.
+        FrontierUnheld = 316 "frontier-unheld",
         /// The message version is not supported.
         Version = 400 "version",
         /// The dossier's rules are not known here.
@@ -134,6 +136,7 @@ impl Code {
             | Self::DocumentMissing
             | Self::RosterConflict
             | Self::ForkedChain
+            | Self::FrontierUnheld
             | Self::Rules => Retry::AfterChange,
             Self::Busy | Self::Stopping | Self::StorageFull => Retry::Later,
         }
@@ -154,6 +157,7 @@ impl Code {
                 Self::ProvisionUnpaid => "Wait for the clerk's notice that the provision is paid in.",
                 Self::DiresStillDue => "Wait for the date set by the pre-report.",
                 Self::DireUnanswered => "Answer every dire in the report.",
+                Self::FrontierUnheld => "Ask the node for its frontier again, and sign a new message.",
                 Self::DocumentMissing => "Deposit the document at this node first.",
                 Self::UnknownDossier | Self::NotParticipant => {
                     "Check the dossier's id, and that the expert has added you to the roster."

@@ -13,7 +13,8 @@ use basoche_protocol::fixture::{Actor, Cast, document};
 use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::journal::{ChainId, Head, HeadRow, Need, SignedHead, Verdict};
 use basoche_protocol::message::{
-    Body, CloseDossier, Decline, FeeClaim, FeeOrder, Held, MadeAvailable, Opening, Participant, RosterChange,
+    Barrier, Body, CloseDossier, Decline, FeeClaim, FeeOrder, Held, MadeAvailable, Opening, Participant,
+    RosterChange,
 };
 use basoche_protocol::refusal::Code;
 use basoche_protocol::role::Role;
@@ -231,6 +232,18 @@ const MESSAGES: &[Bad] = {
                 }),
             )
         }),
+        bad(Code::FrontierUnheld, InProgress, |it| {
+            let mut frontier = it.replica().frontier();
+            frontier[0].size += 1;
+            let barrier = Barrier {
+                ext: None,
+                frontier,
+                documents: vec![],
+                members: it.replica().state().nodes().into_iter().collect(),
+                due: it.now,
+            };
+            say(it, &it.cast.expert, Body::Barrier(barrier))
+        }),
         bad(Code::Version, InProgress, |it| patched(it, 2, 1, 2)),
         recorded(
             Code::Rules,
@@ -343,7 +356,14 @@ const MESSAGES: &[Bad] = {
             )
         }),
         bad(Code::WrongPhase, InProgress, |it| {
-            say(it, &it.cast.clerk, Body::CloseDossier(CloseDossier { ext: None }))
+            say(
+                it,
+                &it.cast.clerk,
+                Body::CloseDossier(CloseDossier {
+                    ext: None,
+                    closes: None,
+                }),
+            )
         }),
         bad(Code::WrongPhase, InProgress, |it| {
             say(it, &it.cast.expert, report(&[]))

@@ -368,6 +368,7 @@ impl World {
                     ext: None,
                     document: document("pre-report"),
                     dires_due: due,
+                    closes: None,
                 };
                 (&cast.expert, Body::PreReport(body), now)
             }
@@ -406,6 +407,7 @@ impl World {
             ext: None,
             document: document("report"),
             answers: answers.collect(),
+            closes: None,
         })
     }
 

@@ -1,4 +1,4 @@
-//! Cases of the fifteen messages: for each a smallest and a full one that are accepted, and the ways to spoil it.
+//! Cases of the messages: for each a smallest and a full one that are accepted, and the ways to spoil it.
 
 use basoche_conformance::vector::{Named, Stage, Vector, What};
 use basoche_protocol::crypto::sha256;
@@ -310,9 +310,12 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
                 (1, "document", document()),
                 (2, "dires_due", U(NOW_MS + 30 * DAY_MS)),
             ]),
-            vec![],
+            vec![(3, frontier())],
             (2, text("x")),
-            vec![("name_with_path", 1, spoilt_document(dossier, 3, text("a/b")))],
+            vec![
+                ("name_with_path", 1, spoilt_document(dossier, 3, text("a/b"))),
+                ("closes_nothing", 3, A(vec![])),
+            ],
         ),
         kind(
             9,
@@ -320,11 +323,12 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             EXPERT,
             Some(CLERK),
             M(vec![(1, "document", document()), (2, "answers", A(vec![]))]),
-            vec![(2, A(vec![answer(1), answer(2)]))],
+            vec![(2, A(vec![answer(1), answer(2)])), (3, frontier())],
             (2, U(1)),
             vec![
                 ("answers_descending", 2, A(vec![answer(2), answer(1)])),
                 ("answers_twice", 2, A(vec![answer(1), answer(1)])),
+                ("closes_descending", 3, A(vec![row(0xb2), row(0xb1)])),
             ],
         ),
         kind(
@@ -353,9 +357,9 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             CLERK,
             Some(EXPERT),
             M(vec![]),
-            vec![],
+            vec![(1, frontier())],
             (0, text("x")),
-            vec![],
+            vec![("closes_empty_chain", 1, A(vec![row(0xb1).with(1, U(0))]))],
         ),
         kind(
             13,
@@ -369,6 +373,39 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             vec![],
             (1, bytes(&[0; 32])),
             vec![("reason_empty", 2, text(""))],
+        ),
+        kind(
+            16,
+            "barrier",
+            EXPERT,
+            Some(LAWYER),
+            M(vec![
+                (1, "frontier", A(vec![row(0xb1)])),
+                (2, "documents", A(vec![])),
+                (3, "members", A(vec![bytes(&BAR_NODE.id())])),
+                (4, "due", U(NOW_MS + 7 * DAY_MS)),
+            ]),
+            vec![
+                (1, frontier()),
+                (2, A(vec![bytes(&[0x01; 32]), bytes(&[0x02; 32])])),
+                (3, A(vec![bytes(&COURT_NODE.id()), bytes(&BAR_NODE.id())])),
+            ],
+            (4, text("x")),
+            vec![
+                ("frontier_empty", 1, A(vec![])),
+                ("frontier_descending", 1, A(vec![row(0xb2), row(0xb1)])),
+                (
+                    "documents_descending",
+                    2,
+                    A(vec![bytes(&[0x02; 32]), bytes(&[0x01; 32])]),
+                ),
+                ("nobody", 3, A(vec![])),
+                (
+                    "member_twice",
+                    3,
+                    A(vec![bytes(&BAR_NODE.id()), bytes(&BAR_NODE.id())]),
+                ),
+            ],
         ),
         kind(
             32,
@@ -403,6 +440,32 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             (3, bytes(&[0; 15])),
             vec![],
         ),
+        kind(
+            36,
+            "barrier-held",
+            BAR_NODE,
+            Some(LAWYER),
+            M(vec![(1, "barrier", bytes(deposit))]),
+            vec![],
+            (1, bytes(&[0; 31])),
+            vec![],
+        ),
+        kind(
+            37,
+            "gap",
+            COURT_NODE,
+            Some(CLERK),
+            M(vec![
+                (1, "chain", citation().field(0).clone()),
+                (2, "held", U(0)),
+                (3, "named", U(4)),
+                (4, "leaf", bytes(&[0x1f; 32])),
+                (5, "named_by", bytes(&BAR_NODE.id())),
+            ]),
+            vec![(2, U(3))],
+            (4, U(1)),
+            vec![("nothing_missing", 2, U(4))],
+        ),
     ]
 }
 
@@ -417,6 +480,24 @@ fn citation() -> Value {
         (1, "seq", U(3)),
         (2, "leaf", bytes(&[0x1f; 32])),
     ])
+}
+
+/// The first four entries of a chain of the bar's node.
+fn row(incarnation: u8) -> Value {
+    let chain = M(vec![
+        (0, "node", bytes(&BAR_NODE.id())),
+        (1, "incarnation", bytes(&[incarnation; 16])),
+    ]);
+    M(vec![
+        (0, "chain", chain),
+        (1, "size", U(4)),
+        (2, "leaf", bytes(&[0x1f; 32])),
+        (3, "root", bytes(&[0x2f; 32])),
+    ])
+}
+
+fn frontier() -> Value {
+    A(vec![row(0xb1), row(0xb2)])
 }
 
 fn answer(dire: u8) -> Value {

@@ -16,7 +16,10 @@ use basoche_registry::Replica as Registry;
 use super::journal::{self, MessageNames};
 use super::layout::{self, ANCHORS, MANIFEST, Manifest, README, SUMMARY, SUMS, Sums};
 use super::timeline::{self, Receipts};
-use super::{BundleError, Source, document_name, head_name, key_name, leaf_name, readme, run_name};
+use super::{
+    BundleError, Source, document_name, head_name, key_name, leaf_name, quittance_name, readme, run_name,
+};
+use crate::quittance::QuittanceView;
 use crate::zip::Writer;
 
 /// What an export wrote.
@@ -64,6 +67,9 @@ pub fn export<W: Write + Seek>(
     let (replica, receipts) = write_journal(source, &registry, &mut out)?;
     write_messages(source, &mut out)?;
     write_documents(source, &replica, &mut out, progress)?;
+    for quittance in QuittanceView::all(&replica) {
+        out.add(&quittance_name(&quittance.barrier), &quittance.to_member())?;
+    }
     out.add(SUMMARY, &timeline::summary(&replica, &receipts, &registry))?;
     let covering = replica
         .records()
@@ -134,6 +140,7 @@ fn write_journal<W: Write + Seek>(
         };
         let head = SignedHead::verify(&bytes, registry).map_err(unsound)?;
         receipts.note(head.head());
+        replica.note_head(&head);
         out.add(&head_name(&head.head().node), &bytes)?;
     }
     Ok((replica, receipts))

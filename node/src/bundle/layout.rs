@@ -14,6 +14,7 @@ use super::Run;
 pub(super) const README: &str = "README.txt";
 pub(super) const ANCHORS: &str = "registry/anchors.json";
 pub(super) const SUMMARY: &str = "summary.json";
+pub(super) const QUITTANCES: &str = "quittances/";
 pub(super) const SUMS: &str = "SHA256SUMS";
 pub(super) const MANIFEST: &str = "manifest.jws";
 
@@ -22,6 +23,8 @@ pub(super) const RUN_BYTES: usize =
     limits::UNSEALED_ENTRIES as usize * (limits::ENTRY_BYTES + 5) + limits::ENVELOPE_BYTES + 128;
 /// Bytes of a compact JWS: base64url of an envelope's parts.
 pub(super) const JWS_BYTES: usize = limits::ENVELOPE_BYTES / 3 * 4 + 16;
+/// Bytes of a quittance: a dossier has no more nodes than a few lines each can name.
+pub(super) const QUITTANCE_BYTES: usize = 64 * 1024;
 /// Bytes of a member that lists the others: a line for each of the most members.
 pub(super) const LIST_BYTES: usize = crate::zip::MAX_MEMBERS * (crate::zip::MAX_NAME_BYTES + 67);
 /// Bytes of a file name made from a document's.
@@ -64,6 +67,11 @@ pub fn message_name(message: &MessageId, other: Option<&Digest>) -> String {
         None => format!("messages/{message}.jws"),
         Some(digest) => format!("messages/{message}.{digest}.jws"),
     }
+}
+
+/// The member of a barrier's quittance.
+pub fn quittance_name(barrier: &MessageId) -> String {
+    format!("{QUITTANCES}{barrier}.json")
 }
 
 /// The member of a document's key.

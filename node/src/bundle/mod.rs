@@ -9,6 +9,7 @@
 //! heads/<node>.head                         each node's latest head: its receipt for all that it covers
 //! messages/<message id>.jws                 every message, opened: a compact JWS
 //! documents/<root>/key, /<file name>        a document's key and its plaintext
+//! quittances/<barrier>.json                  who signed that they hold what a barrier names
 //! summary.json                              the timeline, for people and tools
 //! SHA256SUMS                                the digest of every member above
 //! manifest.jws                              the exporting node's signature over SHA256SUMS
@@ -28,7 +29,7 @@ mod timeline;
 mod verify;
 
 pub use export::{ExportReport, export};
-pub use layout::{document_name, head_name, key_name, leaf_name, message_name, run_name};
+pub use layout::{document_name, head_name, key_name, leaf_name, message_name, quittance_name, run_name};
 pub use report::{Claim, Reach, Report, Verdict};
 pub use verify::verify;
 

@@ -19,7 +19,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Claim {
     /// What it is about: `archive`, `manifest`, `anchors:<origin>`, `registry:<origin>`, `journal:<node>`,
-    /// `fork:<node>`, `head:<node>`, `message:<id>`, `document:<root>`, `summary`, `member`.
+    /// `fork:<node>`, `head:<node>`, `message:<id>`, `document:<root>`, `quittance:<barrier>`, `summary`, `member`.
     pub id: String,
     /// What was found.
     pub verdict: Verdict,

@@ -105,6 +105,8 @@ struct MessageRow {
     recorded_at: String,
     effect: &'static str,
     code: Option<&'static str>,
+    /// The milestone outside of whose frontier it lies. BAR-4.
+    after: Option<MessageId>,
     received_by: Vec<Dated>,
 }
 
@@ -186,7 +188,10 @@ impl Named {
                 | Body::FeeClaim(_)
                 | Body::FeeOrder(_)
                 | Body::CloseDossier(_)
-                | Body::ForkSettled(_) => {}
+                | Body::ForkSettled(_)
+                | Body::Barrier(_)
+                | Body::BarrierHeld(_)
+                | Body::Gap(_) => {}
             }
         }
         named
@@ -331,6 +336,7 @@ fn message_row(
         recorded_at: record.recorded_at.to_string(),
         effect,
         code,
+        after: replica.state().after(&record.message),
         received_by: receipts.of(replica, &branch, seq),
     }
 }

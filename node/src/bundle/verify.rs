@@ -14,11 +14,12 @@ use basoche_protocol::role::Role;
 use basoche_registry::{Anchors, Replica as Registry};
 
 use super::journal::{self, Journal};
-use super::layout::{self, MANIFEST, Manifest, README, SUMMARY, SUMS};
+use super::layout::{self, MANIFEST, Manifest, QUITTANCES, README, SUMMARY, SUMS};
 use super::members::Members;
 use super::report::{Claims, Reach, Report, Verdict};
 use super::timeline::{self, Named};
-use super::{document_name, key_name, registry};
+use super::{document_name, key_name, quittance_name, registry};
+use crate::quittance::QuittanceView;
 use crate::zip::{Archive, Member, ZipError};
 
 /// Bytes of the summary; no archive makes us hold more than its own length.
@@ -144,6 +145,7 @@ fn check<R: Read + Seek>(
                 claim_forks(&journal, &registry, &mut claims);
                 claim_messages(&journal, &mut claims);
                 check_documents(&mut members, &journal, &mut claims);
+                check_quittances(&mut members, &journal, &mut claims);
                 check_summary(&mut members, &registry, &journal, &mut claims);
             }
             None => claims.undetermined("journal", "gap", None, "no run of the journal is left"),
@@ -398,6 +400,37 @@ fn seal_again<R: Read + Seek>(
             let what = "not as long as the message says";
             claims.contradicted(id, "other-document", member, what);
             None
+        }
+    }
+}
+
+/// Each barrier's quittance is the one that the journal gives, byte for byte.
+fn check_quittances<R: Read + Seek>(members: &mut Members<'_, R>, journal: &Journal, claims: &mut Claims) {
+    let derived = QuittanceView::all(&journal.replica);
+    for quittance in &derived {
+        let id = format!("quittance:{}", quittance.barrier);
+        let member = quittance_name(&quittance.barrier);
+        let before = claims.failures();
+        let Some(found) = members.read(&member, layout::QUITTANCE_BYTES, &id, claims) else {
+            continue;
+        };
+        if found != quittance.to_member() {
+            let what = "the quittance is not the one that the journal gives";
+            claims.contradicted(id, "other-quittance", &member, what);
+        } else if claims.failures() == before {
+            claims.proved(id, Some(&member), quittance.to_string());
+        }
+    }
+    // Where messages are missing, the barrier may be among them: then nothing can be said of its quittance.
+    if journal.replica.pending() > 0 {
+        let names: Vec<_> = members.names().map(str::to_owned).collect();
+        let strange = |name: &&String| {
+            let of = |one: &QuittanceView| quittance_name(&one.barrier) == **name;
+            name.starts_with(QUITTANCES) && !derived.iter().any(of)
+        };
+        for name in names.iter().filter(strange) {
+            let what = "its barrier is not among the messages that are here";
+            claims.undetermined("quittance", "message-absent", Some(name), what);
         }
     }
 }

@@ -17,6 +17,7 @@ use clap::{Args, Subcommand};
 use super::act::{
     ActArgs, WaitArgs, dossier_id, found, instant, message_id, show, subject, subject_id, subjects,
 };
+use super::barrier;
 use super::person::{PersonArgs, sign};
 use super::{Fault, NodeArgs, Output};
 use crate::desk::{DossierView, Level};
@@ -146,6 +147,25 @@ pub(super) enum Command {
         #[arg(long)]
         reason: String,
     },
+    /// The expert, the judge or the clerk has every node sign what it holds now (quittance de contradictoire, CPC art. 16).
+    Barrier {
+        #[command(flatten)]
+        act: ActArgs,
+        /// Until when an answer is expected, RFC 3339; in 7 days by default. Nothing waits for it.
+        #[arg(long, value_parser = instant)]
+        due: Option<Instant>,
+    },
+    /// Show who signed that they hold what a barrier names, and how far the others had come.
+    Quittance {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// The dossier.
+        #[arg(long, value_parser = dossier_id)]
+        dossier: basoche_protocol::id::DossierId,
+        /// The barrier's message; all barriers by default.
+        #[arg(value_parser = message_id, value_name = "BARRIER")]
+        barrier: Option<MessageId>,
+    },
     /// Show a dossier: phase, roster, messages, documents with their three dates, and why any of it is late.
     Show {
         #[command(flatten)]
@@ -263,23 +283,27 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 document,
             }))
         }),
-        Command::PreReport { act, dires_due, file } => act.open()?.run(output, |act| {
+        Command::PreReport { act, dires_due, file } => act.open()?.run_milestone(output, |act| {
+            let document = act.ingest(&file, output)?;
             Ok(Body::PreReport(PreReport {
                 ext: None,
-                document: act.ingest(&file, output)?,
+                document,
                 dires_due,
+                closes: Some(act.frontier()?.rows),
             }))
         }),
-        Command::Report { act, answer, file } => act.open()?.run(output, |act| {
+        Command::Report { act, answer, file } => act.open()?.run_milestone(output, |act| {
             let mut answers: Vec<_> = answer
                 .into_iter()
                 .map(|(dire, text)| Answer { dire, text })
                 .collect();
             answers.sort_by_key(|answer| answer.dire);
+            let document = act.ingest(&file, output)?;
             Ok(Body::Report(Report {
                 ext: None,
-                document: act.ingest(&file, output)?,
+                document,
                 answers,
+                closes: Some(act.frontier()?.rows),
             }))
         }),
         Command::FeeClaim { act, amount, file } => act.open()?.run(output, |act| {
@@ -298,9 +322,12 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 order,
             }))
         }),
-        Command::Close { act } => act
-            .open()?
-            .run(output, |_| Ok(Body::CloseDossier(CloseDossier { ext: None }))),
+        Command::Close { act } => act.open()?.run(output, |act| {
+            Ok(Body::CloseDossier(CloseDossier {
+                ext: None,
+                closes: Some(act.frontier()?.rows),
+            }))
+        }),
         Command::SettleFork { act, keep, reason } => act.open()?.run(output, |act| {
             let view = show(&act.client, act.dossier)?;
             let mut histories = view.forks.iter().flat_map(|fork| &fork.histories);
@@ -315,6 +342,15 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 reason,
             }))
         }),
+        Command::Barrier { act, due } => {
+            let due = due.unwrap_or_else(barrier::in_seven_days);
+            act.open()?.run(output, |act| act.barrier(due))
+        }
+        Command::Quittance {
+            node,
+            dossier,
+            barrier,
+        } => barrier::show(&node.client()?, dossier, barrier, output),
         Command::Show { node, dossier } => {
             let view = show(&node.client()?, dossier)?;
             output.answer(&view, || describe(&view));
@@ -389,6 +425,7 @@ fn describe(view: &DossierView) -> String {
             "{}  {kind:<16} by the {author}: {level}{effect}",
             message.recorded_at
         ));
+        lines.extend(message.after.map(|act| format!("  after the frontier of {act}")));
         lines.extend(message.waits.iter().map(|wait| format!("  {wait}")));
     }
     for fork in &view.forks {
@@ -424,6 +461,14 @@ fn describe(view: &DossierView) -> String {
             lines.extend(one.waits.iter().map(|wait| format!("           {wait}")));
         }
     }
+    lines.extend(view.gaps.iter().map(|gap| {
+        let now = if gap.closed { "closed since" } else { "open" };
+        format!(
+            "gap at node {}: {} of {} entries of node {}, as the head of {} names them, stated {}: {now}",
+            gap.node, gap.held, gap.named, gap.of, gap.named_by, gap.recorded_at
+        )
+    }));
+    lines.extend(view.quittances.iter().map(ToString::to_string));
     lines.join("\n")
 }
 

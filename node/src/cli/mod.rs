@@ -3,6 +3,7 @@
 mod act;
 mod annuaire;
 mod authority;
+mod barrier;
 mod bundle;
 mod decode;
 mod demo;

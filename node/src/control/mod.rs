@@ -16,7 +16,7 @@ use basoche_protocol::message::DocumentRef;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::Copied;
-use crate::desk::{DossierView, Level, StatusView, WaitView};
+use crate::desk::{DossierView, FrontierView, Level, StatusView, WaitView};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
@@ -32,6 +32,11 @@ pub enum Request {
     /// One dossier in full.
     Dossier {
         /// Which.
+        dossier: DossierId,
+    },
+    /// What a milestone or a barrier that is drafted now may name.
+    Frontier {
+        /// Of which dossier.
         dossier: DossierId,
     },
     /// Submit a signed message and wait.
@@ -136,6 +141,8 @@ pub enum Answer {
     Status(Box<StatusView>),
     /// To [`Request::Dossier`].
     Dossier(Box<DossierView>),
+    /// To [`Request::Frontier`].
+    Frontier(Box<FrontierView>),
     /// To [`Request::Submit`] and [`Request::Submitted`].
     Deposited {
         /// The dossier.

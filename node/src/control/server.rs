@@ -157,6 +157,7 @@ impl Server {
                     .await
             }
             Request::Dossier { dossier } => self.desk.ask(move |desk| show(desk, &dossier)).await,
+            Request::Frontier { dossier } => self.desk.ask(move |desk| frontier(desk, &dossier)).await,
             Request::Registry => self.desk.ask(|desk| registry(desk)).await,
             Request::Submitted {
                 author,
@@ -439,6 +440,13 @@ fn is_opening(envelope: &[u8], deposit: &MessageId, root: &Digest) -> bool {
     let message = basoche_protocol::envelope::Envelope::decode(envelope).ok();
     let message = message.and_then(|envelope| Message::decode(envelope.payload()).ok());
     matches!(message.map(|message| message.body), Some(Body::Opening(one)) if one.deposit == *deposit && one.root == *root)
+}
+
+fn frontier(desk: &Desk, dossier: &DossierId) -> Answer {
+    desk.frontier(dossier).map_or_else(
+        || unknown_dossier(dossier),
+        |view| Answer::Frontier(Box::new(view)),
+    )
 }
 
 fn show(desk: &Desk, dossier: &DossierId) -> Answer {

@@ -89,6 +89,7 @@ pub fn run(options: &Options) -> Result<Summary, DemoError> {
         &dossier,
     ])?;
     timeline(&runner, &view);
+    quittances(&runner, &dossier)?;
     runner.step(
         "Le dossier de preuves est exporté, puis vérifié par un processus neuf qui ne parle à aucun nœud",
     );
@@ -103,7 +104,16 @@ pub fn run(options: &Options) -> Result<Summary, DemoError> {
     ])?;
     let report = runner.ask(&["verify", "--anchors", &anchors, "preuves.zip"])?;
     let claims = report["claims"].as_array().map_or(0, Vec::len);
-    let verified = report["verdict"] == "proved" && report["anchored"] == true;
+    let quittances = list(&report, "claims")
+        .iter()
+        .filter(|claim| {
+            claim["id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("quittance:"))
+        })
+        .filter(|claim| claim["verdict"] == "proved")
+        .count();
+    let verified = report["verdict"] == "proved" && report["anchored"] == true && quittances == 2;
     runner.tell(&format!(
         "Verdict : {} ({claims} vérifications)",
         report["verdict"].as_str().unwrap_or("?")
@@ -490,6 +500,7 @@ fn settle(runner: &Runner, dossier: &str) -> Result<(), DemoError> {
                 .iter()
                 .all(|message| message["level"] == "received")
                 && list(view, "documents").iter().all(available)
+                && list(view, "quittances").iter().all(|one| one["complete"] == true)
         })?;
     }
     for node in ["court", "bar", "company"] {
@@ -518,6 +529,38 @@ fn same(runner: &Runner, lodged: &str, opened: &str) -> Result<(), DemoError> {
     } else {
         Err(DemoError::new(opened, "differs from what was lodged"))
     }
+}
+
+/// Who signed, at each milestone, that they hold all of it.
+fn quittances(runner: &Runner, dossier: &str) -> Result<(), DemoError> {
+    runner.step("Quittances de contradictoire (art. 16) : qui a signé qu'il détient tout, à chaque étape");
+    let show = [
+        "dossier",
+        "quittance",
+        "--config",
+        "court/node.toml",
+        "--dossier",
+        dossier,
+    ];
+    let answer = runner.ask(&show)?;
+    let all = list(&answer, "quittances");
+    if all.len() != 2 {
+        return Err(DemoError::new("two barriers", format!("{answer}")));
+    }
+    for one in all {
+        let signed = list(&one, "nodes")
+            .iter()
+            .filter(|node| node["signed_at"].is_string())
+            .count();
+        runner.tell(&format!(
+            "Barrière du {} : {signed} nœuds sur {} ont signé détenir {} écritures et {} documents",
+            one["recorded_at"].as_str().unwrap_or("—"),
+            list(&one, "nodes").len(),
+            one["entries"],
+            one["documents"]
+        ));
+    }
+    Ok(())
 }
 
 /// The three dates of each document, per addressee.

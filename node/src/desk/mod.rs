@@ -4,7 +4,9 @@
 //! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
+mod barriers;
 mod forks;
+mod gaps;
 mod handle;
 mod link;
 mod pulse;
@@ -12,7 +14,9 @@ mod statements;
 mod view;
 mod waits;
 
+pub use barriers::FrontierView;
 pub use forks::{ForkView, ProofView};
+pub use gaps::GapView;
 pub use handle::DeskHandle;
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 pub use waits::{Wait, WaitView};
@@ -28,6 +32,7 @@ use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use basoche_protocol::jose::{self, SoftwareKey};
+use basoche_protocol::message::Body;
 use basoche_protocol::refusal::Code;
 use basoche_registry::Replica;
 use bytes::Bytes;
@@ -562,6 +567,24 @@ impl Desk {
                 } => {
                     let about = format_args!("dossier {}, {chain:?}, member {member}", short(&dossier));
                     Alarm::ChainDisputed.raise(&self.monitor.meters, about);
+                }
+                Event::Gap { dossier, gap, signed } => {
+                    let about = format_args!(
+                        "dossier {}, {:?}: {} of {} entries, named by node {}",
+                        short(&dossier),
+                        gap.chain,
+                        gap.held,
+                        gap.named,
+                        gap.named_by
+                    );
+                    Alarm::Gap.raise(&self.monitor.meters, about);
+                    if !signed {
+                        self.state(dossier, Body::Gap(gap));
+                    }
+                }
+                Event::LivesTwice { dossier, chain } => {
+                    let about = format_args!("dossier {}, {chain:?}", short(&dossier));
+                    Alarm::LivesTwice.raise(&self.monitor.meters, about);
                 }
                 Event::RolledBack { dossier } => {
                     let about = format_args!("dossier {}; was a backup restored?", short(&dossier));

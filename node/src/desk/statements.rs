@@ -109,6 +109,7 @@ impl Desk {
                 }));
             }
         }
+        bodies.extend(self.barriers_to_sign(replica));
         for document in wanted {
             self.want(dossier, document);
         }
@@ -155,7 +156,7 @@ impl Desk {
     }
 
     /// Signs and submits a statement of this node, through the same door as everybody's messages.
-    fn state(&mut self, dossier: DossierId, body: Body) {
+    pub(super) fn state(&mut self, dossier: DossierId, body: Body) {
         let message = Message {
             dossier: Some(dossier),
             author: self.engine.node(),

@@ -9,8 +9,10 @@ use basoche_protocol::role::Role;
 use serde::{Deserialize, Serialize};
 
 use super::forks::{ForkView, forks};
+use super::gaps::{GapView, gaps};
 use super::{Desk, Level, WaitView};
 use crate::operator::Condition;
+use crate::quittance::QuittanceView;
 
 /// A connected peer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -96,6 +98,9 @@ pub struct MessageView {
     pub recorded_at: String,
     /// What became of it: `effective`, `pending` or the code of what kept it without effect.
     pub verdict: String,
+    /// The milestone outside of whose frontier it lies: it came after what that closed. BAR-4.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<MessageId>,
     /// How far it has come.
     pub level: Level,
     /// Why it has no effect here, and which nodes of the dossier lack it and why.
@@ -170,6 +175,12 @@ pub struct DossierView {
     pub documents: Vec<DocumentView>,
     /// The chains of which their nodes signed several histories.
     pub forks: Vec<ForkView>,
+    /// What nodes stated that did not come to them.
+    #[serde(default)]
+    pub gaps: Vec<GapView>,
+    /// The barriers, and who signed that they hold them.
+    #[serde(default)]
+    pub quittances: Vec<QuittanceView>,
 }
 
 impl Desk {
@@ -245,6 +256,8 @@ impl Desk {
             messages: self.messages(replica),
             documents: self.documents(replica),
             forks: forks(replica),
+            gaps: gaps(replica, self.engine.node()),
+            quittances: self.quittances(replica),
         })
     }
 
@@ -266,6 +279,7 @@ impl Desk {
                     Verdict::WithoutEffect(code) => code.name().into(),
                     Verdict::Pending(_) => "pending".into(),
                 },
+                after: replica.state().after(&record.message),
                 level: self
                     .level(&replica.dossier(), &record.message)
                     .unwrap_or(Level::Deposited),

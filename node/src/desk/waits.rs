@@ -369,6 +369,18 @@ impl Desk {
         record.map_or_else(Vec::new, |record| self.message_waits(replica, record))
     }
 
+    /// Since when another node is not connected, empty if never since this node's start; `None` if it is.
+    pub(super) fn unreachable(&self, node: &SubjectId) -> Option<String> {
+        let away = *node != self.engine.node() && matches!(self.reach(node), Reach::Away(_));
+        away.then(|| {
+            self.contacts
+                .0
+                .get(node)
+                .map(Instant::to_string)
+                .unwrap_or_default()
+        })
+    }
+
     fn reach(&self, node: &SubjectId) -> Reach {
         match self.engine.peers().any(|peer| peer == *node) {
             true => Reach::Connected,

@@ -15,17 +15,23 @@ pub enum Alarm {
     ChainDisputed,
     /// A node signed two histories of one chain.
     ChainForked,
+    /// Entries that a head names do not come. GAP-1.
+    Gap,
+    /// A node signs under two incarnations. JRN-15.
+    LivesTwice,
     /// The disk of the data directory is nearly full.
     DiskLow,
 }
 
 impl Alarm {
     /// Every alarm.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::StoreOlder,
         Self::OwnChainBehind,
         Self::ChainDisputed,
         Self::ChainForked,
+        Self::Gap,
+        Self::LivesTwice,
         Self::DiskLow,
     ];
 
@@ -37,6 +43,8 @@ impl Alarm {
             Self::OwnChainBehind => "own-chain-behind",
             Self::ChainDisputed => "chain-disputed",
             Self::ChainForked => "chain-forked",
+            Self::Gap => "gap",
+            Self::LivesTwice => "lives-twice",
             Self::DiskLow => "disk-low",
         }
     }
@@ -49,6 +57,8 @@ impl Alarm {
             Self::OwnChainBehind => "a member knows more of our chain than we do",
             Self::ChainDisputed => "a member says of a chain what we know to be otherwise",
             Self::ChainForked => "a node signed two histories of one chain",
+            Self::Gap => "entries that another node names do not come",
+            Self::LivesTwice => "a node signs under two incarnations",
             Self::DiskLow => "the disk is nearly full",
         }
     }
@@ -124,6 +134,6 @@ mod tests {
         let meters = Meters::default();
         Alarm::ChainForked.raise(&meters, "a test");
         let counts = Alarm::ALL.map(|alarm| meters.alarms(alarm));
-        assert_eq!(counts, [0, 0, 0, 1, 0]);
+        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0]);
     }
 }

@@ -61,6 +61,7 @@ fn a_verifier_that_ignores_a_kind_of_member_is_caught() {
         "heads/",
         "messages/",
         "documents/",
+        "quittances/",
         "summary.json",
     ] {
         let blind = |bundle: &[u8]| {
@@ -184,6 +185,7 @@ fn what_a_dishonest_exporter_leaves_out_is_missed() {
         ("registry/justice.example/annuaire/", "gap", 1),
         ("registry/certificates/", "missing", 1),
         ("documents/", "document-absent", 3),
+        ("quittances/", "missing", 1),
         ("summary.json", "missing", 1),
         ("README.txt", "missing", 1),
     ] {

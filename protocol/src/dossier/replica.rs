@@ -68,6 +68,10 @@ pub struct Replica {
     /// What the verdicts take the court to have ordered of forked chains. JRN-14.
     pub(super) settled: BTreeMap<ChainId, Citation>,
     pub(super) positions: BTreeMap<MessageId, (Branch, u64)>,
+    /// Where each dire and exhibit that takes effect stands: as often as it is on file. BAR-4.
+    pub(super) placed: BTreeMap<MessageId, Vec<(Branch, u64)>>,
+    /// The frontiers that milestones with effect close over.
+    pub(super) closings: BTreeMap<MessageId, Vec<HeadRow>>,
     /// Positions in the order in which they were applied here: a causal order.
     pub(super) order: Vec<(Branch, u64)>,
     pub(super) keys: BTreeMap<u64, EpochKey>,
@@ -90,6 +94,8 @@ impl Replica {
             state: State::default(),
             settled: BTreeMap::new(),
             positions: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            closings: BTreeMap::new(),
             order: Vec::new(),
             keys: BTreeMap::new(),
             heads: BTreeMap::new(),
@@ -213,7 +219,10 @@ impl Replica {
             }
             .into());
         }
-        self.state.decide(verified.id(), message, now)
+        let outside = self.outside(&message.body);
+        let fact = self.state.decide(verified.id(), message, now, &outside)?;
+        self.check_frontier(&message.body, &self.held)?;
+        Ok(fact)
     }
 
     /// The entry with which `chain` would record a message now. `adopts` only for a chain's first entry.
@@ -460,7 +469,7 @@ impl Replica {
             content,
             past,
         };
-        self.take_effect(&record);
+        self.take_effect(&record, (branch, entry.seq));
         self.held.raise(number, entry.seq + 1);
         self.positions.entry(entry.message).or_insert((branch, entry.seq));
         self.order.push((branch, entry.seq));

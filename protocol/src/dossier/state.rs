@@ -115,6 +115,32 @@ numbers! {
     }
 }
 
+/// A barrier on file. BAR-2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BarrierFact {
+    /// Who proposed it.
+    pub author: SubjectId,
+    /// When it was recorded.
+    pub at: Instant,
+    /// Until when answers are expected.
+    pub due: Instant,
+    /// The member nodes that are asked.
+    pub members: Vec<SubjectId>,
+}
+
+/// Entries that did not come to a node, by its own word. GAP-1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct GapFact {
+    /// When it was recorded.
+    pub at: Instant,
+    /// Entries that the node held then.
+    pub held: u64,
+    /// Leaf hash of the last entry named.
+    pub leaf: Digest,
+    /// The node whose head names it.
+    pub named_by: SubjectId,
+}
+
 /// The facts of a dossier, joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct State {
@@ -139,6 +165,18 @@ pub struct State {
     pub(super) messages: BTreeMap<MessageId, MessageType>,
     #[serde(serialize_with = "pairs")]
     pub(super) settled: BTreeMap<ChainId, (Done, Citation)>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) barriers: BTreeMap<MessageId, BarrierFact>,
+    /// Which node signed that it holds a barrier, and when.
+    #[serde(serialize_with = "pairs")]
+    pub(super) barriers_held: BTreeMap<(MessageId, SubjectId), Instant>,
+    /// Dires and exhibits that lie outside the frontier of a milestone, with the last such milestone. The replica, which
+    /// knows where they stand, keeps it. BAR-4.
+    #[serde(serialize_with = "pairs")]
+    pub(super) after: BTreeMap<MessageId, MessageId>,
+    /// By node, chain and number of entries named.
+    #[serde(serialize_with = "pairs")]
+    pub(super) gaps: BTreeMap<(SubjectId, ChainId, u64), GapFact>,
 }
 
 /// A map as an array of `[key, value]`: our encoding has unsigned keys only.
@@ -257,6 +295,33 @@ impl State {
             .copied()
     }
 
+    /// The barriers on file, by message.
+    pub fn barriers(&self) -> &BTreeMap<MessageId, BarrierFact> {
+        &self.barriers
+    }
+
+    /// When `node` signed that it holds all that a barrier names.
+    pub fn barrier_held(&self, barrier: &MessageId, node: &SubjectId) -> Option<Instant> {
+        self.barriers_held.get(&(*barrier, *node)).copied()
+    }
+
+    /// What nodes stated that did not come to them: node, chain, entries named, and the rest.
+    pub fn gaps(&self) -> impl Iterator<Item = (SubjectId, ChainId, u64, &GapFact)> {
+        let gaps = self.gaps.iter();
+        gaps.map(|((node, chain, named), fact)| (*node, *chain, *named, fact))
+    }
+
+    /// How many entries of a chain `node` stated to exist and not to have, each time.
+    pub fn gaps_of(&self, node: &SubjectId, chain: &ChainId) -> impl Iterator<Item = u64> {
+        let of_both = self.gaps.range((*node, *chain, 0)..=(*node, *chain, u64::MAX));
+        of_both.map(|((_, _, named), _)| *named)
+    }
+
+    /// The last milestone outside of whose frontier a dire or an exhibit lies. BAR-4.
+    pub fn after(&self, message: &MessageId) -> Option<MessageId> {
+        self.after.get(message).copied()
+    }
+
     /// The type of a message on file.
     pub fn message_type(&self, id: &MessageId) -> Option<MessageType> {
         self.messages.get(id).copied()
@@ -348,6 +413,32 @@ impl State {
                     opening.reader,
                     fact.at,
                 );
+            }
+            Body::Barrier(barrier) => {
+                let (author, at, due) = (fact.author, fact.at, barrier.due);
+                let known = self.barriers.entry(fact.id).or_insert_with(|| BarrierFact {
+                    author,
+                    at,
+                    due,
+                    members: barrier.members.clone(),
+                });
+                known.at = known.at.min(at);
+            }
+            Body::BarrierHeld(held) => {
+                let known = self.barriers_held.entry((held.barrier, fact.author));
+                let known = known.or_insert(fact.at);
+                *known = (*known).min(fact.at);
+            }
+            Body::Gap(gap) => {
+                let stated = GapFact {
+                    at: fact.at,
+                    held: gap.held,
+                    leaf: gap.leaf,
+                    named_by: gap.named_by,
+                };
+                let known = self.gaps.entry((fact.author, gap.chain, gap.named));
+                let known = known.or_insert(stated);
+                *known = (*known).min(stated);
             }
             Body::ExhibitDeposit(_) => {}
         }

@@ -64,11 +64,12 @@ impl Replica {
     }
 
     /// Adds a judged record's effect to the state.
-    pub(super) fn take_effect(&mut self, record: &Record) {
+    pub(super) fn take_effect(&mut self, record: &Record, place: (Branch, u64)) {
         match (&record.verdict, &record.content) {
             (Verdict::Effective, Content::Authentic(message, _)) => {
                 self.state
                     .apply(&Fact::new(record.message, record.recorded_at, message));
+                self.note_closing(record.message, &message.body, place);
             }
             (Verdict::Pending(_), _) => self.pending += 1,
             _ => {}
@@ -126,20 +127,24 @@ impl Replica {
                 Err(verdict) => return (verdict, Content::Rejected),
             },
         };
+        let outside = self.outside(&message.body);
         let lawful = match &message.body {
             // The founding act names the dossier by its own id.
             Body::Designation(_) if DossierId::from(id) != self.dossier => Err(Refused::UnknownDossier {
                 dossier: self.dossier,
             }
             .into()),
-            Body::Designation(_) => self.state.decide(id, &message, at),
+            Body::Designation(_) => self.state.decide(id, &message, at, &outside),
             _ if message.dossier != Some(self.dossier) => Err(Refused::UnknownDossier {
                 dossier: self.dossier,
             }
             .into()),
-            _ if self.covers_all(past) => self.state.decide(id, &message, at),
-            _ => self.state_at(past, branch.chain.node).decide(id, &message, at),
+            _ if self.covers_all(past) => self.state.decide(id, &message, at, &outside),
+            _ => self
+                .state_at(past, branch.chain.node)
+                .decide(id, &message, at, &outside),
         };
+        let lawful = lawful.and_then(|_| Ok(self.check_frontier(&message.body, past)?));
         let verdict = match lawful {
             Ok(_) if message.message_type().is_ordered() => self.in_order(&branch, seq),
             Ok(_) => Verdict::Effective,
@@ -243,6 +248,8 @@ impl Replica {
         let order = std::mem::take(&mut self.order);
         self.state = State::default();
         self.views.clear();
+        self.placed.clear();
+        self.closings.clear();
         self.held = Past::default();
         self.pending = 0;
         for (branch, seq) in order {
@@ -261,7 +268,7 @@ impl Replica {
                 };
                 (record.verdict, record.content) = self.judge(recorded, &record.past, content, directory);
             }
-            self.take_effect(&record);
+            self.take_effect(&record, (branch, seq));
             if let Some(number) = self.numbers.get(&branch) {
                 self.held.raise(*number, seq + 1);
             }

@@ -13,12 +13,14 @@
 //! An entry is durable before the head that covers it is signed, and that head is durable before anybody hears of
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
 
+mod gaps;
 mod keys;
 mod peer;
 mod receive;
 mod seal;
 mod submit;
 
+pub use gaps::GAP_AFTER;
 pub use receive::Backlog;
 pub use submit::{Fresh, Needs, Ticket, WrapNeed};
 
@@ -31,6 +33,7 @@ use crate::error::{Error, Untrusted};
 use crate::id::{DossierId, Incarnation, MessageId, SubjectId};
 use crate::jose::WrapContext;
 use crate::journal::{Branch, ChainId, Head, RegistryHead, SignedHead};
+use crate::message::Gap;
 use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::{Instant, Span};
@@ -173,6 +176,22 @@ pub enum Event {
         /// Who says so.
         member: SubjectId,
     },
+    /// Entries that a head names have not come for [`GAP_AFTER`]. Alarm; unless it is `signed` already, the node states it.
+    Gap {
+        /// The dossier.
+        dossier: DossierId,
+        /// What the node is to state.
+        gap: Gap,
+        /// Whether a statement of this node about the chain is open.
+        signed: bool,
+    },
+    /// A node signed under an incarnation after a later one of it had begun. Alarm, once for each node and process.
+    LivesTwice {
+        /// The dossier.
+        dossier: DossierId,
+        /// The earlier chain.
+        chain: ChainId,
+    },
     /// A member knows more of our chain than we do: this store is older than it was. Alarm.
     RolledBack {
         /// The dossier.
@@ -249,6 +268,10 @@ struct Held {
     alarmed: BTreeSet<(ChainId, Option<SubjectId>)>,
     /// The wraps of later keys that it has asked for, by their place in the journal.
     asked: BTreeSet<usize>,
+    /// What heads name and has not come, by chain.
+    missing: BTreeMap<ChainId, gaps::Missing>,
+    /// The nodes of which it was told that they live twice.
+    twice: BTreeSet<SubjectId>,
     /// Who brought it, as long as nothing of it has come but a key: then it is nowhere but in memory. SYN-12.
     brought_by: Option<SubjectId>,
     /// Own entries since our last head, with their bytes, for the runs that the next heads close.
@@ -407,6 +430,9 @@ impl<R: Registry> Engine<R> {
         for dossier in self.dossiers.keys().copied().collect::<Vec<_>>() {
             self.ask_later_keys(dossier);
         }
+        for held in self.dossiers.values_mut() {
+            held.look_for_gaps(&mut self.events);
+        }
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.offer_frontiers(peer, true);
         }
@@ -503,6 +529,8 @@ fn held(
         waiting: Vec::new(),
         alarmed: BTreeSet::new(),
         asked: BTreeSet::new(),
+        missing: BTreeMap::new(),
+        twice: BTreeSet::new(),
         brought_by: None,
         unsealed: Vec::new(),
     })

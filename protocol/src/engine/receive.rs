@@ -260,7 +260,10 @@ impl<R: Registry> Engine<R> {
             return Err(Refused::ForkedChain { node: run.chain.node }.into());
         }
         match held.replica.receive(&items, &head, &self.registry)? {
-            Received::Early => return Ok(false),
+            Received::Early => {
+                held.note_missing(head.head());
+                return Ok(false);
+            }
             Received::Elsewhere => {
                 held.alarm(run.chain, None, &mut self.events);
                 return Ok(false);
@@ -274,6 +277,7 @@ impl<R: Registry> Engine<R> {
                 if forked {
                     held.alarm(run.chain, None, &mut self.events);
                 }
+                held.check_lives(head.head(), &mut self.events);
                 let to = head.head().own_row().map_or(first, |row| row.size);
                 let index = held.runs.len() as u64;
                 held.runs.push(RunIndex { branch, to });
@@ -330,6 +334,7 @@ impl<R: Registry> Engine<R> {
             let member = head.head().node;
             held.alarm(chain, (chain.node != member).then_some(member), &mut self.events);
         }
+        held.check_lives(head.head(), &mut self.events);
         if held.replica.note_head(&head) && held.brought_by.is_none() {
             self.stage.rows.push(Row::Head {
                 dossier,

@@ -24,6 +24,16 @@ pub struct HeadRow {
     pub root: Digest,
 }
 
+impl HeadRow {
+    /// Whether `rows` are as a head has them: ascending by chain, then leaf, each of an entry at least, not too many. JRN-4.
+    pub fn are_in_order(rows: &[Self]) -> bool {
+        let place = |row: &Self| (row.chain, row.leaf);
+        rows.windows(2).all(|pair| place(&pair[0]) < place(&pair[1]))
+            && rows.iter().all(|row| row.size > 0)
+            && rows.len() <= limits::FRONTIER_ROWS
+    }
+}
+
 /// How far an authority's log is held. REG-5.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryHead {
@@ -90,16 +100,13 @@ impl Head {
         if head.v != Self::VERSION {
             return Err(Incompatible::Version(head.v).into());
         }
-        let place = |row: &HeadRow| (row.chain, row.leaf);
-        let ascending = head.rows.windows(2).all(|pair| place(&pair[0]) < place(&pair[1]))
+        let ascending = HeadRow::are_in_order(&head.rows)
             && head.rows_of(&head.chain()).len() <= 1
             && head
                 .registries
                 .windows(2)
                 .all(|pair| pair[0].origin < pair[1].origin);
-        let bounded = head.rows.len() <= limits::FRONTIER_ROWS && head.registries.len() <= limits::REGISTRIES;
-        let filled = head.rows.iter().all(|row| row.size > 0);
-        if ascending && bounded && filled {
+        if ascending && head.registries.len() <= limits::REGISTRIES {
             Ok(head)
         } else {
             Err(Malformed::bad_value().into())

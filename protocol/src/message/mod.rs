@@ -4,6 +4,8 @@
 //! stop the build until a new message has its procedure.
 
 mod acceptance;
+mod barrier;
+mod barrier_held;
 mod close_dossier;
 mod decline;
 mod designation;
@@ -13,6 +15,7 @@ mod exhibit_deposit;
 mod fee_claim;
 mod fee_order;
 mod fork_settled;
+mod gap;
 mod held;
 mod made_available;
 mod opening;
@@ -22,6 +25,8 @@ mod report;
 mod roster_change;
 
 pub use acceptance::Acceptance;
+pub use barrier::Barrier;
+pub use barrier_held::BarrierHeld;
 pub use close_dossier::CloseDossier;
 pub use decline::Decline;
 pub use designation::Designation;
@@ -31,6 +36,7 @@ pub use exhibit_deposit::ExhibitDeposit;
 pub use fee_claim::FeeClaim;
 pub use fee_order::FeeOrder;
 pub use fork_settled::ForkSettled;
+pub use gap::Gap;
 pub use held::Held;
 pub use made_available::MadeAvailable;
 pub use opening::Opening;
@@ -45,6 +51,7 @@ use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Incompatible, Malformed, MalformedKind as Kind};
 use crate::id::{DossierId, MessageId, Salt, SubjectId};
+use crate::journal::HeadRow;
 use crate::role::{Assurance, Class, Role};
 use crate::wire::{canon, codec, limits};
 
@@ -183,12 +190,30 @@ messages! {
     12 CloseDossier "close-dossier", from [Judge, Clerk], readers Member, timestamp Batch, section "6.12";
     /// The court says which history of a forked chain counts, CPC art. 167.
     13 ForkSettled "fork-settled", from [Judge, Clerk], readers Member, timestamp Sync, section "6.17";
+    /// A seat proposes that every member sign what it holds, for the *quittance de contradictoire*, CPC art. 16.
+    16 Barrier "barrier", from [Judge, Clerk, Expert], readers Member, timestamp Sync, section "6.21";
     /// A node holds all bytes of a document durably (*date de dépôt* at that node).
     32 Held "held", from [Node], readers Member, timestamp Batch, section "6.13";
     /// A node makes a document available to those it serves (*mise à disposition*), CPC art. 748-3.
     33 MadeAvailable "made-available", from [Node], readers Member, timestamp Batch, section "6.14";
     /// Somebody opened a document (*ouverture*), arrêté of 14 June 2017 art. 2.
     34 Opening "opening", from [Judge, Clerk, Expert, Lawyer, Party, Node], readers Member, timestamp Sync, section "6.15";
+    /// A node holds all that a barrier names.
+    36 BarrierHeld "barrier-held", from [Node], readers Member, timestamp Batch, section "6.23";
+    /// Entries that a head names do not come to a node.
+    37 Gap "gap", from [Node], readers Member, timestamp Batch, section "6.24";
+}
+
+impl Body {
+    /// The frontier that a milestone closes over: what its author had when it was drafted. BAR-4.
+    pub fn closes(&self) -> Option<&[HeadRow]> {
+        match self {
+            Self::PreReport(act) => act.closes.as_deref(),
+            Self::Report(act) => act.closes.as_deref(),
+            Self::CloseDossier(act) => act.closes.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 impl MessageType {
@@ -211,7 +236,10 @@ impl MessageType {
             | Self::Dire
             | Self::Held
             | Self::MadeAvailable
-            | Self::Opening => false,
+            | Self::Opening
+            | Self::Barrier
+            | Self::BarrierHeld
+            | Self::Gap => false,
         }
     }
 }
@@ -346,6 +374,11 @@ fn check_long(text: &str) -> Result<(), Malformed> {
     } else {
         Err(Malformed::bad_value())
     }
+}
+
+/// A frontier that a body names: rows as a head has them. BAR-1.
+fn check_frontier(rows: &[HeadRow]) -> Result<(), Malformed> {
+    require(!rows.is_empty() && HeadRow::are_in_order(rows))
 }
 
 /// `Ok` when the condition holds.

@@ -487,6 +487,7 @@ pub(crate) fn pre_report(dires_due: Instant) -> Body {
         ext: None,
         document: document("pre-report"),
         dires_due,
+        closes: None,
     })
 }
 
@@ -501,5 +502,6 @@ pub(crate) fn report(dires: &[MessageId]) -> Body {
         ext: None,
         document: document("report"),
         answers: answers.collect(),
+        closes: None,
     })
 }
