@@ -105,6 +105,7 @@ structures! {
     }
     BarrierHeld { 0 ext: Option<ByteVec>, 1 barrier: Hash, }
     Gap { 0 ext: Option<ByteVec>, 1 chain: ChainId, 2 held: u64, 3 named: u64, 4 leaf: Hash, 5 named_by: Id, }
+    HandOver { 0 ext: Option<ByteVec>, 1 person: Id, 2 from: Id, 3 to: Id, 4 previous: Option<Hash>, }
     ChainId { 0 node: Id, 1 incarnation: Id, }
     Citation { 0 chain: ChainId, 1 seq: u64, 2 leaf: Hash, }
     EpochWrap { 0 epoch: u64, 1 recipient: Id, 2 jwe: String, }
@@ -171,6 +172,7 @@ fn payload_again(bytes: &[u8]) -> Option<Vec<u8>> {
         12 => same::<Payload<CloseDossier>>(bytes),
         13 => same::<Payload<ForkSettled>>(bytes),
         16 => same::<Payload<Barrier>>(bytes),
+        17 => same::<Payload<HandOver>>(bytes),
         32 => same::<Payload<Held>>(bytes),
         33 => same::<Payload<MadeAvailable>>(bytes),
         34 => same::<Payload<Opening>>(bytes),

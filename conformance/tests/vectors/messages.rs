@@ -408,6 +408,20 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             ],
         ),
         kind(
+            17,
+            "hand-over",
+            JUDGE,
+            Some(LAWYER),
+            M(vec![
+                (1, "person", bytes(&JUDGE.id())),
+                (2, "from", bytes(&COURT_NODE.id())),
+                (3, "to", bytes(&BAR_NODE.id())),
+            ]),
+            vec![(4, bytes(deposit))],
+            (3, U(1)),
+            vec![("nowhere", 3, bytes(&COURT_NODE.id()))],
+        ),
+        kind(
             32,
             "held",
             BAR_NODE,

@@ -191,7 +191,8 @@ impl Named {
                 | Body::ForkSettled(_)
                 | Body::Barrier(_)
                 | Body::BarrierHeld(_)
-                | Body::Gap(_) => {}
+                | Body::Gap(_)
+                | Body::HandOver(_) => {}
             }
         }
         named

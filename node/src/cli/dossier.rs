@@ -8,7 +8,7 @@ use basoche_protocol::dossier::RULES;
 use basoche_protocol::id::{Digest, MessageId, SubjectId};
 use basoche_protocol::message::{
     Acceptance, Answer, Body, CloseDossier, Decline, Designation, Dire, FeeClaim, FeeOrder, ForkSettled,
-    Participant, PreReport, ProvisionPaid, Report, RosterChange,
+    HandOver, Participant, PreReport, ProvisionPaid, Report, RosterChange,
 };
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
@@ -146,6 +146,17 @@ pub(super) enum Command {
         /// Why.
         #[arg(long)]
         reason: String,
+    },
+    /// A person moves to another node: the court's, by the judge or the clerk; anybody else, by the expert.
+    HandOver {
+        #[command(flatten)]
+        act: ActArgs,
+        /// Who moves. The judge and the clerk move together.
+        #[arg(long, value_parser = subject_id, value_name = "SUBJECT")]
+        person: SubjectId,
+        /// The node that serves them from here on.
+        #[arg(long, value_parser = subject_id, value_name = "NODE")]
+        to: SubjectId,
     },
     /// The expert, the judge or the clerk has every node sign what it holds now (quittance de contradictoire, CPC art. 16).
     Barrier {
@@ -340,6 +351,19 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 ext: None,
                 keep,
                 reason,
+            }))
+        }),
+        Command::HandOver { act, person, to } => act.open()?.run(output, |act| {
+            let view = show(&act.client, act.dossier)?;
+            let mut roster = view.participants.into_iter();
+            let member = roster.find(|one| one.subject == person);
+            let member = member.ok_or_else(|| Fault::usage(format!("{person} is not in the roster")))?;
+            Ok(Body::HandOver(HandOver {
+                ext: None,
+                person,
+                from: member.node,
+                to,
+                previous: member.hand_over,
             }))
         }),
         Command::Barrier { act, due } => {

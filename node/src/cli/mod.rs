@@ -13,6 +13,7 @@ mod fault;
 mod node;
 mod output;
 mod person;
+mod retire;
 mod wallet;
 mod when;
 

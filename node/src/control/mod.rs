@@ -16,7 +16,7 @@ use basoche_protocol::message::DocumentRef;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::Copied;
-use crate::desk::{DossierView, FrontierView, Level, StatusView, WaitView};
+use crate::desk::{DossierView, FrontierView, Level, RetirementView, StatusView, WaitView};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
@@ -94,6 +94,11 @@ pub enum Request {
     Backup {
         /// Which, absolute.
         to: PathBuf,
+    },
+    /// What keeps this node in dossiers; from now on it is retiring, if there is a node that takes over.
+    Retire {
+        /// Which node takes over.
+        to: Option<SubjectId>,
     },
     /// The evidence bundle of a dossier: raw bytes follow the answer.
     Export {
@@ -180,6 +185,8 @@ pub enum Answer {
     },
     /// To [`Request::Backup`].
     Copied(Copied),
+    /// To [`Request::Retire`].
+    Retirement(Box<RetirementView>),
     /// It did not go through.
     Failed(Failure),
 }

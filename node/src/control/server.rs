@@ -158,6 +158,7 @@ impl Server {
             }
             Request::Dossier { dossier } => self.desk.ask(move |desk| show(desk, &dossier)).await,
             Request::Frontier { dossier } => self.desk.ask(move |desk| frontier(desk, &dossier)).await,
+            Request::Retire { to } => self.desk.ask(move |desk| retire(desk, to)).await,
             Request::Registry => self.desk.ask(|desk| registry(desk)).await,
             Request::Submitted {
                 author,
@@ -440,6 +441,18 @@ fn is_opening(envelope: &[u8], deposit: &MessageId, root: &Digest) -> bool {
     let message = basoche_protocol::envelope::Envelope::decode(envelope).ok();
     let message = message.and_then(|envelope| Message::decode(envelope.payload()).ok());
     matches!(message.map(|message| message.body), Some(Body::Opening(one)) if one.deposit == *deposit && one.root == *root)
+}
+
+fn retire(desk: &mut Desk, to: Option<SubjectId>) -> Answer {
+    match desk.retire(to) {
+        Ok(view) => Answer::Retirement(Box::new(view)),
+        Err(error) => failure(
+            "cannot-write",
+            error,
+            "the data directory",
+            "Free disk space, or see to the directory's permissions.",
+        ),
+    }
 }
 
 fn frontier(desk: &Desk, dossier: &DossierId) -> Answer {

@@ -10,6 +10,7 @@ mod gaps;
 mod handle;
 mod link;
 mod pulse;
+mod retire;
 mod statements;
 mod view;
 mod waits;
@@ -18,6 +19,7 @@ pub use barriers::FrontierView;
 pub use forks::{ForkView, ProofView};
 pub use gaps::GapView;
 pub use handle::DeskHandle;
+pub use retire::{KeptView, RetirementView, RetiringView, ServedView};
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 pub use waits::{Wait, WaitView};
 
@@ -27,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use basoche_protocol::dossier::DocumentFact;
-use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
+use basoche_protocol::engine::{Engine, Event, Fresh, Needs, Registry, Row, Ticket, WrapNeed};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
@@ -462,12 +464,7 @@ impl Desk {
                 }
             }
         }
-        let wraps = needs
-            .wraps
-            .iter()
-            .map(|need| jose::wrap(need.key.as_bytes(), &need.context, &need.recipient_spki))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(SubmitError::Wrap)?;
+        let wraps = wraps(&needs).map_err(SubmitError::Wrap)?;
         Ok((self.engine.submit(needs, wraps, &fresh, at), deposited))
     }
 
@@ -711,6 +708,12 @@ impl Desk {
     pub fn registries(&self) -> Vec<basoche_protocol::journal::RegistryHead> {
         self.engine.registry().heads()
     }
+}
+
+/// Makes the wraps that a message's entry needs.
+fn wraps(needs: &Needs) -> Result<Vec<String>, jose::KeyError> {
+    let wrap = |need: &WrapNeed| jose::wrap(need.key.as_bytes(), &need.context, &need.recipient_spki);
+    needs.wraps.iter().map(wrap).collect()
 }
 
 /// A dossier in a log: enough to tell two apart, too little to find one.

@@ -178,9 +178,13 @@ impl Desk {
             return;
         };
         match self.engine.prepare(&envelope.encode(), &fresh, at, &|_| true) {
-            Ok(needs) => {
-                self.engine.submit(needs, Vec::new(), &fresh, at);
-            }
+            // The keeper of the roster hands out with its next entry what others lack. KEY-2.
+            Ok(needs) => match super::wraps(&needs) {
+                Ok(wraps) => {
+                    self.engine.submit(needs, wraps, &fresh, at);
+                }
+                Err(error) => tracing::error!(%error, "a key could not be wrapped"),
+            },
             Err(error) => tracing::warn!(code = error.code().name(), "our own statement was refused"),
         }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forks::{ForkView, forks};
 use super::gaps::{GapView, gaps};
-use super::{Desk, Level, WaitView};
+use super::{Desk, Level, RetiringView, WaitView};
 use crate::operator::Condition;
 use crate::quittance::QuittanceView;
 
@@ -66,6 +66,9 @@ pub struct StatusView {
     pub peers: Vec<PeerView>,
     /// The dossiers held.
     pub dossiers: Vec<DossierStatus>,
+    /// To which node this one hands over, as long as something keeps it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retiring: Option<RetiringView>,
     /// What was refused, by code.
     pub refusals: BTreeMap<String, u64>,
 }
@@ -81,6 +84,9 @@ pub struct ParticipantView {
     pub node: SubjectId,
     /// That node's organisation.
     pub organisation: String,
+    /// The hand-over that brought them to that node.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hand_over: Option<MessageId>,
 }
 
 /// A message on file.
@@ -225,6 +231,7 @@ impl Desk {
                 .map(|head| head.head().incarnation.to_hex()),
             peers: peers.collect(),
             dossiers: dossiers.collect(),
+            retiring: self.retiring(),
             refusals: self.monitor.meters.refusals(),
         }
     }
@@ -241,6 +248,7 @@ impl Desk {
                 role: member.role,
                 organisation: self.organisation(&member.node),
                 node: member.node,
+                hand_over: state.last_hand_over(&subject),
             });
         Some(DossierView {
             v: 1,

@@ -102,7 +102,8 @@ impl State {
             | Body::ForkSettled(_)
             | Body::Barrier(_)
             | Body::BarrierHeld(_)
-            | Body::Gap(_) => None,
+            | Body::Gap(_)
+            | Body::HandOver(_) => None,
         };
         let missing = missing.or_else(|| {
             document
@@ -154,7 +155,8 @@ impl State {
             | MessageType::Opening
             | MessageType::Barrier
             | MessageType::BarrierHeld
-            | MessageType::Gap => Phase::ALL,
+            | MessageType::Gap
+            | MessageType::HandOver => Phase::ALL,
         };
         if open.contains(&phase) {
             Ok(())
@@ -180,6 +182,7 @@ impl State {
                 let other = nodes.symmetric_difference(&named).next();
                 other.map_or(Ok(()), |node| Err(Refused::RosterConflict { subject: *node }))
             }
+            Body::HandOver(act) => self.check_hand_over(message.author, message.role, act),
             Body::Opening(opening) => self.check_reader(message, opening.reader),
             Body::MadeAvailable(made) => {
                 // DOS-7: a node speaks for those whom it serves, and for nobody else.

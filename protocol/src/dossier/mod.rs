@@ -5,8 +5,10 @@
 
 mod closing;
 mod decide;
+mod keys;
 mod quittance;
 mod replica;
+mod seats;
 mod state;
 mod verdict;
 

@@ -1,12 +1,12 @@
 //! A dossier as one node holds it: every chain, the verdict on every entry, and the state they add up to. SPEC §8.4.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::keys::Handed;
 use super::verdict::{Recorded, View};
 use super::{Fact, State};
 use crate::directory::Directory;
-use crate::document::DocumentKey;
 use crate::envelope::{Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused, Untrusted};
 use crate::id::{Digest, DossierId, MessageId, SubjectId};
@@ -14,7 +14,6 @@ use crate::journal::{
     Branch, Chain, ChainId, Chains, Citation, Content, Entry, EpochWrap, HeadRow, Past, Record, SignedHead,
     Standing,
 };
-use crate::message::DocumentRef;
 use crate::plant::{Bug, planted};
 use crate::time::Instant;
 
@@ -76,8 +75,10 @@ pub struct Replica {
     pub(super) order: Vec<(Branch, u64)>,
     pub(super) keys: BTreeMap<u64, EpochKey>,
     pub(super) heads: BTreeMap<SubjectId, SignedHead>,
-    /// What entries hand out, with the node that does.
-    pub(super) wraps: Vec<(SubjectId, EpochWrap)>,
+    /// What entries hand out, in the order in which they were applied.
+    pub(super) handed: Vec<Handed>,
+    /// The epochs of which messages wait for the key.
+    pub(super) awaited: BTreeSet<u64>,
     pub(super) pending: usize,
     /// For each node, the past of one of its latest entries and the state of that past.
     pub(super) views: BTreeMap<SubjectId, View>,
@@ -99,7 +100,8 @@ impl Replica {
             order: Vec::new(),
             keys: BTreeMap::new(),
             heads: BTreeMap::new(),
-            wraps: Vec::new(),
+            handed: Vec::new(),
+            awaited: BTreeSet::new(),
             pending: 0,
             views: BTreeMap::new(),
         }
@@ -155,44 +157,6 @@ impl Replica {
     /// The latest head of each node.
     pub fn heads(&self) -> &BTreeMap<SubjectId, SignedHead> {
         &self.heads
-    }
-
-    /// The key of an epoch.
-    pub fn key(&self, epoch: u64) -> Option<&EpochKey> {
-        self.keys.get(&epoch)
-    }
-
-    /// Every key, by epoch.
-    pub fn keys(&self) -> impl Iterator<Item = (u64, &EpochKey)> {
-        self.keys.iter().map(|(epoch, key)| (*epoch, key))
-    }
-
-    /// The newest key, under which new messages are sealed.
-    pub fn newest_key(&self) -> Option<(u64, &EpochKey)> {
-        self.keys.last_key_value().map(|(epoch, key)| (*epoch, key))
-    }
-
-    /// The wraps of the first key that the journal hands to `recipient`.
-    pub fn first_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = &EpochWrap> {
-        let wraps = self.wraps.iter().map(|(_, wrap)| wrap);
-        wraps.filter(move |wrap| (wrap.epoch, wrap.recipient) == (0, recipient))
-    }
-
-    /// The wraps of later keys that the keeper of the roster, the expert's node, hands to `recipient`, each with its
-    /// number among all wraps. Nobody else's are believed. KEY-2.
-    pub fn later_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = (&EpochWrap, usize)> {
-        let seat = self.state.designation().map(|order| order.expert_node);
-        let wraps = self.wraps.iter().zip(0..);
-        let believed = wraps.filter(move |((writer, wrap), _)| Some(*writer) == seat && wrap.epoch > 0);
-        believed
-            .filter(move |((_, wrap), _)| wrap.recipient == recipient)
-            .map(|((_, wrap), number)| (wrap, number))
-    }
-
-    /// The key of a document, wrapped under whichever epoch was the newest when it was taken in.
-    pub fn document_key(&self, document: &DocumentRef) -> Option<DocumentKey> {
-        let mut keys = self.keys.values().rev();
-        keys.find_map(|key| document.open_key(key, &self.dossier))
     }
 
     /// The nodes other than `node` that hold a message, by their own latest heads. The level *transmitted* is one
@@ -457,8 +421,6 @@ impl Replica {
         let newest = self.numbers.len();
         let number = *self.numbers.entry(branch).or_insert(newest);
         let past = self.past(&branch, entry).unwrap_or_default();
-        let wraps = entry.wraps.iter().cloned();
-        self.wraps.extend(wraps.map(|wrap| (entry.chain.node, wrap)));
         let recorded = Recorded::of(branch, entry);
         let (verdict, content) = self.judge(recorded, &past, content, directory);
         let record = Record {
@@ -469,6 +431,7 @@ impl Replica {
             content,
             past,
         };
+        self.note_wraps((branch, entry.seq), entry, &record.past);
         self.take_effect(&record, (branch, entry.seq));
         self.held.raise(number, entry.seq + 1);
         self.positions.entry(entry.message).or_insert((branch, entry.seq));

@@ -115,6 +115,16 @@ numbers! {
     }
 }
 
+/// The hand-over that another one follows, if any; encoded as an array, as there is no null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Follows(pub(super) Option<MessageId>);
+
+impl Serialize for Follows {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter())
+    }
+}
+
 /// A barrier on file. BAR-2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BarrierFact {
@@ -177,6 +187,9 @@ pub struct State {
     /// By node, chain and number of entries named.
     #[serde(serialize_with = "pairs")]
     pub(super) gaps: BTreeMap<(SubjectId, ChainId, u64), GapFact>,
+    /// Who moved where, by person and the hand-over that it follows. SEAT-3.
+    #[serde(serialize_with = "pairs")]
+    pub(super) handed_over: BTreeMap<(SubjectId, Follows), (Done, SubjectId)>,
 }
 
 /// A map as an array of `[key, value]`: our encoding has unsigned keys only.
@@ -234,43 +247,10 @@ impl State {
             .and_then(|id| self.dires_due.get(&id).copied())
     }
 
-    /// Everybody in the roster, whom the order names included.
-    pub fn roster(&self) -> BTreeMap<SubjectId, Member> {
-        let mut roster = BTreeMap::new();
-        if let Some(order) = self.designation() {
-            let member = |role, node| Member {
-                role,
-                node,
-                represents: None,
-            };
-            roster.insert(order.judge, member(Role::Judge, order.court_node));
-            roster.insert(order.clerk, member(Role::Clerk, order.court_node));
-            roster.insert(order.expert, member(Role::Expert, order.expert_node));
-        }
-        let added = self
-            .added
-            .iter()
-            .filter(|(subject, _)| !self.removed.contains(subject));
-        roster.extend(added.map(|(subject, member)| (*subject, member.clone())));
-        roster
-    }
-
-    /// The nodes that replicate the dossier: those that serve somebody of the roster.
-    pub fn nodes(&self) -> BTreeSet<SubjectId> {
-        self.roster().into_values().map(|member| member.node).collect()
-    }
-
     /// The last position that the court lets count, of each forked chain on which it has ordered. JRN-14.
     pub fn settled(&self) -> BTreeMap<ChainId, Citation> {
         let orders = self.settled.iter();
         orders.map(|(chain, (_, keep))| (*chain, *keep)).collect()
-    }
-
-    /// The nodes that replicate the dossier or did: also those whose last person has left.
-    pub fn ever_nodes(&self) -> BTreeSet<SubjectId> {
-        let mut nodes = self.nodes();
-        nodes.extend(self.added.values().map(|member| member.node));
-        nodes
     }
 
     /// The dires on file, by message.
@@ -428,6 +408,14 @@ impl State {
                 let known = self.barriers_held.entry((held.barrier, fact.author));
                 let known = known.or_insert(fact.at);
                 *known = (*known).min(fact.at);
+            }
+            Body::HandOver(act) => {
+                let this = (done, act.to);
+                let known = self
+                    .handed_over
+                    .entry((act.person, Follows(act.previous)))
+                    .or_insert(this);
+                *known = (*known).min(this);
             }
             Body::Gap(gap) => {
                 let stated = GapFact {

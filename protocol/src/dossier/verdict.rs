@@ -71,7 +71,10 @@ impl Replica {
                     .apply(&Fact::new(record.message, record.recorded_at, message));
                 self.note_closing(record.message, &message.body, place);
             }
-            (Verdict::Pending(_), _) => self.pending += 1,
+            (verdict @ Verdict::Pending(_), _) => {
+                self.pending += 1;
+                self.note_awaited(verdict);
+            }
             _ => {}
         }
     }
@@ -185,7 +188,7 @@ impl Replica {
     }
 
     /// Whether everything held lies in this past: then the state is the past's own.
-    fn covers_all(&self, past: &Past) -> bool {
+    pub(super) fn covers_all(&self, past: &Past) -> bool {
         past.covers(&self.held)
     }
 
@@ -193,7 +196,7 @@ impl Replica {
     ///
     /// What was built for an earlier entry is built on, the node's own first: facts join in any order, so each is
     /// applied once per node and not once per entry.
-    fn state_at(&mut self, past: &Past, node: SubjectId) -> &State {
+    pub(super) fn state_at(&mut self, past: &Past, node: SubjectId) -> &State {
         let own = self.views.remove(&node).filter(|view| past.covers(&view.past));
         let mut view = own.unwrap_or_else(|| {
             let others = self.views.values().filter(|view| past.covers(&view.past));
@@ -250,6 +253,8 @@ impl Replica {
         self.views.clear();
         self.placed.clear();
         self.closings.clear();
+        self.awaited.clear();
+        let mut next_wrap = 0;
         self.held = Past::default();
         self.pending = 0;
         for (branch, seq) in order {
@@ -268,6 +273,7 @@ impl Replica {
                 };
                 (record.verdict, record.content) = self.judge(recorded, &record.past, content, directory);
             }
+            self.believe_again((branch, seq), &record.past, &mut next_wrap);
             self.take_effect(&record, (branch, seq));
             if let Some(number) = self.numbers.get(&branch) {
                 self.held.raise(*number, seq + 1);

@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub(super) joined: bool,
     /// The dossiers of which it has told how far it holds them, and been sent what it lacked.
     pub(super) told: BTreeSet<DossierId>,
+    /// The dossiers that it has left, and been sent a last head of. SEAT-5.
+    pub(super) seen_off: BTreeSet<DossierId>,
     /// How far it holds each authority's log.
     pub(super) registries: BTreeMap<String, u64>,
     /// Runs that came before what they cite; bounded by [`EARLY_RUNS`].

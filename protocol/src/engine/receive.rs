@@ -246,7 +246,9 @@ impl<R: Registry> Engine<R> {
         let nodes = state.nodes();
         // Of a node that has left, what a member holds is taken, and nothing more from itself.
         let taken = nodes.contains(&run.chain.node)
-            || (nodes.contains(&from) && state.ever_nodes().contains(&run.chain.node));
+            || (nodes.contains(&from)
+                // As long as messages wait for a key it is not known who has become a member: a member vouches for it.
+                && (state.ever_nodes().contains(&run.chain.node) || held.replica.awaits_key()));
         if founded && !taken {
             return Err(Refused::NotParticipant {
                 author: run.chain.node,

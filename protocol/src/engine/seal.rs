@@ -126,7 +126,7 @@ impl<R: Registry> Engine<R> {
         let Some(held) = self.dossiers.get(&dossier) else {
             return;
         };
-        let members = held.replica.state().nodes();
+        let (members, ever) = (held.replica.state().nodes(), held.replica.state().ever_nodes());
         let bytes = frame.encode();
         let mut newcomers = Vec::new();
         for (node, peer) in self
@@ -138,6 +138,18 @@ impl<R: Registry> Engine<R> {
                 self.stage.frames.push((*node, bytes.clone()));
             } else {
                 newcomers.push(*node);
+            }
+        }
+        // Who has just left is sent one head: its receipt for all that it wrote. SEAT-5.
+        if let Frame::Head(_) = frame {
+            let left = self
+                .peers
+                .iter_mut()
+                .filter(|(node, peer)| peer.joined && ever.contains(node) && !members.contains(node));
+            for (node, peer) in left.filter(|(_, peer)| peer.told.contains(&dossier)) {
+                if peer.seen_off.insert(dossier) {
+                    self.stage.frames.push((*node, bytes.clone()));
+                }
             }
         }
         for node in newcomers {

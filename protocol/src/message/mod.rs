@@ -16,6 +16,7 @@ mod fee_claim;
 mod fee_order;
 mod fork_settled;
 mod gap;
+mod hand_over;
 mod held;
 mod made_available;
 mod opening;
@@ -37,6 +38,7 @@ pub use fee_claim::FeeClaim;
 pub use fee_order::FeeOrder;
 pub use fork_settled::ForkSettled;
 pub use gap::Gap;
+pub use hand_over::HandOver;
 pub use held::Held;
 pub use made_available::MadeAvailable;
 pub use opening::Opening;
@@ -192,6 +194,8 @@ messages! {
     13 ForkSettled "fork-settled", from [Judge, Clerk], readers Member, timestamp Sync, section "6.17";
     /// A seat proposes that every member sign what it holds, for the *quittance de contradictoire*, CPC art. 16.
     16 Barrier "barrier", from [Judge, Clerk, Expert], readers Member, timestamp Sync, section "6.21";
+    /// A person moves to another node, with whatever seat they hold.
+    17 HandOver "hand-over", from [Judge, Clerk, Expert], readers Member, timestamp Batch, section "6.22";
     /// A node holds all bytes of a document durably (*date de dépôt* at that node).
     32 Held "held", from [Node], readers Member, timestamp Batch, section "6.13";
     /// A node makes a document available to those it serves (*mise à disposition*), CPC art. 748-3.
@@ -230,7 +234,8 @@ impl MessageType {
             | Self::FeeClaim
             | Self::FeeOrder
             | Self::CloseDossier
-            | Self::ForkSettled => true,
+            | Self::ForkSettled
+            | Self::HandOver => true,
             Self::Designation
             | Self::ExhibitDeposit
             | Self::Dire
