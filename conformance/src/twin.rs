@@ -70,8 +70,11 @@ structures! {
     Type { 1 message_type: u64, }
     DocumentRef {
         0 root: Hash, 1 bytes: u64, 2 media_type: String, 3 name: String, 4 key_commitment: Hash,
-        5 plaintext_commitment: Hash, 6 plaintext_salt: Id, 7 wrap_salt: Hash, 8 wrapped_key: ByteArray<48>,
+        5 plaintext_commitment: Hash, 6 plaintext_salt: Id, 7 wrap_salt: Option<Hash>,
+        8 wrapped_key: Option<ByteArray<48>>, 9 wraps: Option<Vec<KeyWrap>>,
     }
+    KeyWrap { 0 recipient: Id, 1 jwe: String, }
+    KeyGrant { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 wraps: Vec<KeyWrap>, }
     Designation {
         0 ext: Option<ByteVec>, 1 rules: u64, 2 case_number: String, 3 decided_at: u64, 4 heads: Vec<String>,
         5 judge: Id, 6 clerk: Id, 7 expert: Id, 8 court_node: Id, 9 expert_node: Id, 10 report_due: u64,
@@ -164,6 +167,7 @@ fn payload_again(bytes: &[u8]) -> Option<Vec<u8>> {
         32 => same::<Payload<Held>>(bytes),
         33 => same::<Payload<MadeAvailable>>(bytes),
         34 => same::<Payload<Opening>>(bytes),
+        38 => same::<Payload<KeyGrant>>(bytes),
         _ => None,
     }
 }

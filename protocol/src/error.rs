@@ -175,6 +175,14 @@ pub enum Refused {
         /// Who tried.
         author: SubjectId,
     },
+    /// Only who has a personal document's key can hand it on. DOS-30.
+    #[error("{author} is no recipient of document {root}")]
+    NotRecipient {
+        /// Who tried.
+        author: SubjectId,
+        /// The document's tree root.
+        root: Digest,
+    },
     /// Exhibits travel only once the provision is paid in. DOS-6, CPC art. 267.
     #[error("exhibit lodged before the provision was paid in")]
     ProvisionUnpaid,
@@ -291,6 +299,7 @@ impl Error {
                 Refused::ForkedChain { .. } => Code::ForkedChain,
                 Refused::NotCompetent { .. } => Code::NotCompetent,
                 Refused::NotParticipant { .. } => Code::NotParticipant,
+                Refused::NotRecipient { .. } => Code::NotRecipient,
                 Refused::ProvisionUnpaid => Code::ProvisionUnpaid,
                 Refused::RosterConflict { .. } => Code::RosterConflict,
                 Refused::SenderRole { .. } => Code::SenderRole,

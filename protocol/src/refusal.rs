@@ -83,6 +83,8 @@ numbers! {
         SetAside = 312 "set-aside",
         /// The chain is forked, and no other member has this history.
         ForkedChain = 313 "forked-chain",
+        /// Only a recipient of a personal document hands its key on.
+        NotRecipient = 319 "not-recipient",
         /// The message version is not supported.
         Version = 400 "version",
         /// The dossier's rules are not known here.
@@ -134,6 +136,7 @@ impl Code {
             | Self::DocumentMissing
             | Self::RosterConflict
             | Self::ForkedChain
+            | Self::NotRecipient
             | Self::Rules => Retry::AfterChange,
             Self::Busy | Self::Stopping | Self::StorageFull => Retry::Later,
         }
@@ -155,6 +158,9 @@ impl Code {
                 Self::DiresStillDue => "Wait for the date set by the pre-report.",
                 Self::DireUnanswered => "Answer every dire in the report.",
                 Self::DocumentMissing => "Deposit the document at this node first.",
+                Self::NotRecipient => {
+                    "Ask one of the document's recipients for it: `basoche document grant`."
+                }
                 Self::UnknownDossier | Self::NotParticipant => {
                     "Check the dossier's id, and that the expert has added you to the roster."
                 }

@@ -75,6 +75,7 @@ impl State {
             Body::Held(held) => Some((held.deposit, held.root)),
             Body::MadeAvailable(made) => Some((made.deposit, made.root)),
             Body::Opening(opening) => Some((opening.deposit, opening.root)),
+            Body::KeyGrant(grant) => Some((grant.deposit, grant.root)),
             Body::Designation(_)
             | Body::Acceptance(_)
             | Body::Decline(_)
@@ -136,7 +137,8 @@ impl State {
             MessageType::ForkSettled
             | MessageType::Held
             | MessageType::MadeAvailable
-            | MessageType::Opening => Phase::ALL,
+            | MessageType::Opening
+            | MessageType::KeyGrant => Phase::ALL,
         };
         if open.contains(&phase) {
             Ok(())
@@ -147,7 +149,20 @@ impl State {
 
     /// What the body itself must satisfy against the file.
     fn check_guards(&self, message: &Message, at: Instant) -> Result<(), Refused> {
+        self.check_recipients(&message.body)?;
         match &message.body {
+            Body::KeyGrant(grant) => {
+                // DOS-30: who has no key has none to hand on.
+                let author = message.author;
+                let known = self.document(&grant.deposit, &grant.root);
+                let is_recipient = known
+                    .and_then(|document| self.recipients(document))
+                    .is_some_and(|recipients| recipients.contains(&author));
+                let root = grant.root;
+                is_recipient
+                    .then_some(())
+                    .ok_or(Refused::NotRecipient { author, root })
+            }
             Body::RosterChange(change) => self.check_roster_change(change),
             Body::Report(report) => self.check_report(report, at),
             Body::Opening(opening) => self.check_reader(message, opening.reader),
@@ -182,6 +197,21 @@ impl State {
             | Body::CloseDossier(_)
             | Body::Held(_) => Ok(()),
         }
+    }
+
+    /// DOS-30: a personal document is for persons of the roster.
+    fn check_recipients(&self, body: &Body) -> Result<(), Refused> {
+        let wraps = body.wraps();
+        if wraps.is_empty() {
+            return Ok(());
+        }
+        let roster = self.roster();
+        let mut recipients = wraps
+            .iter()
+            .flat_map(|(_, wraps)| wraps.iter())
+            .map(|wrap| wrap.recipient);
+        let stranger = recipients.find(|one| !roster.contains_key(one));
+        stranger.map_or(Ok(()), |author| Err(Refused::NotParticipant { author }))
     }
 
     /// DOS-10: nobody joins twice or returns after leaving; the persons whom the order names stay.

@@ -10,4 +10,4 @@ mod verdict;
 
 pub use decide::RULES;
 pub use replica::{OpenedItem, Received, Replica, RunItem};
-pub use state::{DireFact, DocumentFact, Fact, Member, Phase, State, Statement};
+pub use state::{DireFact, DocumentFact, Fact, Given, GrantFact, Member, Phase, State, Statement};

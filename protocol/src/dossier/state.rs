@@ -103,6 +103,26 @@ pub struct DocumentFact {
     pub reference: DocumentRef,
 }
 
+/// A personal document's key, handed on to somebody by a message other than the deposit. DOS-30.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrantFact {
+    /// Who handed it on.
+    pub author: SubjectId,
+    /// The compact JWE.
+    pub jwe: String,
+}
+
+/// A wrap of a document's key for somebody, and who made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given<'a> {
+    /// The message that brought it: the deposit, or a grant.
+    pub message: MessageId,
+    /// Who wrapped it.
+    pub author: SubjectId,
+    /// The compact JWE.
+    pub jwe: &'a str,
+}
+
 numbers! {
     /// A dated fact about a document and somebody: the three are never merged. SPEC §8.3.
     Statement {
@@ -139,6 +159,9 @@ pub struct State {
     pub(super) messages: BTreeMap<MessageId, MessageType>,
     #[serde(serialize_with = "pairs")]
     pub(super) settled: BTreeMap<ChainId, (Done, Citation)>,
+    /// By deposit, root, recipient and message: two grants to one person are two facts.
+    #[serde(serialize_with = "pairs")]
+    pub(super) grants: BTreeMap<(MessageId, Digest, SubjectId, MessageId), GrantFact>,
 }
 
 /// A map as an array of `[key, value]`: our encoding has unsigned keys only.
@@ -250,6 +273,47 @@ impl State {
         self.documents.get(&(*deposit, *root))
     }
 
+    /// For whom a document's key is wrapped, grants included; nothing for a document of class `member`, which every
+    /// member node opens. DOC-20.
+    pub fn recipients(&self, document: &DocumentFact) -> Option<BTreeSet<SubjectId>> {
+        let (_, wraps) = document.reference.wraps()?;
+        let mut recipients: BTreeSet<_> = wraps.iter().map(|wrap| wrap.recipient).collect();
+        recipients.extend(self.grants_of(document).map(|(who, ..)| who));
+        Some(recipients)
+    }
+
+    /// The wraps of a personal document's key for `who`: the deposit's first, then those of grants.
+    pub fn wraps<'a>(&'a self, document: &'a DocumentFact, who: &SubjectId) -> Vec<Given<'a>> {
+        let wraps = document.reference.wraps().map_or(&[][..], |(_, wraps)| wraps);
+        let brought = wraps.iter().filter(|wrap| wrap.recipient == *who);
+        let brought = brought.map(|wrap| Given {
+            message: document.deposit,
+            author: document.author,
+            jwe: &wrap.jwe,
+        });
+        let granted = self.grants_of(document).filter(|(one, ..)| one == who);
+        let granted = granted.map(|(_, message, grant)| Given {
+            message,
+            author: grant.author,
+            jwe: &grant.jwe,
+        });
+        brought.chain(granted).collect()
+    }
+
+    /// How many grants are on file.
+    pub fn grant_count(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// Recipient, message and wrap of each grant of a document's key.
+    fn grants_of(&self, document: &DocumentFact) -> impl Iterator<Item = (SubjectId, MessageId, &GrantFact)> {
+        let (deposit, root) = (document.deposit, document.reference.root);
+        let first = (deposit, root, SubjectId::new([0; 16]), MessageId::new([0; 32]));
+        let grants = self.grants.range(first..);
+        let grants = grants.take_while(move |((one, other, ..), _)| (*one, *other) == (deposit, root));
+        grants.map(|((_, _, who, message), grant)| (*who, *message, grant))
+    }
+
     /// When `who` first held, was given or opened the document; for [`Statement::Held`], `who` is a node.
     pub fn stated(&self, statement: Statement, document: &DocumentFact, who: &SubjectId) -> Option<Instant> {
         self.statements
@@ -348,6 +412,15 @@ impl State {
                     opening.reader,
                     fact.at,
                 );
+            }
+            Body::KeyGrant(grant) => {
+                for wrap in &grant.wraps {
+                    let key = (grant.deposit, grant.root, wrap.recipient, fact.id);
+                    self.grants.entry(key).or_insert_with(|| GrantFact {
+                        author: fact.author,
+                        jwe: wrap.jwe.clone(),
+                    });
+                }
             }
             Body::ExhibitDeposit(_) => {}
         }

@@ -14,6 +14,8 @@ mod fee_claim;
 mod fee_order;
 mod fork_settled;
 mod held;
+mod key_grant;
+mod key_wrap;
 mod made_available;
 mod opening;
 mod pre_report;
@@ -26,12 +28,14 @@ pub use close_dossier::CloseDossier;
 pub use decline::Decline;
 pub use designation::Designation;
 pub use dire::Dire;
-pub use document::DocumentRef;
+pub use document::{Access, DocumentRef};
 pub use exhibit_deposit::ExhibitDeposit;
 pub use fee_claim::FeeClaim;
 pub use fee_order::FeeOrder;
 pub use fork_settled::ForkSettled;
 pub use held::Held;
+pub use key_grant::KeyGrant;
+pub use key_wrap::KeyWrap;
 pub use made_available::MadeAvailable;
 pub use opening::Opening;
 pub use pre_report::PreReport;
@@ -44,7 +48,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Incompatible, Malformed, MalformedKind as Kind};
-use crate::id::{DossierId, MessageId, Salt, SubjectId};
+use crate::id::{Digest, DossierId, MessageId, Salt, SubjectId};
 use crate::role::{Assurance, Class, Role};
 use crate::wire::{canon, codec, limits};
 
@@ -70,6 +74,11 @@ trait Content {
     /// The documents that it brings.
     fn documents(&self) -> Vec<&DocumentRef> {
         Vec::new()
+    }
+
+    /// The wraps of a document's key that it hands out by itself, and the document's root.
+    fn wraps(&self) -> Option<(&Digest, &[KeyWrap])> {
+        None
     }
 }
 
@@ -120,6 +129,13 @@ macro_rules! messages {
 
             fn validate(&self) -> Result<(), Malformed> {
                 match self { $(Self::$name(body) => body.validate(),)+ }
+            }
+
+            /// The wraps of documents' keys for persons that it hands out, and the root of each one's document.
+            pub fn wraps(&self) -> Vec<(&Digest, &[KeyWrap])> {
+                let brought = self.documents().into_iter().filter_map(DocumentRef::wraps);
+                let granted = match self { $(Self::$name(body) => body.wraps(),)+ };
+                brought.chain(granted).collect()
             }
 
             /// The content as JSON, for people and tools.
@@ -189,6 +205,8 @@ messages! {
     33 MadeAvailable "made-available", from [Node], readers Member, timestamp Batch, section "6.14";
     /// Somebody opened a document (*ouverture*), arrêté of 14 June 2017 art. 2.
     34 Opening "opening", from [Judge, Clerk, Expert, Lawyer, Party, Node], readers Member, timestamp Sync, section "6.15";
+    /// A recipient of a personal document hands its key on to further persons.
+    38 KeyGrant "key-grant", from [Judge, Clerk, Expert, Lawyer, Party], readers Member, timestamp Batch, section "6.25";
 }
 
 impl MessageType {
@@ -211,7 +229,8 @@ impl MessageType {
             | Self::Dire
             | Self::Held
             | Self::MadeAvailable
-            | Self::Opening => false,
+            | Self::Opening
+            | Self::KeyGrant => false,
         }
     }
 }
@@ -289,6 +308,11 @@ impl Message {
             .documents()
             .into_iter()
             .try_for_each(DocumentRef::validate)?;
+        for (root, wraps) in self.body.wraps() {
+            // A wrap is bound to its dossier, and the founding act has none yet.
+            let dossier = self.dossier.as_ref().ok_or_else(Malformed::bad_value)?;
+            key_wrap::check(wraps, dossier, root)?;
+        }
         self.body.validate()
     }
 

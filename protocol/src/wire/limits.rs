@@ -39,6 +39,8 @@ pub const REGISTRIES: usize = 16;
 pub const BRANCHES: usize = 64;
 /// Key wraps in one entry: a new key to every member, or every key to nodes that join. JRN-9.
 pub const WRAPS: usize = 96;
+/// Characters of one key wrap; the form that it has needs fewer than 500. KEY-4.
+pub const WRAP_BYTES: usize = 640;
 /// Entries of other chains that one entry may cite. JRN-9.
 pub const DEPS: usize = FRONTIER_ROWS;
 

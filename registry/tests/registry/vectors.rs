@@ -185,6 +185,7 @@ fn enrolment() {
         node: SubjectId::new([0x55; 16]),
         assurance: Assurance::Software,
         commitment: None,
+        encryption_spki: None,
     };
     let tail = [
         "0182",
