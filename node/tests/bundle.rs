@@ -7,7 +7,8 @@ use std::io::Cursor;
 use std::path::Path;
 use std::process::Command;
 
-use basoche_node::bundle::{Report, Verdict, verify};
+use basoche_node::bundle::{Report, Verdict, key_name, verify, verify_as};
+use basoche_protocol::message::KeyWrap;
 use basoche_registry::Anchors;
 use bundle_world::{Who, World};
 
@@ -198,4 +199,82 @@ fn jwcrypto_verifies_every_message_under_the_certificate_beside_it() {
 /// The checkout, seen from where cargo runs the tests of this package.
 fn checkout() -> &'static Path {
     Path::new("..")
+}
+
+#[test]
+fn what_a_personal_document_says_is_proved_by_its_recipient_and_undisclosed_by_others() {
+    let plaintext = b"Certificat d'essai".repeat(5000);
+    let (world, root) = World::with_personal(&plaintext);
+    let (bundle, exported) = world.export();
+    assert_eq!((exported.documents, exported.personal), (0, 1));
+    // Neither its plaintext nor its key is there.
+    assert!(!bundle.windows(18).any(|bytes| bytes == b"Certificat d'essai"));
+    assert!(!String::from_utf8_lossy(&bundle).contains(&key_name(&root)));
+    let claim = |report: &Report, id: String| {
+        let found = report.claims().iter().find(|claim| claim.id == id).cloned();
+        found.map(|claim| (claim.verdict, claim.code))
+    };
+    let document = format!("document:{root}");
+    let text = format!("plaintext:{root}");
+
+    let report = judge(&bundle, Some(&world.anchors));
+    assert_eq!(claim(&report, document.clone()), Some((Verdict::Proved, "ok")));
+    assert_eq!(
+        claim(&report, text.clone()),
+        Some((Verdict::Undetermined, "not-disclosed"))
+    );
+    // Nothing is missing of what the bundle is to prove, and the report says what it does not prove.
+    assert_eq!((report.exit_code(), report.undisclosed()), (0, 1));
+
+    let opened_by = |bundle: &[u8], who: Who| {
+        verify_as(
+            Cursor::new(bundle),
+            Some(&world.anchors),
+            &|_, document, replica| {
+                let given = replica.state().wraps(document, &Who::Judge.subject());
+                let wrap = KeyWrap {
+                    recipient: Who::Judge.subject(),
+                    jwe: given[0].jwe.to_owned(),
+                };
+                world.open_key(who, &wrap, &document.reference.root)
+            },
+            &|_, _| {},
+        )
+    };
+    let report = opened_by(&bundle, Who::Judge);
+    assert_eq!(claim(&report, text.clone()), Some((Verdict::Proved, "ok")));
+    assert_eq!((report.exit_code(), report.undisclosed()), (0, 0));
+    // Whose wallet is not the recipient's shows nothing.
+    let report = opened_by(&bundle, Who::Clerk);
+    assert_eq!(
+        claim(&report, text.clone()),
+        Some((Verdict::Undetermined, "not-disclosed"))
+    );
+
+    // Other bytes in its place are contradicted, whoever looks.
+    let ciphertext = &world.ciphertexts[&root];
+    let at = bundle
+        .windows(64)
+        .position(|bytes| *bytes == ciphertext[..64])
+        .unwrap();
+    let mut forged = bundle.clone();
+    forged[at + 20] ^= 1;
+    assert_eq!(judge(&forged, Some(&world.anchors)).exit_code(), 1);
+    assert_eq!(opened_by(&forged, Who::Judge).exit_code(), 1);
+}
+
+#[test]
+fn another_ciphertext_under_the_name_of_a_personal_document_is_contradicted_by_its_root_alone() {
+    let (mut world, root) = World::with_personal(b"Certificat d'essai");
+    world.ciphertexts.get_mut(&root).unwrap()[3] ^= 1;
+    // The exporting node signs what it wrote: digests and checksums are those of the other bytes.
+    let (bundle, _) = world.export();
+    let report = judge(&bundle, Some(&world.anchors));
+    let claims: Vec<_> = report
+        .claims()
+        .iter()
+        .filter(|claim| claim.verdict == Verdict::Contradicted)
+        .map(|claim| (claim.id.clone(), claim.code))
+        .collect();
+    assert_eq!(claims, [(format!("document:{root}"), "other-document")]);
 }

@@ -4,19 +4,23 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, Write};
 
 use basoche_protocol::crypto::{Sha256, sha256};
+use basoche_protocol::document::ciphertext_len;
 use basoche_protocol::dossier::{OpenedItem, Received, Replica};
 use basoche_protocol::envelope::{Envelope, Typ, Unsigned};
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{CertificateId, Digest, DossierId, SubjectId};
 use basoche_protocol::jose::Signer;
 use basoche_protocol::journal::{Entry, SignedHead};
+use basoche_protocol::role::Class;
 use basoche_protocol::time::Instant;
 use basoche_registry::Replica as Registry;
 
 use super::journal::{self, MessageNames};
 use super::layout::{self, ANCHORS, MANIFEST, Manifest, README, SUMMARY, SUMS, Sums};
 use super::timeline::{self, Receipts};
-use super::{BundleError, Source, document_name, head_name, key_name, leaf_name, readme, run_name};
+use super::{
+    BundleError, Source, ciphertext_name, document_name, head_name, key_name, leaf_name, readme, run_name,
+};
 use crate::zip::Writer;
 
 /// What an export wrote.
@@ -30,6 +34,8 @@ pub struct ExportReport {
     pub messages: u64,
     /// Documents, decrypted.
     pub documents: u64,
+    /// Personal documents, as ciphertext.
+    pub personal: u64,
     /// Pairs of a message and a node, other than the one that recorded it, whose head covers it.
     pub receipts: u64,
 }
@@ -195,6 +201,20 @@ fn write_documents<W: Write + Seek>(
             out.writer.add_from(&name, reference.bytes, &mut plaintext)?;
             out.list(name, reference.bytes, plaintext.hash.finish());
             out.report.documents += 1;
+        } else if reference.class() == Class::Personal
+            && let Some(ciphertext) = source.ciphertext(document)?
+        {
+            let bytes = ciphertext_len(reference.bytes);
+            let mut ciphertext = Hashing {
+                inner: ciphertext,
+                hash: Sha256::new(),
+                done,
+                tell: &|done| progress(done.min(total), total),
+            };
+            let name = ciphertext_name(&reference.root);
+            out.writer.add_from(&name, bytes, &mut ciphertext)?;
+            out.list(name, bytes, ciphertext.hash.finish());
+            out.report.personal += 1;
         }
         done += reference.bytes;
         progress(done, total);

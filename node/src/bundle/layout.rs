@@ -71,6 +71,11 @@ pub fn key_name(root: &Digest) -> String {
     format!("documents/{root}/key")
 }
 
+/// The member of a personal document's ciphertext: there is no key beside it.
+pub fn ciphertext_name(root: &Digest) -> String {
+    format!("documents/{root}/ciphertext")
+}
+
 /// The member of a document's plaintext: its own file name, as far as the archive's alphabet has it.
 pub fn document_name(root: &Digest, file_name: &str) -> String {
     let plain = |c: char| {

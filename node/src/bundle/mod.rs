@@ -9,6 +9,7 @@
 //! heads/<node>.head                         each node's latest head: its receipt for all that it covers
 //! messages/<message id>.jws                 every message, opened: a compact JWS
 //! documents/<root>/key, /<file name>        a document's key and its plaintext
+//! documents/<root>/ciphertext               of a personal document: no node has its key
 //! summary.json                              the timeline, for people and tools
 //! SHA256SUMS                                the digest of every member above
 //! manifest.jws                              the exporting node's signature over SHA256SUMS
@@ -28,9 +29,9 @@ mod timeline;
 mod verify;
 
 pub use export::{ExportReport, export};
-pub use layout::{document_name, head_name, key_name, leaf_name, message_name, run_name};
+pub use layout::{ciphertext_name, document_name, head_name, key_name, leaf_name, message_name, run_name};
 pub use report::{Claim, Reach, Report, Verdict};
-pub use verify::verify;
+pub use verify::{Opener, verify, verify_as};
 
 use std::io::{self, Read};
 
@@ -83,6 +84,9 @@ pub trait Source {
 
     /// The key and the plaintext of a document, exactly `reference.bytes` long; `None` where they are not here.
     fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>>;
+
+    /// The ciphertext of a personal document, which the node cannot open; `None` where it is not here.
+    fn ciphertext(&self, document: &DocumentFact) -> io::Result<Option<Box<dyn Read>>>;
 }
 
 /// Why a bundle was not written.

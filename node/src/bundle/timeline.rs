@@ -6,7 +6,7 @@ use basoche_protocol::dossier::{DocumentFact, Phase, Replica, Statement};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use basoche_protocol::journal::{Branch, ChainId, Content, Head, HeadRow, Need, Record, Verdict};
 use basoche_protocol::message::{Body, MessageType};
-use basoche_protocol::role::Role;
+use basoche_protocol::role::{Class, Role};
 use basoche_protocol::time::Instant;
 use basoche_registry::Replica as Registry;
 use serde::Serialize;
@@ -115,6 +115,7 @@ pub(super) struct DocumentRow {
     name: String,
     media_type: String,
     bytes: u64,
+    class: Class,
     deposit: MessageId,
     author: SubjectId,
     deposited_at: String,
@@ -186,7 +187,8 @@ impl Named {
                 | Body::FeeClaim(_)
                 | Body::FeeOrder(_)
                 | Body::CloseDossier(_)
-                | Body::ForkSettled(_) => {}
+                | Body::ForkSettled(_)
+                | Body::KeyGrant(_) => {}
             }
         }
         named
@@ -217,6 +219,7 @@ impl Named {
             name: reference.name.clone(),
             media_type: reference.media_type.clone(),
             bytes: reference.bytes,
+            class: reference.class(),
             deposit: document.deposit,
             author: document.author,
             deposited_at: document.deposited_at.to_string(),

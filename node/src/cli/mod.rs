@@ -12,6 +12,7 @@ mod fault;
 mod node;
 mod output;
 mod person;
+mod personal;
 mod wallet;
 mod when;
 

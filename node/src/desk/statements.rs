@@ -13,10 +13,12 @@ use basoche_protocol::role::{Assurance, Role};
 use super::{Desk, Wanted};
 use crate::effects::{now, random};
 
-/// The documents of a dossier of which all that this node has to state is stated, for so many persons.
+/// The documents of a dossier of which all that this node has to state is stated, for so many persons and as many
+/// grants of keys.
 #[derive(Default)]
 pub(super) struct Settled {
     persons: usize,
+    grants: usize,
     documents: BTreeSet<(MessageId, Digest)>,
     /// Their plaintext bytes.
     bytes: u64,
@@ -62,10 +64,11 @@ impl Desk {
         };
         let state = replica.state();
         let settled = self.settled.entry(dossier).or_default();
-        let persons = state.roster().len();
-        if settled.persons != persons {
+        let (persons, grants) = (state.roster().len(), state.grant_count());
+        if (settled.persons, settled.grants) != (persons, grants) {
             *settled = Settled {
                 persons,
+                grants,
                 ..Settled::default()
             };
         }
@@ -95,8 +98,15 @@ impl Desk {
                     root,
                 }));
             }
+            // What somebody has no key for is not at their disposal: it is once a recipient has handed the key on.
+            let recipients = state.recipients(document);
             let addressees: Vec<SubjectId> = served
                 .iter()
+                .filter(|one| {
+                    recipients
+                        .as_ref()
+                        .is_none_or(|recipients| recipients.contains(one))
+                })
                 .filter(|one| state.stated(Statement::MadeAvailable, document, one).is_none())
                 .copied()
                 .collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use basoche_protocol::dossier::{Phase, Replica, Statement};
 use basoche_protocol::id::{Digest, DossierId, MessageId, Salt, SubjectId};
 use basoche_protocol::journal::{Content, HeadRow, Verdict};
-use basoche_protocol::role::Role;
+use basoche_protocol::role::{Class, Role};
 use serde::{Deserialize, Serialize};
 
 use super::forks::{ForkView, forks};
@@ -134,6 +134,8 @@ pub struct DocumentView {
     pub media_type: String,
     /// Plaintext bytes.
     pub bytes: u64,
+    /// Who can open it: the member nodes, or persons only.
+    pub class: Class,
     /// Salted commitment to the plaintext. DOC-5.
     pub plaintext_commitment: Digest,
     /// Its salt.
@@ -299,6 +301,7 @@ impl Desk {
                 name: document.reference.name.clone(),
                 media_type: document.reference.media_type.clone(),
                 bytes: document.reference.bytes,
+                class: document.reference.class(),
                 plaintext_commitment: document.reference.plaintext_commitment,
                 plaintext_salt: document.reference.plaintext_salt,
                 deposited_at: document.deposited_at.to_string(),

@@ -112,6 +112,22 @@ impl World {
         world
     }
 
+    /// An order and one exhibit, for the judge only.
+    pub(crate) fn with_personal(plaintext: &[u8]) -> (Self, Digest) {
+        let mut world = Self::new("");
+        world.found();
+        let document = world.seal_personal("certificat.txt", plaintext, Who::Judge);
+        let root = document.root;
+        let exhibit = ExhibitDeposit {
+            ext: None,
+            number: 1,
+            title: "Certificat".into(),
+            document,
+        };
+        world.act(Who::Clerk, Body::ExhibitDeposit(exhibit));
+        (world, root)
+    }
+
     fn close(&mut self, amount: EuroCents) {
         let claim = FeeClaim {
             ext: None,

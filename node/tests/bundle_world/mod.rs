@@ -21,7 +21,7 @@ use basoche_protocol::id::{Digest, DossierId, Incarnation, KeySalt, MessageId, S
 use basoche_protocol::jose::{self, SoftwareKey};
 use basoche_protocol::journal::Branch;
 use basoche_protocol::journal::Content::Authentic;
-use basoche_protocol::message::{Body, DocumentRef, Message};
+use basoche_protocol::message::{Access, Body, DocumentRef, KeyWrap, Message};
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{Frame, Item, RegistryLeaf, Run as RunFrame};
@@ -87,6 +87,8 @@ pub(crate) struct World {
     logs: Vec<(AuthorityLog, Key)>,
     /// Plaintexts by root: what is taken out is not here.
     pub(crate) documents: BTreeMap<Digest, Vec<u8>>,
+    /// Ciphertexts of personal documents, by root.
+    pub(crate) ciphertexts: BTreeMap<Digest, Vec<u8>>,
     /// A message that the exporting node cannot open.
     pub(crate) withheld: Option<MessageId>,
     salt: u8,
@@ -147,6 +149,7 @@ impl World {
                     node: node.subject(),
                     assurance: Assurance::Software,
                     commitment: None,
+                    encryption_spki: None,
                 };
                 enrol(Some(who.subject()), stated.into(), &key.der);
             }
@@ -173,6 +176,7 @@ impl World {
             keys: keys.into_iter().chain(encryption).collect(),
             nodes: nodes.into_iter().collect(),
             logs,
+            ciphertexts: BTreeMap::new(),
             documents: BTreeMap::new(),
             withheld: None,
             salt: 0,
@@ -187,7 +191,7 @@ impl World {
     }
 
     pub(super) fn seal_document(&mut self, name: &str, plaintext: Vec<u8>) -> DocumentRef {
-        let key = DocumentKey::new(sha256(&[b"document key", name.as_bytes()]));
+        let key = Self::document_key(name);
         let mut encryptor = Encryptor::new(&key, plaintext.len() as u64).unwrap();
         let mut out = Vec::new();
         encryptor.push(&plaintext, &mut out).unwrap();
@@ -210,11 +214,41 @@ impl World {
                 &sealed.plaintext_sha256,
             )),
             plaintext_salt: salt,
-            wrapped_key: DocumentRef::wrap_key(&key, epoch, &self.dossier, &wrap_salt),
-            wrap_salt,
+            access: Access::Members {
+                wrapped_key: DocumentRef::wrap_key(&key, epoch, &self.dossier, &wrap_salt),
+                wrap_salt,
+            },
         };
         self.documents.insert(reference.root, plaintext);
         reference
+    }
+
+    /// The same for one person only. The key that signs serves here as the one that reads.
+    pub(super) fn seal_personal(&mut self, name: &str, plaintext: &[u8], to: Who) -> DocumentRef {
+        let (epoch, dossier) = (self.seal_document(name, plaintext.to_vec()), self.dossier);
+        self.documents.remove(&epoch.root);
+        let key = Self::document_key(name);
+        let mut encryptor = Encryptor::new(&key, plaintext.len() as u64).unwrap();
+        let mut ciphertext = Vec::new();
+        encryptor.push(plaintext, &mut ciphertext).unwrap();
+        encryptor.finish(&mut ciphertext).unwrap();
+        self.ciphertexts.insert(epoch.root, ciphertext);
+        let spki = &self.keys[to as usize].spki;
+        let wrap = KeyWrap::new(&key, &dossier, &epoch.root, to.subject(), spki).unwrap();
+        DocumentRef {
+            access: Access::Persons(vec![wrap]),
+            ..epoch
+        }
+    }
+
+    fn document_key(name: &str) -> DocumentKey {
+        DocumentKey::new(sha256(&[b"document key", name.as_bytes()]))
+    }
+
+    /// Opens a key with a person's private key.
+    pub(crate) fn open_key(&self, who: Who, wrap: &KeyWrap, root: &Digest) -> Option<DocumentKey> {
+        wrap.open(&self.dossier, root, &self.keys[who as usize].pkcs8)
+            .ok()
     }
 
     /// Signs and submits a message at its author's node, and lets everybody have it.

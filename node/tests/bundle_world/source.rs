@@ -58,8 +58,15 @@ impl Source for World {
     fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>> {
         let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
         let epoch = replica.key(0).unwrap();
-        let key = document.reference.open_key(epoch, &self.dossier).unwrap();
+        let Some(key) = document.reference.open_key(epoch, &self.dossier) else {
+            return Ok(None);
+        };
         let plaintext = self.documents.get(&document.reference.root).cloned();
         Ok(plaintext.map(|bytes| (key, Box::new(Cursor::new(bytes)) as Box<dyn Read>)))
+    }
+
+    fn ciphertext(&self, document: &DocumentFact) -> io::Result<Option<Box<dyn Read>>> {
+        let ciphertext = self.ciphertexts.get(&document.reference.root).cloned();
+        Ok(ciphertext.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read>))
     }
 }
