@@ -218,7 +218,7 @@ fn what_a_personal_document_says_is_proved_by_its_recipient_and_undisclosed_by_o
     let text = format!("plaintext:{root}");
 
     let report = judge(&bundle, Some(&world.anchors));
-    assert_eq!(claim(&report, document.clone()), Some((Verdict::Proved, "ok")));
+    assert_eq!(claim(&report, document), Some((Verdict::Proved, "ok")));
     assert_eq!(
         claim(&report, text.clone()),
         Some((Verdict::Undetermined, "not-disclosed"))
@@ -247,7 +247,7 @@ fn what_a_personal_document_says_is_proved_by_its_recipient_and_undisclosed_by_o
     // Whose wallet is not the recipient's shows nothing.
     let report = opened_by(&bundle, Who::Clerk);
     assert_eq!(
-        claim(&report, text.clone()),
+        claim(&report, text),
         Some((Verdict::Undetermined, "not-disclosed"))
     );
 
@@ -257,7 +257,7 @@ fn what_a_personal_document_says_is_proved_by_its_recipient_and_undisclosed_by_o
         .windows(64)
         .position(|bytes| *bytes == ciphertext[..64])
         .unwrap();
-    let mut forged = bundle.clone();
+    let mut forged = bundle;
     forged[at + 20] ^= 1;
     assert_eq!(judge(&forged, Some(&world.anchors)).exit_code(), 1);
     assert_eq!(opened_by(&forged, Who::Judge).exit_code(), 1);

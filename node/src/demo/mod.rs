@@ -455,12 +455,11 @@ fn assessment(
     Ok(dossier)
 }
 
+/// An act of somebody at a node: who, where, noun, verb, the rest.
+type Act<'a> = dyn Fn(&str, &str, &str, &str, &[&str]) -> Result<Value, DemoError> + 'a;
+
 /// A medical certificate is lodged for persons only: their wallets open it, and no node can.
-fn health_data(
-    runner: &Runner,
-    act: &dyn Fn(&str, &str, &str, &str, &[&str]) -> Result<Value, DemoError>,
-    dossier: &str,
-) -> Result<(), DemoError> {
+fn health_data(runner: &Runner, act: &Act<'_>, dossier: &str) -> Result<(), DemoError> {
     runner.step(
         "Une donnée de santé : le certificat n'est chiffré que pour les personnes ; aucun exploitant de nœud ne peut le lire",
     );
