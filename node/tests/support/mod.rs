@@ -11,6 +11,7 @@ pub(crate) mod judge;
 pub(crate) mod load;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
+pub(crate) mod relay;
 pub(crate) mod seed;
 
 use std::path::{Path, PathBuf};
