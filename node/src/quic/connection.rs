@@ -225,7 +225,7 @@ async fn write_frames(shared: Arc<Shared>, link: Arc<Link>, mut send: SendStream
 }
 
 async fn read_frames(shared: &Shared, link: &Link, recv: &mut RecvStream) -> Result<(), Broken> {
-    while let Some(bytes) = read_frame(recv, shared.options.stall).await? {
+    while let Some(bytes) = read_frame(recv, shared.options.frame_stall).await? {
         let delivered = shared
             .deliver(Event::Frame {
                 peer: link.peer,

@@ -30,7 +30,7 @@ pub(super) const MAX_BROKEN_REQUESTS: usize = 100;
 pub(super) const BROKEN_WINDOW: Duration = Duration::from_secs(10);
 /// Handshakes in progress beyond which new ones are ignored; the dialler retransmits.
 pub(super) const MAX_HANDSHAKES: usize = 256;
-/// Slowest pace at which a frame that has begun may arrive, in bytes per second, with [`Options::stall`] to spare: a
+/// Slowest pace at which a frame that has begun may arrive, in bytes per second, with [`Options::frame_stall`] to spare: a
 /// link that loses 30 of 100 datagrams each way brings fifty times as much, with pauses of seconds.
 pub(super) const MIN_FRAME_RATE: usize = 1024;
 /// How long an address that is dialled has to answer before the next one is dialled beside it (RFC 8305 §5).
@@ -71,8 +71,12 @@ pub struct Options {
     pub keep_alive: Duration,
     /// Time for each of: handshake (three times as long after a Retry, which shows heavy load), hello, request.
     pub deadline: Duration,
-    /// A bulk reply, or a frame that has begun, on which nothing moves for so long is given up.
+    /// A bulk reply on which nothing moves for so long is given up.
     pub stall: Duration,
+    /// The longest pause of a frame that has begun, and how far it may lag behind [`MIN_FRAME_RATE`] in all. Long: where
+    /// three of ten datagrams are lost, a sender's pauses between probes may double several times, and begin at seconds
+    /// if the peer is busy; a connection that is dead ends by `idle_timeout` in any case.
+    pub frame_stall: Duration,
     /// Age from which a connection was not dialled at the same time as a new one: the peer that dials again has lost it.
     pub settled: Duration,
     /// Frames queued per control connection, in bytes, beside the 8 MiB that quinn holds.
@@ -100,6 +104,7 @@ impl Default for Options {
             keep_alive: Duration::from_secs(3),
             deadline: Duration::from_secs(10),
             stall: Duration::from_secs(30),
+            frame_stall: Duration::from_secs(120),
             settled: Duration::from_secs(20),
             queue_bytes: 8 * 1024 * 1024,
             bulk_receive_window: 32 * 1024 * 1024,

@@ -60,7 +60,7 @@ async fn a_frame_may_take_long_but_must_go_on() {
     let (a, b) = Seed::ordered();
     let registry = Registry::of(&[&a, &b]);
     let options = Options {
-        stall: STALL,
+        frame_stall: STALL,
         ..options()
     };
     let mut node = b.node(&registry, options, 8);
