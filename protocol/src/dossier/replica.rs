@@ -1,6 +1,6 @@
 //! A dossier as one node holds it: every chain, the verdict on every entry, and the state they add up to. SPEC §8.4.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::verdict::{Recorded, View};
@@ -181,6 +181,21 @@ impl Replica {
         believed
             .filter(move |((_, wrap), _)| wrap.recipient == recipient)
             .map(|((_, wrap), number)| (wrap, number))
+    }
+
+    /// The later epochs under which the keeper of the roster has sealed something that is held here without its key.
+    pub fn missing_keys(&self) -> BTreeSet<u64> {
+        let seat = self.state.designation().map(|order| order.expert_node);
+        let of_seat = self
+            .records()
+            .filter(|(branch, ..)| Some(branch.chain.node) == seat);
+        let epochs = of_seat.filter_map(|(_, _, record)| match &record.content {
+            Content::Sealed(sealed) => Some(sealed.key_epoch()),
+            Content::Authentic(..) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
+        });
+        epochs
+            .filter(|epoch| *epoch > 0 && self.key(*epoch).is_none())
+            .collect()
     }
 
     /// The key of a document, wrapped under whichever epoch was the newest when it was taken in.

@@ -136,7 +136,8 @@ impl<R: Registry> Engine<R> {
             .heads()
             .get(&self.node)
             .map(|head| ByteBuf::from(head.encode()));
-        let wraps = held.replica.first_keys_for(to).cloned();
+        let later = held.replica.later_keys_for(to).map(|(wrap, _)| wrap);
+        let wraps = held.replica.first_keys_for(to).chain(later).cloned();
         let wraps = wraps.take(limits::DOSSIER_NODES).collect();
         let frame = Frame::Frontier(Frontier {
             dossier,

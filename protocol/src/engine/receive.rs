@@ -111,6 +111,7 @@ impl<R: Registry> Engine<R> {
             }
             held(&mut self.dossiers, dossier, self.node, self.fresh).brought_by = Some(from);
         }
+        self.ask_missing_keys(frontier);
         if let Some(head) = &frontier.head {
             self.take_head(from, head, now)?;
         }
