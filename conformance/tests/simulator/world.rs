@@ -59,7 +59,7 @@ struct Said {
 pub(crate) struct World {
     pub(crate) federation: Federation,
     pub(crate) dishonest: Vec<usize>,
-    /// The dossier of all, and one of court, bar and company only.
+    /// The dossier of all, and one of court, bar and company, which others enter and leave.
     pub(crate) dossiers: Vec<DossierId>,
     /// By node and dossier: the histories of the chain that a dishonest node writes by hand.
     pub(crate) forgers: BTreeMap<(usize, usize), Vec<Forger>>,
@@ -69,6 +69,8 @@ pub(crate) struct World {
     pub(crate) unlawful: BTreeSet<MessageId>,
     /// What was lost with a disk before anybody else had it.
     pub(crate) lost: BTreeSet<MessageId>,
+    /// The changes of the roster by which a node was to leave the small dossier, and which one.
+    pub(crate) removals: Vec<(MessageId, usize)>,
     /// Nodes that were set back to an old copy.
     pub(crate) restored: BTreeSet<usize>,
     /// The most runs that ever waited at one node for one peer.
@@ -95,6 +97,7 @@ impl World {
             acknowledged: BTreeMap::new(),
             unlawful: BTreeSet::new(),
             lost: BTreeSet::new(),
+            removals: Vec::new(),
             restored: BTreeSet::new(),
             most_waiting: 0,
             histogram: BTreeMap::new(),
@@ -147,8 +150,11 @@ impl World {
 
     /// The honest nodes of a dossier.
     pub(crate) fn honest_members(&self, dossier: usize) -> Vec<usize> {
-        let members = if dossier == 0 { 0..NODES } else { 0..3 };
-        members.filter(|node| self.is_honest(*node)).collect()
+        let court = self.federation.node(0).dossier(&self.dossiers[dossier]);
+        let members = court.map(|held| held.state().nodes()).unwrap_or_default();
+        (0..NODES)
+            .filter(|node| members.contains(&self.federation.node(*node).node()) && self.is_honest(*node))
+            .collect()
     }
 
     /// Does one thing of a plan.
@@ -186,6 +192,8 @@ impl World {
                     self.act_up(node, malice);
                 }
             }
+            Op::Enter(lawyer) => self.change(lawyer, true),
+            Op::Leave(lawyer) => self.change(lawyer, false),
         }
         self.pass(Span::from_ms(1));
     }
@@ -393,6 +401,31 @@ impl World {
         if !forbidden {
             self.said.push(Said { node: home, envelope });
         }
+    }
+
+    /// The expert takes a further lawyer into the small dossier, or removes them.
+    fn change(&mut self, lawyer: usize, enters: bool) {
+        let cast = Arc::clone(&self.federation.cast);
+        let subject = cast.further[lawyer].1.subject;
+        let mut add = cast.participants();
+        add.retain(|one| enters && one.subject == subject);
+        let remove = if enters { vec![] } else { vec![subject] };
+        let body = Body::RosterChange(RosterChange {
+            ext: None,
+            add,
+            remove,
+        });
+        self.counter += 1;
+        let at = self.federation.clock(2);
+        let envelope = cast
+            .expert
+            .say(Some(self.dossiers[1]), body, self.counter as u8, at);
+        if !enters && let Ok(signed) = Envelope::decode(&envelope) {
+            self.removals.push((signed.id(), 3 + lawyer));
+        }
+        // Refused where the expert's node, which may have lost what it knew, knows better.
+        let _ = self.federation.submit(2, &envelope);
+        self.said.push(Said { node: 2, envelope });
     }
 
     fn report(&self, dossier: usize) -> Body {
