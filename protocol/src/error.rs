@@ -163,6 +163,12 @@ pub enum Refused {
         /// The document's tree root.
         root: Digest,
     },
+    /// The dossier is being read back from the store: the message is taken once it is.
+    #[error("dossier {dossier} is being read back from the store; try again in a moment")]
+    Dormant {
+        /// Which.
+        dossier: DossierId,
+    },
     /// The act belongs to somebody else. DOS-3.
     #[error("{author} is not the person designated for this act")]
     NotCompetent {
@@ -296,6 +302,7 @@ impl Error {
                 Refused::DireUnanswered { .. } => Code::DireUnanswered,
                 Refused::DiresStillDue { .. } => Code::DiresStillDue,
                 Refused::DocumentMissing { .. } => Code::DocumentMissing,
+                Refused::Dormant { .. } => Code::Busy,
                 Refused::ForkedChain { .. } => Code::ForkedChain,
                 Refused::NotCompetent { .. } => Code::NotCompetent,
                 Refused::NotParticipant { .. } => Code::NotParticipant,

@@ -15,6 +15,8 @@ pub enum Bug {
     PoisonBlocksQueue,
     /// Runs that come too early are kept without a bound. Breaks SYN-10.
     UnboundedBuffer,
+    /// A summary is believed although the journal has gone on since it was made.
+    StaleSummaryBelieved,
 }
 
 #[cfg(feature = "test-util")]

@@ -270,3 +270,9 @@ fn a_buffer_without_a_bound_is_found() {
 fn comparing_heights_only_is_found() {
     must_be_found("comparing heights only", Some(Bug::HeightsOnly), false, 0);
 }
+
+#[test]
+fn believing_a_stale_summary_is_found() {
+    let bug = Some(Bug::StaleSummaryBelieved);
+    must_be_found("believing a stale summary", bug, false, 290);
+}

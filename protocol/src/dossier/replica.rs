@@ -166,10 +166,15 @@ impl Replica {
         self.keys.last_key_value().map(|(epoch, key)| (*epoch, key))
     }
 
+    /// The wraps of the first key, whoever they are for.
+    pub fn first_keys(&self) -> impl Iterator<Item = &EpochWrap> {
+        let wraps = self.wraps.iter().map(|(_, wrap)| wrap);
+        wraps.filter(|wrap| wrap.epoch == 0)
+    }
+
     /// The wraps of the first key that the journal hands to `recipient`.
     pub fn first_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = &EpochWrap> {
-        let wraps = self.wraps.iter().map(|(_, wrap)| wrap);
-        wraps.filter(move |wrap| (wrap.epoch, wrap.recipient) == (0, recipient))
+        self.first_keys().filter(move |wrap| wrap.recipient == recipient)
     }
 
     /// The wraps of later keys that the keeper of the roster, the expert's node, hands to `recipient`, each with its

@@ -117,6 +117,7 @@ impl<R: Registry> Engine<R> {
             .filter(|(_, held)| held.replica.state().nodes().contains(&to))
             .filter(|(_, held)| !only_lagging || !held.is_equal_at(&to))
             .map(|(dossier, _)| *dossier)
+            .chain(self.dormant_of(&to, only_lagging))
             .collect();
         for dossier in shared {
             self.offer_frontier(to, dossier);
@@ -125,12 +126,15 @@ impl<R: Registry> Engine<R> {
 
     /// Sends our frontier of one dossier, with the keys that the journal holds for `to`.
     pub(super) fn offer_frontier(&mut self, to: SubjectId, dossier: DossierId) {
-        let Some(held) = self.dossiers.get(&dossier) else {
-            return;
-        };
         if !self.peers.get(&to).is_some_and(|peer| peer.joined) {
             return;
         }
+        if let Some(frontier) = self.dormant_frontier(&to, &dossier) {
+            self.stage.frames.push((to, Frame::Frontier(frontier).encode()));
+        }
+        let Some(held) = self.dossiers.get(&dossier) else {
+            return;
+        };
         let head = held
             .replica
             .heads()
@@ -151,7 +155,7 @@ impl<R: Registry> Engine<R> {
 
 impl super::Held {
     /// Whether the latest head of `peer` covers all that we hold.
-    fn is_equal_at(&self, peer: &SubjectId) -> bool {
+    pub(super) fn is_equal_at(&self, peer: &SubjectId) -> bool {
         let head = self.replica.heads().get(peer).map(|head| head.head());
         head.is_some_and(|head| {
             self.replica

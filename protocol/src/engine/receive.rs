@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::peer::EARLY_RUNS;
-use super::{Engine, Event, Held, Registry, Row, RunIndex, held};
+use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::{Received, RunItem};
 use crate::envelope::Sealed;
 use crate::error::{Error, Malformed, Refused, Untrusted};
@@ -54,6 +54,7 @@ impl<R: Registry> Engine<R> {
             Frame::Hello(hello) => self.handle_hello(from, &hello)?,
             // Nothing counts before the hello.
             _ if !joined => return Err(Malformed::bad_value().into()),
+            _ if self.take_dormant(from, &frame, bytes)? => {}
             Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves)?,
             Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,
             Frame::Run(run) => self.take_runs(from, bytes, run, now)?,
@@ -276,23 +277,29 @@ impl<R: Registry> Engine<R> {
                     held.alarm(run.chain, None, &mut self.events);
                 }
                 let to = head.head().own_row().map_or(first, |row| row.size);
-                let index = held.runs.len() as u64;
-                held.runs.push(RunIndex { branch, to });
                 for item in items.into_iter().filter(|item| item.entry.seq >= first) {
                     let item = Box::new(item);
                     self.stage.rows.push(Row::Entry { branch, item });
                 }
                 let head = head.encode();
+                let index = held.push_run(branch, to, &head);
                 let node = run.chain.node;
+                // A receipt that came before the run may be later than its head.
+                let latest = held.replica.heads().get(&node);
+                let latest = latest.map_or_else(|| head.clone(), |latest| latest.encode());
                 self.stage.rows.push(Row::Run {
                     dossier,
                     index,
                     branch,
                     from: first,
                     to,
-                    head: head.clone(),
+                    head,
                 });
-                self.stage.rows.push(Row::Head { dossier, node, head });
+                self.stage.rows.push(Row::Head {
+                    dossier,
+                    node,
+                    head: latest,
+                });
                 if held.brought_by.take().is_some() {
                     held.keep(&mut self.stage.rows);
                 }

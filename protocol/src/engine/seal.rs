@@ -2,7 +2,7 @@
 
 use serde_bytes::ByteBuf;
 
-use super::{Engine, Event, Held, Registry, Row, RunIndex, SignRequest};
+use super::{Engine, Event, Held, Registry, Row, SignRequest};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::id::DossierId;
@@ -23,6 +23,7 @@ impl<R: Registry> Engine<R> {
             return None;
         }
         if std::mem::take(&mut self.rejudge) {
+            self.wake_where_signers_changed();
             for (dossier, held) in &mut self.dossiers {
                 if held.replica.judge_again(&self.registry) {
                     self.stage.events.push(Event::Changed { dossier: *dossier });
@@ -84,9 +85,8 @@ impl<R: Registry> Engine<R> {
                 .take_while(|(item, _)| item.entry.seq < size)
                 .count();
             let items: Vec<_> = held.unsealed.drain(..covered).collect();
-            let index = held.runs.len() as u64;
             let branch = Branch::first(held.writer);
-            held.runs.push(RunIndex { branch, to: size });
+            let index = held.push_run(branch, size, &bytes);
             self.stage.rows.push(Row::Run {
                 dossier,
                 index,

@@ -83,6 +83,9 @@ impl<R: Registry> Engine<R> {
             Some(dossier) => dossier,
             None => DossierId::from(verified.id()),
         };
+        if self.is_dormant(&dossier) {
+            return Err(Refused::Dormant { dossier }.into());
+        }
         // A message that is on file stays what it is: sending it again is no offence, and no second act.
         let on_file = self
             .dossiers
@@ -211,12 +214,17 @@ impl Held {
             return;
         }
         self.confirmed_by.insert(member);
+        self.confirm();
+        self.confirmed |= planted(Bug::OneMemberConfirms);
+    }
+
+    /// Our chain is ours to go on with once every other member has confirmed it. JRN-6.
+    pub(super) fn confirm(&mut self) {
         let members = self.replica.state().nodes();
         self.confirmed |= members.len() > 1
             && members
                 .iter()
                 .all(|node| *node == self.writer.node || self.confirmed_by.contains(node));
-        self.confirmed |= planted(Bug::OneMemberConfirms);
     }
 
     /// Makes sure that the store knows under which incarnation we sign: a head is a signature, too. JRN-6.
