@@ -128,6 +128,11 @@ impl VerifyingKey {
         &self.spki
     }
 
+    /// Whether both are one key under one algorithm.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && self.spki == other.spki
+    }
+
     /// Verifies `signature` over a JWS signing input (RFC 7515 §5.2).
     pub fn verify(&self, signing_input: &[u8], signature: &[u8]) -> Result<(), KeyError> {
         match &self.verifier {

@@ -147,6 +147,9 @@ pub struct State {
     pub(super) removed: BTreeSet<SubjectId>,
     #[serde(serialize_with = "pairs")]
     pub(super) paid: BTreeMap<MessageId, EuroCents>,
+    /// The sum of these: asked for at every act.
+    #[serde(skip)]
+    paid_in: EuroCents,
     #[serde(serialize_with = "pairs")]
     pub(super) dires: BTreeMap<MessageId, DireFact>,
     #[serde(serialize_with = "pairs")]
@@ -200,12 +203,8 @@ impl State {
 
     /// Whether instalments reach the provision. DOS-6.
     pub fn is_provision_paid(&self) -> bool {
-        let paid = self
-            .paid
-            .values()
-            .fold(EuroCents::default(), |sum, amount| sum.plus(*amount));
         self.designation()
-            .is_some_and(|designation| paid >= designation.provision)
+            .is_some_and(|designation| self.paid_in >= designation.provision)
     }
 
     /// The message that did a once-only act.
@@ -370,7 +369,9 @@ impl State {
                 self.removed.extend(&change.remove);
             }
             Body::ProvisionPaid(paid) => {
-                self.paid.insert(fact.id, paid.amount);
+                if self.paid.insert(fact.id, paid.amount).is_none() {
+                    self.paid_in = self.paid_in.plus(paid.amount);
+                }
             }
             Body::Dire(_) => {
                 let (author, at) = (fact.author, fact.at);

@@ -96,6 +96,11 @@ impl Summary {
         }
     }
 
+    /// What it was made of.
+    pub fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
     /// The dossier.
     pub fn dossier(&self) -> DossierId {
         self.dossier
@@ -196,6 +201,21 @@ impl<R: Registry> Engine<R> {
         self.dormant.contains_key(dossier)
     }
 
+    /// How many dossiers are to be read back: [`Self::poll_wake`] names them.
+    pub fn wakes(&self) -> usize {
+        self.wakes.len()
+    }
+
+    /// When this node last signed a head, of those that it knows of, and under which incarnation.
+    pub fn last_signed(&self) -> Option<(Instant, Incarnation)> {
+        let own = |held: &Held| {
+            let head = held.replica.heads().get(&self.node)?.head();
+            Some((head.time, head.incarnation))
+        };
+        let dormant = self.dormant().filter_map(Summary::signed);
+        self.dossiers.values().filter_map(own).chain(dormant).max()
+    }
+
     /// How far a dossier is held, whether it is in memory or a summary stands for it.
     pub fn frontier(&self, dossier: &DossierId) -> Option<Vec<HeadRow>> {
         let awake = self.dossier(dossier).map(|replica| replica.frontier());
@@ -260,7 +280,8 @@ impl<R: Registry> Engine<R> {
     pub(super) fn dormant_of(&self, peer: &SubjectId, only_lagging: bool) -> Vec<DossierId> {
         let concerned = |dormant: &Dormant| {
             let summary = dormant.summary.as_ref();
-            let equal = |summary: &Summary| summary.equal.contains(peer) || dormant.confirmed_by.contains(peer);
+            let equal =
+                |summary: &Summary| summary.equal.contains(peer) || dormant.confirmed_by.contains(peer);
             summary.is_some_and(|summary| summary.nodes.contains(peer) && !(only_lagging && equal(summary)))
         };
         let concerned = self.dormant.iter().filter(|(_, dormant)| concerned(dormant));
@@ -281,7 +302,12 @@ impl<R: Registry> Engine<R> {
 
     /// What a peer says of a dormant dossier: true if it was that. What says nothing new is taken here; what may say
     /// something new waits until the dossier is awake.
-    pub(super) fn take_dormant(&mut self, from: SubjectId, frame: &Frame, bytes: &[u8]) -> Result<bool, Error> {
+    pub(super) fn take_dormant(
+        &mut self,
+        from: SubjectId,
+        frame: &Frame,
+        bytes: &[u8],
+    ) -> Result<bool, Error> {
         if self.dormant.is_empty() {
             return Ok(false);
         }
@@ -292,7 +318,9 @@ impl<R: Registry> Engine<R> {
                 Some(SignedHead::verify(&run.head, &self.registry)?)
             }
             Frame::Head(head) => Some(SignedHead::verify(head, &self.registry)?),
-            Frame::Hello(_) | Frame::RegistryLeaves(_) | Frame::Run(_) | Frame::Refusal(_) => return Ok(false),
+            Frame::Hello(_) | Frame::RegistryLeaves(_) | Frame::Run(_) | Frame::Refusal(_) => {
+                return Ok(false);
+            }
         };
         let dossier = match (frame, &head) {
             (Frame::Frontier(frontier), _) => frontier.dossier,
@@ -329,7 +357,11 @@ impl<R: Registry> Engine<R> {
                         let author = run.chain.node;
                         return Err(Refused::NotParticipant { author }.into());
                     }
-                    if head.head().own_row().is_some_and(|row| summary.rows.contains(row)) {
+                    if head
+                        .head()
+                        .own_row()
+                        .is_some_and(|row| summary.rows.contains(row))
+                    {
                         return Ok(true);
                     }
                 }
@@ -366,7 +398,11 @@ impl<R: Registry> Engine<R> {
         for dossier in stale.map(|(dossier, _)| *dossier).collect::<Vec<_>>() {
             self.wake(dossier);
         }
-        for held in self.dormant.values_mut().filter_map(|dormant| dormant.waking.as_mut()) {
+        for held in self
+            .dormant
+            .values_mut()
+            .filter_map(|dormant| dormant.waking.as_mut())
+        {
             held.replica.judge_again(&self.registry);
         }
     }

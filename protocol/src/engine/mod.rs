@@ -13,6 +13,7 @@
 //! An entry is durable before the head that covers it is signed, and that head is durable before anybody hears of
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
 
+mod ahead;
 mod dormant;
 mod keys;
 mod peer;
@@ -20,6 +21,7 @@ mod receive;
 mod seal;
 mod submit;
 
+pub use ahead::{Ahead, Share};
 pub use dormant::{Basis, Summary};
 pub use receive::Backlog;
 pub use submit::{Fresh, Needs, Ticket, WrapNeed};
@@ -462,7 +464,13 @@ impl<R: Registry> Engine<R> {
     pub fn restore_run(&mut self, dossier: DossierId, items: &[RunItem], head: &[u8]) -> Result<(), Error> {
         let head = SignedHead::verify(head, &self.registry)?;
         let registry = &self.registry;
-        let held = restoring(&mut self.dossiers, &mut self.dormant, dossier, self.node, self.fresh);
+        let held = restoring(
+            &mut self.dossiers,
+            &mut self.dormant,
+            dossier,
+            self.node,
+            self.fresh,
+        );
         let received = held.replica.receive(items, &head, registry)?;
         let (Received::Applied { branch, .. }, Some(row)) = (received, head.head().own_row()) else {
             let what = "a run does not follow those before it";
@@ -478,7 +486,13 @@ impl<R: Registry> Engine<R> {
     /// Reads back a node's latest head.
     pub fn restore_head(&mut self, dossier: DossierId, head: &[u8]) -> Result<(), Error> {
         let head = SignedHead::verify(head, &self.registry)?;
-        let held = restoring(&mut self.dossiers, &mut self.dormant, dossier, self.node, self.fresh);
+        let held = restoring(
+            &mut self.dossiers,
+            &mut self.dormant,
+            dossier,
+            self.node,
+            self.fresh,
+        );
         held.replica.note_head(&head);
         if head.head().chain() == held.writer {
             held.next_head = head.head().head_no + 1;
@@ -489,13 +503,25 @@ impl<R: Registry> Engine<R> {
 
     /// Reads back a key.
     pub fn restore_key(&mut self, dossier: DossierId, epoch: u64, key: EpochKey) {
-        let held = restoring(&mut self.dossiers, &mut self.dormant, dossier, self.node, self.fresh);
+        let held = restoring(
+            &mut self.dossiers,
+            &mut self.dormant,
+            dossier,
+            self.node,
+            self.fresh,
+        );
         held.replica.add_key(epoch, key, &self.registry);
     }
 
     /// Reads back under which incarnation we wrote; first of all rows of a dossier. It is unconfirmed. JRN-6.
     pub fn restore_writer(&mut self, dossier: DossierId, incarnation: Incarnation) {
-        let held = restoring(&mut self.dossiers, &mut self.dormant, dossier, self.node, self.fresh);
+        let held = restoring(
+            &mut self.dossiers,
+            &mut self.dormant,
+            dossier,
+            self.node,
+            self.fresh,
+        );
         held.writer = ChainId {
             node: self.node,
             incarnation,
@@ -525,7 +551,10 @@ fn restoring<'a>(
     node: SubjectId,
     fresh: Incarnation,
 ) -> &'a mut Held {
-    match dormant.get_mut(&dossier).and_then(|dormant| dormant.waking.as_mut()) {
+    match dormant
+        .get_mut(&dossier)
+        .and_then(|dormant| dormant.waking.as_mut())
+    {
         Some(waking) => waking,
         None => held(dossiers, dossier, node, fresh),
     }

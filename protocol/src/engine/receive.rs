@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::ahead::{self, Ahead};
 use super::peer::EARLY_RUNS;
 use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::{Received, RunItem};
-use crate::envelope::Sealed;
 use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
-use crate::journal::{Branch, ChainId, Entry, SignedHead, Standing};
+use crate::journal::{Branch, ChainId, SignedHead, Standing};
 use crate::plant::{Bug, planted};
 use crate::time::{Instant, Span};
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
@@ -35,7 +35,12 @@ pub struct Backlog {
 impl<R: Registry> Engine<R> {
     /// Takes one frame of a peer. Whatever is wrong with it is refused with its code; the connection goes on.
     pub fn handle_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) {
-        if let Err(error) = self.take_frame(from, bytes, now) {
+        self.handle_ahead(from, bytes, None, now);
+    }
+
+    /// The same of a frame on which work has been done ahead.
+    pub fn handle_ahead(&mut self, from: SubjectId, bytes: &[u8], ahead: Option<Ahead>, now: Instant) {
+        if let Err(error) = self.take_frame(from, bytes, ahead, now) {
             let code = error.code();
             let about = Digest::of(&[bytes]);
             let refusal = Frame::Refusal(Refusal {
@@ -47,8 +52,17 @@ impl<R: Registry> Engine<R> {
         }
     }
 
-    fn take_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Result<(), Error> {
-        let frame = Frame::decode(bytes)?;
+    fn take_frame(
+        &mut self,
+        from: SubjectId,
+        bytes: &[u8],
+        ahead: Option<Ahead>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let (frame, items) = match ahead {
+            Some(Ahead { run, items }) => (Frame::Run(run), Some(items)),
+            None => (Frame::decode(bytes)?, None),
+        };
         let joined = self.peers.get(&from).is_some_and(|peer| peer.joined);
         match frame {
             Frame::Hello(hello) => self.handle_hello(from, &hello)?,
@@ -57,7 +71,7 @@ impl<R: Registry> Engine<R> {
             _ if self.take_dormant(from, &frame, bytes)? => {}
             Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves)?,
             Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,
-            Frame::Run(run) => self.take_runs(from, bytes, run, now)?,
+            Frame::Run(run) => self.take_runs(from, bytes, run, items, now)?,
             Frame::Head(head) => self.take_head(from, &head, now)?,
             Frame::Refusal(refusal) => {
                 let code = u16::try_from(refusal.code)
@@ -176,8 +190,15 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes a run, then every run that had waited for it.
-    fn take_runs(&mut self, from: SubjectId, bytes: &[u8], run: Run, now: Instant) -> Result<(), Error> {
-        if !self.take_run(from, run, now)? {
+    fn take_runs(
+        &mut self,
+        from: SubjectId,
+        bytes: &[u8],
+        run: Run,
+        items: Option<Vec<RunItem>>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if !self.take_run(from, run, items, now)? {
             let Some(peer) = self.peers.get_mut(&from) else {
                 return Ok(());
             };
@@ -195,7 +216,7 @@ impl<R: Registry> Engine<R> {
             let mut still = Vec::new();
             for bytes in early {
                 let taken = match Frame::decode(&bytes)? {
-                    Frame::Run(run) => self.take_run(from, run, now)?,
+                    Frame::Run(run) => self.take_run(from, run, None, now)?,
                     _ => true,
                 };
                 if !taken {
@@ -213,7 +234,13 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes one run; `false` if something that it cites has not come yet.
-    fn take_run(&mut self, from: SubjectId, run: Run, now: Instant) -> Result<bool, Error> {
+    fn take_run(
+        &mut self,
+        from: SubjectId,
+        run: Run,
+        items: Option<Vec<RunItem>>,
+        now: Instant,
+    ) -> Result<bool, Error> {
         if run.items.is_empty() || run.items.len() > limits::ENTRIES_PER_FRAME {
             return Err(Malformed::bad_value().into());
         }
@@ -228,14 +255,10 @@ impl<R: Registry> Engine<R> {
         };
         let head = SignedHead::verify(&run.head, &self.registry)?;
         check_time(&head, now)?;
-        let mut items = Vec::with_capacity(run.items.len());
-        for item in &run.items {
-            let entry = Entry::decode(&item.entry)?;
-            items.push(RunItem {
-                entry,
-                sealed: Sealed::decode(&item.sealed)?,
-            });
-        }
+        let items = match items {
+            Some(items) => items,
+            None => ahead::items(&run)?,
+        };
         if items.iter().any(|item| item.entry.chain != run.chain) {
             return Err(Untrusted::HeadMismatch {
                 what: "an entry of another chain",
