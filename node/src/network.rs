@@ -260,7 +260,7 @@ impl Network {
             };
             let (dossier, root, asker) = (request.dossier, request.root, SubjectId::new(peer));
             // To who is no member, a document that we have and one that we have not look the same.
-            let entitled = self.desk.ask(move |desk| {
+            let entitled = self.desk.ask_about(dossier, move |desk| {
                 let state = desk.engine().dossier(&dossier).map(|replica| replica.state());
                 state.is_some_and(|state| {
                     state.nodes().contains(&asker) && state.documents().any(|one| one.reference.root == root)

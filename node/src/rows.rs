@@ -16,6 +16,8 @@ use thiserror::Error;
 use crate::store::{Batch, REPAIR, StoreError};
 use crate::vault::SealedStore;
 
+mod dormant;
+
 const ENTRIES: u8 = 1;
 const RUNS: u8 = 2;
 const HEADS: u8 = 3;
@@ -24,6 +26,7 @@ const WRITERS: u8 = 5;
 const LEAVES: u8 = 6;
 const SUBMISSIONS: u8 = 7;
 const COUNTER: u8 = 8;
+const SUMMARIES: u8 = 9;
 
 /// Rows read at once when a range is walked.
 const PAGE: usize = 256;
@@ -139,6 +142,10 @@ impl Rows {
                 let owner = self.store.owner(LEAVES, &[origin.as_bytes()]);
                 self.store
                     .put(batch, LEAVES, owner, *index, &codec::encode(&value))
+            }
+            Row::Summary { summary } => {
+                let owner = self.dossier_owner(SUMMARIES, &summary.dossier());
+                self.store.put(batch, SUMMARIES, owner, 0, &summary.encode())
             }
         }
     }
@@ -285,7 +292,7 @@ impl Rows {
         self.family(LEAVES, "registry leaf")
     }
 
-    /// Reads everything back into `engine`, through the doors by which it came. ADM-1.
+    /// Reads everything back into `engine`, and keeps it in memory, through the doors by which it came. ADM-1.
     pub fn restore(&self, engine: &mut Engine<Replica>) -> Result<(), RowsError> {
         let writers: Vec<StoredWriter> = self.family(WRITERS, "writer")?;
         let keys: Vec<StoredKey> = self.family(KEYS, "key")?;

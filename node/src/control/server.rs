@@ -161,7 +161,11 @@ impl Server {
                     .ask(|desk| Answer::Status(Box::new(desk.status())))
                     .await
             }
-            Request::Dossier { dossier } => self.desk.ask(move |desk| show(desk, &dossier)).await,
+            Request::Dossier { dossier } => {
+                self.desk
+                    .ask_about(dossier, move |desk| show(desk, &dossier))
+                    .await
+            }
             Request::Registry => self.desk.ask(|desk| registry(desk)).await,
             Request::Document {
                 dossier,
@@ -228,7 +232,11 @@ impl Server {
         };
         let waits = match level >= wait {
             true => Ok(Vec::new()),
-            false => self.desk.ask(move |desk| desk.waits(&dossier, &message)).await,
+            false => {
+                self.desk
+                    .ask_about(dossier, move |desk| desk.waits(&dossier, &message))
+                    .await
+            }
         };
         match waits {
             Ok(waits) => Answer::Deposited {
@@ -297,7 +305,7 @@ impl Server {
         if bytes > self.document_bytes {
             return answer(&mut reader, &self.too_large(bytes, &name)).await;
         }
-        let key = self.desk.ask(move |desk| {
+        let key = self.desk.ask_about(dossier, move |desk| {
             let replica = desk.engine().dossier(&dossier)?;
             replica.newest_key().map(|(_, key)| key.clone())
         });
@@ -386,7 +394,7 @@ impl Server {
         root: Digest,
         opening: &str,
     ) -> std::io::Result<()> {
-        let found = self.desk.ask(move |desk| {
+        let found = self.desk.ask_about(dossier, move |desk| {
             let replica = desk.engine().dossier(&dossier)?;
             let document = replica.state().document(&deposit, &root)?;
             let key = replica.document_key(&document.reference);
@@ -454,7 +462,7 @@ impl Server {
     }
 
     async fn export(self, mut reader: BufReader<UnixStream>, dossier: DossierId) -> std::io::Result<()> {
-        let snapshot = self.desk.ask(move |desk| desk.snapshot(&dossier));
+        let snapshot = self.desk.ask_about(dossier, move |desk| desk.snapshot(&dossier));
         let snapshot = match snapshot.await {
             Ok(Some(Ok(snapshot))) => snapshot,
             Ok(Some(Err(error))) => {

@@ -4,6 +4,7 @@
 //! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
+mod ahead;
 mod forks;
 mod handle;
 mod link;
@@ -11,9 +12,11 @@ mod pulse;
 mod statements;
 mod view;
 mod waits;
+mod waking;
 
 pub use forks::{ForkView, ProofView};
 pub use handle::DeskHandle;
+use handle::ROOM;
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 pub use waits::{Wait, WaitView};
 
@@ -25,7 +28,7 @@ use std::time::{Duration, Instant};
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
-use basoche_protocol::error::Error;
+use basoche_protocol::error::{Error, Refused};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use basoche_protocol::jose::{self, SoftwareKey};
 use basoche_protocol::refusal::Code;
@@ -45,6 +48,7 @@ use crate::store::{Batch, StoreError};
 use link::Link;
 use statements::Settled;
 use waits::Contacts;
+use waking::Waking;
 
 /// How far a message has come. SPEC §8.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -147,11 +151,21 @@ pub enum Input {
     },
     /// Something to look up or to do at the desk.
     Ask(Box<dyn FnOnce(&mut Desk) + Send>),
+    /// The same about one dossier, which must be in memory: an error if that takes too long.
+    About {
+        /// Which.
+        dossier: DossierId,
+        /// What to do with the desk, or with the error.
+        question: Question,
+    },
     /// Time passes.
     Tick,
     /// Finish what is under way, then end.
     Stop,
 }
+
+/// Something to do at the desk, or to be told that it cannot be done.
+pub type Question = Box<dyn FnOnce(Result<&mut Desk, SubmitError>) + Send>;
 
 /// Where the desk's effects go.
 pub trait Outside: Send {
@@ -206,6 +220,7 @@ pub struct Desk {
     /// a head is forgotten at a restart, and a key that outlived it would vouch for nothing.
     sealing: Vec<(SubjectId, String, Deposited)>,
     settled: BTreeMap<DossierId, Settled>,
+    waking: Waking,
     wanted: BTreeSet<Digest>,
     monitor: Arc<Monitor>,
     /// When to publish again what the desk holds.
@@ -240,6 +255,8 @@ pub struct Parts {
     pub hint: PathBuf,
     /// Commits so far.
     pub commits: u64,
+    /// The dossier that has been read back in part, and the next of its runs.
+    pub reading: Option<(DossierId, u64)>,
 }
 
 impl Desk {
@@ -255,6 +272,7 @@ impl Desk {
             monitor,
             hint,
             commits,
+            reading,
         } = parts;
         Self {
             engine,
@@ -270,6 +288,7 @@ impl Desk {
             submissions: Vec::new(),
             sealing: Vec::new(),
             settled: BTreeMap::new(),
+            waking: Waking::from(reading),
             wanted: BTreeSet::new(),
             monitor,
             publish_due: Instant::now(),
@@ -287,27 +306,35 @@ impl Desk {
         self.outside.registry_changed(self.engine.registry());
         self.settle_all();
         while !self.stopping {
-            let Some(first) = inputs.blocking_recv() else {
-                break;
+            let first = match self.is_waking() {
+                false => inputs.blocking_recv(),
+                true => inputs.try_recv().ok(),
             };
             let mut begun = Instant::now();
-            self.take(first);
+            if first.is_none() && inputs.is_closed() {
+                break;
+            }
+            let mut gathered: Vec<_> = first.into_iter().collect();
             loop {
-                self.gather(&mut inputs);
+                Self::gather(&mut inputs, &mut gathered);
+                self.take_all(std::mem::take(&mut gathered));
                 let worked = self.turn()?;
                 self.come_round(begun, worked);
+                self.read_back()?;
                 if !worked {
                     break;
                 }
                 begun = Instant::now();
             }
         }
+        self.engine.summarise(true);
+        while self.turn()? {}
         self.write_hint();
         Ok(())
     }
 
-    /// Takes what else has come in, up to what one commit should carry.
-    fn gather(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+    /// Gathers what else has come in, up to what one commit should carry.
+    fn gather(inputs: &mut mpsc::Receiver<Input>, gathered: &mut Vec<Input>) {
         let (mut submitted, mut received) = (0, 0);
         for _ in 0..TURN {
             let Ok(input) = inputs.try_recv() else { return };
@@ -316,7 +343,7 @@ impl Desk {
                 Input::Frame { bytes, .. } => received += bytes.len(),
                 _ => {}
             }
-            self.take(input);
+            gathered.push(input);
             if submitted > TURN_BYTES || received > TURN_FRAME_BYTES {
                 return;
             }
@@ -352,9 +379,13 @@ impl Desk {
                     self.unwrap_keys();
                 }
             }
-            Input::Submit { envelope, key, reply } => self.submit(&envelope, key, reply),
+            Input::Submit { envelope, key, reply } => self.submit(envelope, key, reply),
             Input::Stored { root } => self.document_stored(&root),
             Input::Ask(question) => question(self),
+            Input::About { dossier, question } if self.engine.is_dormant(&dossier) => {
+                self.when_awake(dossier, Input::About { dossier, question });
+            }
+            Input::About { question, .. } => question(Ok(self)),
             Input::Tick => {
                 self.engine.handle_timeout(now());
                 self.unwrap_keys();
@@ -362,6 +393,7 @@ impl Desk {
                     self.outside.registry_changed(self.engine.registry());
                 }
                 self.await_own_no_longer();
+                self.refuse_who_waits_too_long();
                 self.write_hint();
             }
             Input::Stop => self.stopping = true,
@@ -384,11 +416,14 @@ impl Desk {
 
     fn submit(
         &mut self,
-        envelope: &[u8],
+        envelope: Vec<u8>,
         key: Option<String>,
         reply: oneshot::Sender<Result<Deposited, SubmitError>>,
     ) {
-        match self.try_submit(envelope, key) {
+        match self.try_submit(&envelope, key.clone()) {
+            Err(SubmitError::Refused(Error::Refused(Refused::Dormant { dossier }))) => {
+                self.when_awake(dossier, Input::Submit { envelope, key, reply });
+            }
             Ok((_, deposited)) if crate::faults::acknowledge_before_commit() => {
                 let _ = reply.send(Ok(deposited));
             }

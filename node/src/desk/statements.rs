@@ -30,7 +30,11 @@ impl Desk {
         let count = |(documents, bytes), settled: &Settled| {
             (documents + settled.documents.len() as u64, bytes + settled.bytes)
         };
-        self.settled.values().fold((0, 0), count)
+        let awake = self.settled.values().fold((0, 0), count);
+        self.engine.dormant().fold(awake, |(documents, bytes), summary| {
+            let (more, of_bytes) = summary.documents();
+            (documents + more, bytes + of_bytes)
+        })
     }
 
     /// All bytes of a document have come.

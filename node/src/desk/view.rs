@@ -62,8 +62,11 @@ pub struct StatusView {
     pub incarnation: Option<String>,
     /// The other nodes of the registry.
     pub peers: Vec<PeerView>,
-    /// The dossiers held.
+    /// The dossiers held, without those that are being read back.
     pub dossiers: Vec<DossierStatus>,
+    /// How many are being read back from the store: the node takes acts in them once they are.
+    #[serde(default)]
+    pub reading_back: usize,
     /// What was refused, by code.
     pub refusals: BTreeMap<String, u64>,
 }
@@ -199,10 +202,16 @@ impl Desk {
             frontier: replica.frontier(),
             quarantined: replica.pending(),
         });
-        let own = self
-            .engine
-            .dossiers()
-            .filter_map(|replica| replica.heads().get(&node));
+        let dormant = self.engine.dormant().map(|summary| DossierStatus {
+            id: summary.dossier(),
+            phase: summary.phase(),
+            state_hash: summary.state_hash(),
+            entries: usize::try_from(summary.entries()).unwrap_or(usize::MAX),
+            frontier: summary.frontier().to_vec(),
+            quarantined: 0,
+        });
+        let mut dossiers: Vec<_> = dossiers.chain(dormant).collect();
+        dossiers.sort_by_key(|dossier| dossier.id);
         StatusView {
             v: 1,
             node,
@@ -211,11 +220,13 @@ impl Desk {
             reasons: lines(reasons),
             notes: lines(notes),
             commits: self.commits,
-            incarnation: own
-                .max_by_key(|head| head.head().time)
-                .map(|head| head.head().incarnation.to_hex()),
+            incarnation: self
+                .engine
+                .last_signed()
+                .map(|(_, incarnation)| incarnation.to_hex()),
             peers: peers.collect(),
-            dossiers: dossiers.collect(),
+            dossiers,
+            reading_back: self.count_waking(),
             refusals: self.monitor.meters.refusals(),
         }
     }
