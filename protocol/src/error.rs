@@ -163,6 +163,18 @@ pub enum Refused {
         /// The document's tree root.
         root: Digest,
     },
+    /// The message is erased already. ERA-3.
+    #[error("it is erased already, by order {by}")]
+    Erased {
+        /// The order.
+        by: MessageId,
+    },
+    /// A legal hold covers what is to be erased. ERA-6.
+    #[error("hold {hold} stands: nothing that it covers is erased")]
+    OnHold {
+        /// The message that put the hold.
+        hold: MessageId,
+    },
     /// The act belongs to somebody else. DOS-3.
     #[error("{author} is not the person designated for this act")]
     NotCompetent {
@@ -288,9 +300,11 @@ impl Error {
                 Refused::DireUnanswered { .. } => Code::DireUnanswered,
                 Refused::DiresStillDue { .. } => Code::DiresStillDue,
                 Refused::DocumentMissing { .. } => Code::DocumentMissing,
+                Refused::Erased { .. } => Code::Erased,
                 Refused::ForkedChain { .. } => Code::ForkedChain,
                 Refused::NotCompetent { .. } => Code::NotCompetent,
                 Refused::NotParticipant { .. } => Code::NotParticipant,
+                Refused::OnHold { .. } => Code::OnHold,
                 Refused::ProvisionUnpaid => Code::ProvisionUnpaid,
                 Refused::RosterConflict { .. } => Code::RosterConflict,
                 Refused::SenderRole { .. } => Code::SenderRole,

@@ -228,6 +228,12 @@ fn poison_that_blocks_the_queue_is_found() {
 }
 
 #[test]
+fn erasing_before_the_order_is_kept_is_found() {
+    let bug = Some(Bug::ErasesTooSoon);
+    must_be_found("erasing before the order is kept", bug, false, 0);
+}
+
+#[test]
 fn a_buffer_without_a_bound_is_found() {
     must_be_found("a buffer without a bound", Some(Bug::UnboundedBuffer), false, 0);
 }

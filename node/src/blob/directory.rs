@@ -229,7 +229,13 @@ impl BlobStore for FileBlobs {
         remove_if_there(&data)?;
         remove_if_there(&tree)?;
         drop(names);
-        sync_dir(files::directory_of(&data))
+        sync_dir(files::directory_of(&data))?;
+        let staging = self.staging();
+        let name = hex_encode(root);
+        for kind in ["have", "part"] {
+            remove_if_there(&staging.join(format!("{name}.{kind}")))?;
+        }
+        sync_dir(&staging)
     }
 
     fn list(&self) -> Result<Vec<Root>, BlobError> {

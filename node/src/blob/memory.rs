@@ -115,6 +115,7 @@ impl BlobStore for MemoryBlobs {
 
     fn remove(&self, root: &Root) -> Result<(), BlobError> {
         self.blobs().remove(root);
+        lock(&self.parts).remove(root);
         Ok(())
     }
 

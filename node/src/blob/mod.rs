@@ -61,7 +61,7 @@ pub trait BlobStore: Send + Sync {
     /// Whether there is a blob with this root; it may still prove damaged.
     fn contains(&self, root: &Root) -> Result<bool, BlobError>;
 
-    /// Removes the blob with this root.
+    /// Removes the blob with this root, and the part of it that is here. Who still writes to that part cannot finish it.
     fn remove(&self, root: &Root) -> Result<(), BlobError>;
 
     /// The roots of all blobs, ascending.

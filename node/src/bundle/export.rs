@@ -63,6 +63,12 @@ pub fn export<W: Write + Seek>(
     let registry = write_registry(source, Registry::new(anchors), &mut out)?;
     let (replica, receipts) = write_journal(source, &registry, &mut out)?;
     write_messages(source, &mut out)?;
+    for tombstone in replica.state().tombstones() {
+        out.add(
+            &layout::tombstone_name(&tombstone.target),
+            &timeline::tombstone(&tombstone),
+        )?;
+    }
     write_documents(source, &replica, &mut out, progress)?;
     out.add(SUMMARY, &timeline::summary(&replica, &receipts, &registry))?;
     let covering = replica

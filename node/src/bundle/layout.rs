@@ -66,6 +66,11 @@ pub fn message_name(message: &MessageId, other: Option<&Digest>) -> String {
     }
 }
 
+/// The member of what stays of an erased message, or of one whose documents are erased.
+pub(super) fn tombstone_name(message: &MessageId) -> String {
+    format!("erased/{message}.json")
+}
+
 /// The member of a document's key.
 pub fn key_name(root: &Digest) -> String {
     format!("documents/{root}/key")

@@ -10,6 +10,7 @@ use basoche_protocol::envelope::{Envelope, Typ};
 use basoche_protocol::error::{Error, Malformed, Untrusted};
 use basoche_protocol::id::Digest;
 use basoche_protocol::journal::{Content, Verdict as Effect};
+use basoche_protocol::message::Extent;
 use basoche_protocol::role::Role;
 use basoche_registry::{Anchors, Replica as Registry};
 
@@ -143,6 +144,7 @@ fn check<R: Read + Seek>(
                 reach = claim_chains(&journal, &mut claims);
                 claim_forks(&journal, &registry, &mut claims);
                 claim_messages(&journal, &mut claims);
+                check_tombstones(&mut members, &journal, &mut claims);
                 check_documents(&mut members, &journal, &mut claims);
                 check_summary(&mut members, &registry, &journal, &mut claims);
             }
@@ -290,7 +292,10 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
                 format!("{act}, signed by {} as {}", message.author, message.role)
             }
             Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => {
-                "a message".to_owned()
+                match journal.replica.state().erased_by(&record.message) {
+                    Some(one) => format!("{}, erased by order {}", one.residual.act, one.by),
+                    None => "a message".to_owned(),
+                }
             }
         };
         let (node, at) = (branch.chain.node, record.recorded_at);
@@ -315,6 +320,30 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
                 let what = format!("{what}; without effect");
                 claims.add(Verdict::Proved, id, code.name(), member, what);
             }
+        }
+    }
+}
+
+/// What stays of each erased message is what the court's order says, byte for byte.
+fn check_tombstones<R: Read + Seek>(members: &mut Members<'_, R>, journal: &Journal, claims: &mut Claims) {
+    for tombstone in journal.replica.state().tombstones() {
+        let (id, name) = (
+            format!("erased:{}", tombstone.target),
+            layout::tombstone_name(&tombstone.target),
+        );
+        let Some(found) = members.read(&name, SUMMARY_BYTES, &id, claims) else {
+            continue;
+        };
+        if found == timeline::tombstone(&tombstone) {
+            let what = match tombstone.extent {
+                Extent::Message => "the message is erased",
+                Extent::Documents => "its documents are erased",
+            };
+            let what = format!("{what}, by order {} at {}", tombstone.by, tombstone.at);
+            claims.proved(id, Some(&name), what);
+        } else {
+            let what = "not what the order says of the erased message";
+            claims.contradicted(id, "other-tombstone", &name, what);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
+mod erase;
 mod forks;
 mod handle;
 mod link;
@@ -12,6 +13,7 @@ mod statements;
 mod view;
 mod waits;
 
+pub use erase::{ErasedView, HoldView, TombstoneView};
 pub use forks::{ForkView, ProofView};
 pub use handle::DeskHandle;
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
@@ -285,6 +287,7 @@ impl Desk {
     /// Works until told to stop, or until the store fails.
     pub fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), StoreError> {
         self.outside.registry_changed(self.engine.registry());
+        self.scrub()?;
         self.settle_all();
         while !self.stopping {
             let Some(first) = inputs.blocking_recv() else {
@@ -508,6 +511,9 @@ impl Desk {
         let begun = Instant::now();
         self.rows.commit(batch)?;
         self.monitor.meters.committed(begun.elapsed());
+        if rows.iter().any(|row| matches!(row, Row::Erase { .. })) {
+            self.scrub()?;
+        }
         Ok(())
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Settled {
     documents: BTreeSet<(MessageId, Digest)>,
     /// Their plaintext bytes.
     bytes: u64,
+    /// The erased documents that are seen to be gone.
+    pub(super) gone: BTreeSet<(MessageId, Digest)>,
 }
 
 impl Desk {
@@ -34,11 +36,14 @@ impl Desk {
     /// All bytes of a document have come.
     pub(super) fn document_stored(&mut self, root: &Digest) {
         self.wanted.remove(root);
+        self.settled.values_mut().for_each(|settled| {
+            settled.gone.retain(|(_, gone)| gone != root);
+        });
         let concerned = |replica: &basoche_protocol::dossier::Replica| {
-            replica
-                .state()
-                .documents()
-                .any(|document| document.reference.root == *root)
+            let state = replica.state();
+            let mut erased = state.tombstones().flat_map(|one| &one.residual.documents);
+            state.documents().any(|document| document.reference.root == *root)
+                || erased.any(|document| document.root == *root)
         };
         let dossiers: Vec<_> = self
             .engine
@@ -53,6 +58,7 @@ impl Desk {
 
     /// States what has become true of a dossier's documents, and asks for those that are missing.
     pub(super) fn settle_documents(&mut self, dossier: DossierId) {
+        self.erase_documents(dossier);
         // What it stated before it lost its store is on its way: it need not state that again.
         if self.awaits_own.is_some() && self.engine.lacks_own(&dossier) {
             return;
@@ -66,6 +72,7 @@ impl Desk {
         if settled.persons != persons {
             *settled = Settled {
                 persons,
+                gone: std::mem::take(&mut settled.gone),
                 ..Settled::default()
             };
         }

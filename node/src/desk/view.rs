@@ -8,6 +8,7 @@ use basoche_protocol::journal::{Content, HeadRow, Verdict};
 use basoche_protocol::role::Role;
 use serde::{Deserialize, Serialize};
 
+use super::erase::{HoldView, TombstoneView, orders};
 use super::forks::{ForkView, forks};
 use super::{Desk, Level, WaitView};
 use crate::operator::Condition;
@@ -170,6 +171,12 @@ pub struct DossierView {
     pub documents: Vec<DocumentView>,
     /// The chains of which their nodes signed several histories.
     pub forks: Vec<ForkView>,
+    /// What is erased, by order of the court.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub erased: Vec<TombstoneView>,
+    /// What is held, by order of the court.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub holds: Vec<HoldView>,
 }
 
 impl Desk {
@@ -231,6 +238,7 @@ impl Desk {
                 organisation: self.organisation(&member.node),
                 node: member.node,
             });
+        let (erased, holds) = orders(replica);
         Some(DossierView {
             v: 1,
             dossier: *dossier,
@@ -245,6 +253,8 @@ impl Desk {
             messages: self.messages(replica),
             documents: self.documents(replica),
             forks: forks(replica),
+            erased,
+            holds,
         })
     }
 
@@ -254,7 +264,12 @@ impl Desk {
                 Content::Authentic(message, _) => {
                     Some((message.message_type().name().to_owned(), message.author))
                 }
-                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
+                // Of an erased one the order tells.
+                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => replica
+                    .state()
+                    .erased_by(&record.message)
+                    .filter(|_| record.verdict == Verdict::Effective)
+                    .map(|one| (one.residual.act.name().to_owned(), one.residual.author)),
             };
             MessageView {
                 id: record.message,

@@ -283,7 +283,7 @@ impl World {
                         .items(branch, from.max(backlog.from), to)
                         .map(|item| Item {
                             entry: ByteBuf::from(item.entry.encode()),
-                            sealed: ByteBuf::from(item.sealed.encode()),
+                            sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
                         });
                     let run = RunFrame {
                         dossier: backlog.dossier,

@@ -50,8 +50,11 @@ impl Source for World {
             .find(|item| item.entry == *entry);
         let item = item.unwrap();
         let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
-        let key = replica.key(item.sealed.key_epoch()).unwrap();
-        let opened = item.sealed.open(&self.dossier, entry.message, key).ok();
+        let Some(sealed) = &item.sealed else {
+            return Ok(None);
+        };
+        let key = replica.key(sealed.key_epoch()).unwrap();
+        let opened = sealed.open(&self.dossier, entry.message, key).ok();
         Ok(opened.filter(|envelope| Some(envelope.id()) != self.withheld))
     }
 

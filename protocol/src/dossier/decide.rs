@@ -87,11 +87,13 @@ impl State {
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
             | Body::CloseDossier(_)
-            | Body::ForkSettled(_) => None,
+            | Body::ForkSettled(_)
+            | Body::Erasure(_)
+            | Body::LegalHold(_) => None,
         };
         let missing = missing.copied().or_else(|| {
             document
-                .filter(|(deposit, root)| self.document(deposit, root).is_none())
+                .filter(|(deposit, root)| !self.brought(deposit, root))
                 .map(|(deposit, _)| deposit)
         });
         missing.map_or(Ok(()), |reference| Err(Refused::UnknownReference { reference }))
@@ -134,6 +136,8 @@ impl State {
             MessageType::FeeOrder => &[Phase::FeeAssessment],
             MessageType::CloseDossier => &[Phase::FeesFixed, Phase::Declined],
             MessageType::ForkSettled
+            | MessageType::Erasure
+            | MessageType::LegalHold
             | MessageType::Held
             | MessageType::MadeAvailable
             | MessageType::Opening => Phase::ALL,
@@ -168,6 +172,8 @@ impl State {
                 }),
                 None => Ok(()),
             },
+            Body::Erasure(order) => self.check_erasure(order),
+            Body::LegalHold(order) => self.check_hold(order),
             // DOS-9, CPC art. 276: the expert need not take a late dire into account, unless a serious cause is
             // shown. Lateness is the expert's to weigh, so it is recorded, never refused.
             Body::Dire(_)

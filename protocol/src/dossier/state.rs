@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 
+use super::erasure::Hold;
 use crate::amount::EuroCents;
 use crate::id::{Digest, MessageId, SubjectId};
 use crate::journal::{ChainId, Citation};
-use crate::message::{Body, Designation, DocumentRef, Message, MessageType, Participant};
+use crate::message::{Body, Designation, DocumentRef, Extent, Message, MessageType, Participant, Residual};
 use crate::role::Role;
 use crate::time::Instant;
 use crate::wire::codec;
@@ -139,6 +140,12 @@ pub struct State {
     pub(super) messages: BTreeMap<MessageId, MessageType>,
     #[serde(serialize_with = "pairs")]
     pub(super) settled: BTreeMap<ChainId, (Done, Citation)>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) erased: BTreeMap<(MessageId, Extent), (Done, Residual)>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) holds: BTreeMap<MessageId, Hold>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) lifted: BTreeMap<MessageId, Done>,
 }
 
 /// A map as an array of `[key, value]`: our encoding has unsigned keys only.
@@ -240,14 +247,16 @@ impl State {
         &self.dires
     }
 
-    /// The documents on file, by message and root.
+    /// The documents on file, by message and root: not those that are erased.
     pub fn documents(&self) -> impl Iterator<Item = &DocumentFact> {
-        self.documents.values()
+        let documents = self.documents.values();
+        documents.filter(|document| self.erased_by(&document.deposit).is_none())
     }
 
-    /// The document `root` that `deposit` brought.
+    /// The document `root` that `deposit` brought, unless it is erased.
     pub fn document(&self, deposit: &MessageId, root: &Digest) -> Option<&DocumentFact> {
-        self.documents.get(&(*deposit, *root))
+        let document = self.documents.get(&(*deposit, *root));
+        document.filter(|_| self.erased_by(deposit).is_none())
     }
 
     /// When `who` first held, was given or opened the document; for [`Statement::Held`], `who` is a node.
@@ -308,11 +317,7 @@ impl State {
             Body::ProvisionPaid(paid) => {
                 self.paid.insert(fact.id, paid.amount);
             }
-            Body::Dire(_) => {
-                let (author, at) = (fact.author, fact.at);
-                let known = self.dires.entry(fact.id).or_insert(DireFact { author, at });
-                known.at = known.at.min(at);
-            }
+            Body::Dire(_) => self.dire(fact.id, fact.author, fact.at),
             Body::PreReport(pre_report) => {
                 self.dires_due.insert(fact.id, pre_report.dires_due);
                 self.do_once(message_type, done);
@@ -349,8 +354,15 @@ impl State {
                     fact.at,
                 );
             }
+            Body::Erasure(order) => self.erase(order, done),
+            Body::LegalHold(order) => self.hold(order, done),
             Body::ExhibitDeposit(_) => {}
         }
+    }
+
+    pub(super) fn dire(&mut self, id: MessageId, author: SubjectId, at: Instant) {
+        let known = self.dires.entry(id).or_insert(DireFact { author, at });
+        known.at = known.at.min(at);
     }
 
     fn do_once(&mut self, act: MessageType, done: Done) {

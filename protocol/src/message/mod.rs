@@ -9,11 +9,13 @@ mod decline;
 mod designation;
 mod dire;
 mod document;
+mod erasure;
 mod exhibit_deposit;
 mod fee_claim;
 mod fee_order;
 mod fork_settled;
 mod held;
+mod legal_hold;
 mod made_available;
 mod opening;
 mod pre_report;
@@ -27,11 +29,13 @@ pub use decline::Decline;
 pub use designation::Designation;
 pub use dire::Dire;
 pub use document::DocumentRef;
+pub use erasure::{ErasedDocument, Erasure, Extent, Residual};
 pub use exhibit_deposit::ExhibitDeposit;
 pub use fee_claim::FeeClaim;
 pub use fee_order::FeeOrder;
 pub use fork_settled::ForkSettled;
 pub use held::Held;
+pub use legal_hold::LegalHold;
 pub use made_available::MadeAvailable;
 pub use opening::Opening;
 pub use pre_report::PreReport;
@@ -183,6 +187,10 @@ messages! {
     12 CloseDossier "close-dossier", from [Judge, Clerk], readers Member, timestamp Batch, section "6.12";
     /// The court says which history of a forked chain counts, CPC art. 167.
     13 ForkSettled "fork-settled", from [Judge, Clerk], readers Member, timestamp Sync, section "6.17";
+    /// The court orders that an exhibit or a dire, or its documents, are erased (*effacement*), GDPR art. 17.
+    14 Erasure "erasure", from [Judge, Clerk], readers Member, timestamp Sync, section "6.18";
+    /// The court orders that a message or the whole dossier is kept (*conservation*), or lifts such an order.
+    15 LegalHold "legal-hold", from [Judge, Clerk], readers Member, timestamp Sync, section "6.19";
     /// A node holds all bytes of a document durably (*date de dépôt* at that node).
     32 Held "held", from [Node], readers Member, timestamp Batch, section "6.13";
     /// A node makes a document available to those it serves (*mise à disposition*), CPC art. 748-3.
@@ -193,7 +201,8 @@ messages! {
 
 impl MessageType {
     /// Whether it has a place in the order of acts, which a fork of its chain puts in doubt. What is merely brought or
-    /// stated keeps its effect, in whichever history it stands. JRN-14.
+    /// stated keeps its effect, in whichever history it stands; so does what cannot be undone, and what guards against
+    /// it. JRN-14, ERA-4.
     pub const fn is_ordered(self) -> bool {
         match self {
             Self::Acceptance
@@ -209,6 +218,8 @@ impl MessageType {
             Self::Designation
             | Self::ExhibitDeposit
             | Self::Dire
+            | Self::Erasure
+            | Self::LegalHold
             | Self::Held
             | Self::MadeAvailable
             | Self::Opening => false,
@@ -283,6 +294,11 @@ impl Message {
             return Err(Malformed::bad_value());
         }
         if self.class != self.message_type().readers() {
+            return Err(Malformed::bad_value());
+        }
+        // ERA-4: what they are worth hangs on nothing that may be erased.
+        let bare = matches!(self.body, Body::Erasure(_) | Body::LegalHold(_));
+        if bare && !self.refs.is_empty() {
             return Err(Malformed::bad_value());
         }
         self.body
