@@ -100,6 +100,10 @@ structures! {
     Held { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, }
     MadeAvailable { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 addressees: Vec<Id>, }
     Opening { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 reader: Id, }
+    Contestation {
+        0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 finding: u8, 4 segment: Option<u64>,
+        5 wrap_key: Option<ByteArray<32>>,
+    }
     ChainId { 0 node: Id, 1 incarnation: Id, }
     Citation { 0 chain: ChainId, 1 seq: u64, 2 leaf: Hash, }
     EpochWrap { 0 epoch: u64, 1 recipient: Id, 2 jwe: String, }
@@ -173,6 +177,7 @@ fn payload_again(bytes: &[u8]) -> Option<Vec<u8>> {
         32 => same::<Payload<Held>>(bytes),
         33 => same::<Payload<MadeAvailable>>(bytes),
         34 => same::<Payload<Opening>>(bytes),
+        35 => same::<Payload<Contestation>>(bytes),
         _ => None,
     }
 }

@@ -132,8 +132,8 @@ fn the_limits_table_is_the_limits() {
 
 /// `ENC-1` and its like in a text.
 fn ids(text: &str) -> BTreeSet<String> {
-    const SERIES: [&str; 11] = [
-        "ENC", "ENV", "KEY", "DOC", "ERA", "DOS", "JRN", "ADM", "REG", "SYN", "INV",
+    const SERIES: [&str; 12] = [
+        "ENC", "ENV", "KEY", "DOC", "ERA", "CON", "DOS", "JRN", "ADM", "REG", "SYN", "INV",
     ];
     let word = |c: char| c.is_ascii_alphanumeric() || c == '-';
     text.split(|c| !word(c))

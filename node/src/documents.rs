@@ -7,9 +7,11 @@
 //! it counts, and the document exists once every byte of it is on the disk.
 
 mod download;
+mod examine;
 mod serve;
 
 pub use download::{Download, Reply, Source};
+pub use examine::{Examined, Unexamined, examine};
 pub use serve::serve;
 
 use std::io::{self, Read, Write};

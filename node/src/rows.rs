@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use basoche_protocol::dossier::RunItem;
 use basoche_protocol::engine::{Engine, Row};
 use basoche_protocol::envelope::{EpochKey, Sealed};
-use basoche_protocol::id::{DossierId, Incarnation, MessageId, SubjectId};
+use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use basoche_protocol::journal::{Branch, ChainId, Entry};
 use basoche_protocol::wire::frame::{Item, RegistryLeaf, Run};
 use basoche_protocol::wire::{codec, limits};
@@ -26,6 +26,8 @@ const SUBMISSIONS: u8 = 7;
 const COUNTER: u8 = 8;
 /// Which entry rows may have older values on the disk, which hold an erased message.
 const ERASED: u8 = 9;
+/// Which documents have been examined.
+const EXAMINED: u8 = 10;
 
 /// Rows read at once when a range is walked.
 const PAGE: usize = 256;
@@ -192,6 +194,23 @@ impl Rows {
             Some(bytes) => Ok(Some(read(&bytes, "submission key")?)),
             None => Ok(None),
         }
+    }
+
+    /// Remembers that a document has been examined, for the message that brought it. CON-1.
+    pub fn put_examined(
+        &self,
+        batch: &mut Batch,
+        deposit: &MessageId,
+        root: &Digest,
+    ) -> Result<(), StoreError> {
+        let owner = self.store.owner(EXAMINED, &[deposit.as_bytes(), root.as_bytes()]);
+        self.store.put(batch, EXAMINED, owner, 0, &[])
+    }
+
+    /// Whether a document has been examined.
+    pub fn is_examined(&self, deposit: &MessageId, root: &Digest) -> Result<bool, StoreError> {
+        let owner = self.store.owner(EXAMINED, &[deposit.as_bytes(), root.as_bytes()]);
+        Ok(self.store.get(EXAMINED, &owner, 0)?.is_some())
     }
 
     /// Adds the count of commits to a commit.

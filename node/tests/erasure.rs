@@ -65,20 +65,22 @@ fn rows(data: &Path) -> Vec<Vec<u8>> {
     rows
 }
 
-/// Which of these byte strings stand in some file of a directory.
+/// Which of these byte strings stand in some file of a directory, judged by three pieces of each: a log cuts what it
+/// holds in blocks, but not three times within one row.
 fn found(data: &Path, wanted: &[Vec<u8>]) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     for file in files(data) {
         let bytes = fs::read(&file).unwrap();
-        let within = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
-        // The middle of each: a log cuts what it holds in blocks.
-        let middles = wanted.iter().map(|row| &row[row.len() / 2..][..24]);
-        found.extend(
-            middles
-                .zip(0..)
-                .filter(|(middle, _)| within(middle))
-                .map(|(_, at)| at),
-        );
+        let within = |piece: &[u8]| bytes.windows(piece.len()).any(|window| window == piece);
+        for (row, at) in wanted.iter().zip(0..) {
+            let piece = (row.len() / 3).min(24);
+            if row
+                .chunks_exact(row.len() / 3)
+                .any(|third| within(&third[..piece]))
+            {
+                found.insert(at);
+            }
+        }
     }
     found
 }

@@ -228,9 +228,13 @@ fn poison_that_blocks_the_queue_is_found() {
 }
 
 #[test]
-fn erasing_before_the_order_is_kept_is_found() {
-    let bug = Some(Bug::ErasesTooSoon);
-    must_be_found("erasing before the order is kept", bug, false, 0);
+fn judging_what_is_erased_by_what_is_left_is_found() {
+    must_be_found(
+        "judging what is erased by what is left",
+        Some(Bug::NoResidual),
+        false,
+        0,
+    );
 }
 
 #[test]

@@ -427,6 +427,21 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             (3, bytes(&[0; 15])),
             vec![],
         ),
+        kind(
+            35,
+            "contestation",
+            BAR_NODE,
+            Some(LAWYER),
+            statement(vec![(3, "finding", U(3))]),
+            vec![(3, U(2)), (4, U(7))],
+            (3, text("x")),
+            vec![
+                ("segment_not_named", 3, U(2)),
+                ("wrap_key_not_given", 3, U(1)),
+                ("segment_of_a_length", 4, U(0)),
+                ("wrap_key_of_a_plaintext", 5, bytes(&[0; 32])),
+            ],
+        ),
     ]
 }
 

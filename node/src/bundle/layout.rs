@@ -76,6 +76,11 @@ pub fn key_name(root: &Digest) -> String {
     format!("documents/{root}/key")
 }
 
+/// The member of a contested document's ciphertext.
+pub(super) fn ciphertext_name(root: &Digest) -> String {
+    format!("documents/{root}/ciphertext")
+}
+
 /// The member of a document's plaintext: its own file name, as far as the archive's alphabet has it.
 pub fn document_name(root: &Digest, file_name: &str) -> String {
     let plain = |c: char| {
@@ -90,7 +95,11 @@ pub fn document_name(root: &Digest, file_name: &str) -> String {
     // The end of a name says what kind of file it is, and is kept.
     let name = &name[name.len().saturating_sub(FILE_NAME_BYTES)..];
     let name = name.trim_start_matches('.');
-    if name.is_empty() || name.eq_ignore_ascii_case("key") {
+    if name.is_empty()
+        || ["key", "ciphertext"]
+            .iter()
+            .any(|taken| name.eq_ignore_ascii_case(taken))
+    {
         format!("documents/{root}/document-{name}")
     } else {
         format!("documents/{root}/{name}")
@@ -189,6 +198,7 @@ mod tests {
             (".bashrc", "bashrc"),
             ("key", "document-key"),
             ("Key", "document-Key"),
+            ("ciphertext", "document-ciphertext"),
             ("...", "document-"),
         ] {
             assert_eq!(name(file), expected);

@@ -8,7 +8,9 @@
 //! journal/<index>.run                       [chain, [entry …], head]: every chain, in a causal order
 //! heads/<node>.head                         each node's latest head: its receipt for all that it covers
 //! messages/<message id>.jws                 every message, opened: a compact JWS
+//! erased/<message id>.json                  what stays of an erased message
 //! documents/<root>/key, /<file name>        a document's key and its plaintext
+//! documents/<root>/ciphertext               of a contested one, with its key if there is one
 //! summary.json                              the timeline, for people and tools
 //! SHA256SUMS                                the digest of every member above
 //! manifest.jws                              the exporting node's signature over SHA256SUMS
@@ -17,6 +19,7 @@
 //! [`Source`]; [`verify`] believes nothing in it: every claim is derived again, from authorities that the user
 //! names. The manifest says who exported and finds accidents; what counts against a lying exporter is the rest.
 
+mod contested;
 mod export;
 mod journal;
 mod layout;
@@ -83,6 +86,19 @@ pub trait Source {
 
     /// The key and the plaintext of a document, exactly `reference.bytes` long; `None` where they are not here.
     fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>>;
+
+    /// The ciphertext of a document that is not what its message commits to, and the key committed to, if it is here.
+    fn contested(&self, document: &DocumentFact) -> io::Result<Option<Ciphertext>>;
+}
+
+/// A document as it is held.
+pub struct Ciphertext {
+    /// The key that its message commits to.
+    pub key: Option<DocumentKey>,
+    /// How many bytes follow.
+    pub bytes: u64,
+    /// The ciphertext.
+    pub ciphertext: Box<dyn Read>,
 }
 
 /// Why a bundle was not written.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use basoche_protocol::dossier::{DocumentFact, Phase, Replica, Statement, Tombstone};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use basoche_protocol::journal::{Branch, ChainId, Content, Head, HeadRow, Need, Record, Verdict};
-use basoche_protocol::message::{Body, ErasedDocument, Extent, MessageType};
+use basoche_protocol::message::{Body, ErasedDocument, Extent, Finding, MessageType};
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
 use basoche_registry::Replica as Registry;
@@ -137,6 +137,16 @@ pub(super) struct DocumentRow {
     deposited_at: String,
     held: Vec<Dated>,
     addressees: Vec<AddresseeRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    contested: Vec<ContestedRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ContestedRow {
+    node: SubjectId,
+    finding: Finding,
+    segment: Option<u64>,
+    at: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -205,7 +215,8 @@ impl Named {
                 | Body::CloseDossier(_)
                 | Body::ForkSettled(_)
                 | Body::Erasure(_)
-                | Body::LegalHold(_) => {}
+                | Body::LegalHold(_)
+                | Body::Contestation(_) => {}
             }
         }
         named
@@ -231,6 +242,13 @@ impl Named {
             opened_at: stated(Statement::Opened, &subject),
         });
         let reference = &document.reference;
+        let contested = state.contested(&document.deposit, &reference.root);
+        let contested = contested.map(|(node, finding, contested)| ContestedRow {
+            node,
+            finding,
+            segment: contested.segment,
+            at: contested.at.to_string(),
+        });
         DocumentRow {
             root: reference.root,
             name: reference.name.clone(),
@@ -241,6 +259,7 @@ impl Named {
             deposited_at: document.deposited_at.to_string(),
             held: held.collect(),
             addressees: addressees.collect(),
+            contested: contested.collect(),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::layout::{self, MANIFEST, Manifest, README, SUMMARY, SUMS};
 use super::members::Members;
 use super::report::{Claims, Reach, Report, Verdict};
 use super::timeline::{self, Named};
-use super::{document_name, key_name, registry};
+use super::{contested, document_name, key_name, registry};
 use crate::zip::{Archive, Member, ZipError};
 
 /// Bytes of the summary; no archive makes us hold more than its own length.
@@ -353,8 +353,14 @@ fn check_documents<R: Read + Seek>(members: &mut Members<'_, R>, journal: &Journ
     let named = Named::new(&journal.replica);
     // A document that several messages bring is there once, under the name that the first gives it.
     let mut seen: BTreeMap<Digest, (String, Option<(DocumentKey, Sealed)>)> = BTreeMap::new();
+    let contested = contested::roots(&journal.replica);
     for document in timeline::documents(&journal.replica) {
         let root = document.reference.root;
+        if contested.contains(&root) {
+            let facts = named.row(&journal.replica, document).describe();
+            contested::check(members, journal, document, &facts, claims);
+            continue;
+        }
         let id = format!("document:{root}");
         let before = claims.failures();
         let (member, sealed) = seen.entry(root).or_insert_with(|| {

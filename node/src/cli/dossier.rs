@@ -470,6 +470,10 @@ fn describe(view: &DossierView) -> String {
     for document in &view.documents {
         lines.push(format!("{} ({} bytes)", document.name, document.bytes));
         lines.push(format!("  deposited {}", document.deposited_at));
+        lines.extend(document.contested.iter().map(|one| {
+            let segment = one.segment.map(|number| format!(" {number}")).unwrap_or_default();
+            format!("  CONTESTED by node {}: {}{segment}", one.node, one.finding)
+        }));
         for one in &document.addressees {
             let available = one.available_at.as_deref().unwrap_or("not yet");
             let opened = one.opened_at.as_deref().unwrap_or("no record");

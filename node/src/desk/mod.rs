@@ -4,6 +4,7 @@
 //! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
+mod contest;
 mod erase;
 mod forks;
 mod handle;
@@ -13,6 +14,7 @@ mod statements;
 mod view;
 mod waits;
 
+pub use contest::ContestationView;
 pub use erase::{ErasedView, HoldView, TombstoneView};
 pub use forks::{ForkView, ProofView};
 pub use handle::DeskHandle;
@@ -38,6 +40,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blob::BlobStore;
+use crate::documents::{Examined, Unexamined};
 use crate::effects::{now, random};
 use crate::keys::NodeKeys;
 use crate::operator::{Alarm, Monitor, Outcome, With};
@@ -147,6 +150,13 @@ pub enum Input {
         /// The document's root.
         root: Digest,
     },
+    /// A document has been examined.
+    Examined {
+        /// Which.
+        document: Box<Unexamined>,
+        /// What is wrong with it.
+        found: Option<Examined>,
+    },
     /// Something to look up or to do at the desk.
     Ask(Box<dyn FnOnce(&mut Desk) + Send>),
     /// Time passes.
@@ -163,6 +173,8 @@ pub trait Outside: Send {
     fn dismiss(&self, peer: SubjectId, revoked: bool);
     /// Asks for a document.
     fn want(&self, wanted: Wanted);
+    /// Has a document that is held examined; an [`Input::Examined`] follows.
+    fn examine(&self, document: Unexamined);
     /// The registry has changed: keys and addresses may be others.
     fn registry_changed(&self, registry: &Replica);
 }
@@ -209,6 +221,9 @@ pub struct Desk {
     sealing: Vec<(SubjectId, String, Deposited)>,
     settled: BTreeMap<DossierId, Settled>,
     wanted: BTreeSet<Digest>,
+    /// The documents examined since that was last made durable, and whether it is time for that.
+    examined: Vec<(MessageId, Digest)>,
+    examined_due: bool,
     monitor: Arc<Monitor>,
     /// When to publish again what the desk holds.
     publish_due: Instant,
@@ -273,6 +288,8 @@ impl Desk {
             sealing: Vec::new(),
             settled: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            examined: Vec::new(),
+            examined_due: false,
             monitor,
             publish_due: Instant::now(),
             awaits_own: Some(Instant::now() + AWAITS_OWN),
@@ -357,6 +374,7 @@ impl Desk {
             }
             Input::Submit { envelope, key, reply } => self.submit(&envelope, key, reply),
             Input::Stored { root } => self.document_stored(&root),
+            Input::Examined { document, found } => self.examined(&document, found),
             Input::Ask(question) => question(self),
             Input::Tick => {
                 self.engine.handle_timeout(now());
@@ -366,6 +384,7 @@ impl Desk {
                 }
                 self.await_own_no_longer();
                 self.write_hint();
+                self.examined_due = true;
             }
             Input::Stop => self.stopping = true,
         }
@@ -489,6 +508,9 @@ impl Desk {
             }
         }
         self.let_out();
+        if std::mem::take(&mut self.examined_due) {
+            self.keep_examined()?;
+        }
         Ok(worked)
     }
 

@@ -83,7 +83,7 @@ impl Desk {
             .filter(|(_, member)| member.node == node)
             .map(|(subject, _)| subject)
             .collect();
-        let (mut bodies, mut wanted) = (Vec::new(), Vec::new());
+        let (mut bodies, mut wanted, mut held) = (Vec::new(), Vec::new(), Vec::new());
         for document in state.documents() {
             let (deposit, root) = (document.deposit, document.reference.root);
             if settled.documents.contains(&(deposit, root)) {
@@ -94,6 +94,7 @@ impl Desk {
                 continue;
             }
             settled.documents.insert((deposit, root));
+            held.push(document.clone());
             settled.bytes += document.reference.bytes;
             if state.stated(Statement::Held, document, &node).is_none() {
                 bodies.push(Body::Held(Held {
@@ -118,6 +119,9 @@ impl Desk {
         }
         for document in wanted {
             self.want(dossier, document);
+        }
+        for document in held {
+            self.examine(dossier, &document);
         }
         for body in bodies {
             self.state(dossier, body);
@@ -162,7 +166,7 @@ impl Desk {
     }
 
     /// Signs and submits a statement of this node, through the same door as everybody's messages.
-    fn state(&mut self, dossier: DossierId, body: Body) {
+    pub(super) fn state(&mut self, dossier: DossierId, body: Body) {
         let message = Message {
             dossier: Some(dossier),
             author: self.engine.node(),

@@ -8,6 +8,7 @@ use basoche_protocol::journal::{Content, HeadRow, Verdict};
 use basoche_protocol::role::Role;
 use serde::{Deserialize, Serialize};
 
+use super::contest::{ContestationView, contested};
 use super::erase::{HoldView, TombstoneView, orders};
 use super::forks::{ForkView, forks};
 use super::{Desk, Level, WaitView};
@@ -145,6 +146,9 @@ pub struct DocumentView {
     pub held: BTreeMap<String, String>,
     /// Everybody in the roster.
     pub addressees: Vec<Addressee>,
+    /// The nodes that state that it is not what its message commits to.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub contested: Vec<ContestationView>,
 }
 
 /// `basoche dossier show --json`.
@@ -319,6 +323,7 @@ impl Desk {
                 deposited_at: document.deposited_at.to_string(),
                 held: held.collect(),
                 addressees: addressees.collect(),
+                contested: contested(replica, &document.deposit, &document.reference.root),
             }
         };
         documents.iter().map(view).collect()

@@ -61,6 +61,9 @@ impl Disk {
                 Row::Head { node, head, .. } => {
                     self.heads.insert(node, head);
                 }
+                Row::Erase { branch, seq, .. } => {
+                    self.items.get_mut(&(branch, seq)).unwrap().sealed = None;
+                }
                 Row::Key { .. } | Row::Writer { .. } | Row::Leaf { .. } => {}
             }
         }
@@ -87,6 +90,8 @@ pub(crate) struct World {
     logs: Vec<(AuthorityLog, Key)>,
     /// Plaintexts by root: what is taken out is not here.
     pub(crate) documents: BTreeMap<Digest, Vec<u8>>,
+    /// The document whose depositor commits to another plaintext.
+    pub(crate) lies_about: Option<&'static str>,
     /// A message that the exporting node cannot open.
     pub(crate) withheld: Option<MessageId>,
     salt: u8,
@@ -174,6 +179,7 @@ impl World {
             nodes: nodes.into_iter().collect(),
             logs,
             documents: BTreeMap::new(),
+            lies_about: None,
             withheld: None,
             salt: 0,
         };
@@ -199,7 +205,7 @@ impl World {
             .unwrap()
             .key(0)
             .unwrap();
-        let reference = DocumentRef {
+        let mut reference = DocumentRef {
             root: Digest::new(sealed.root),
             bytes: plaintext.len() as u64,
             media_type: "text/plain".into(),
@@ -213,6 +219,9 @@ impl World {
             wrapped_key: DocumentRef::wrap_key(&key, epoch, &self.dossier, &wrap_salt),
             wrap_salt,
         };
+        if self.lies_about == Some(name) {
+            reference.plaintext_commitment = Digest::new([0; 32]);
+        }
         self.documents.insert(reference.root, plaintext);
         reference
     }
@@ -328,6 +337,11 @@ impl World {
         let (index, leaf) = log.commit(signed, vec![], &[]).unwrap();
         self.leaves.push((log.origin().to_owned(), index, leaf));
         self.leaves.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    }
+
+    /// The dossier as the court's node has it.
+    pub(crate) fn replica(&self) -> &basoche_protocol::dossier::Replica {
+        self.nodes[0].engine.dossier(&self.dossier).unwrap()
     }
 
     /// The last and the first message of somebody.

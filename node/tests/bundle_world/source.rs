@@ -2,8 +2,8 @@
 
 use std::io::{self, Cursor, Read};
 
-use basoche_node::bundle::{Items, Run, Source};
-use basoche_protocol::document::DocumentKey;
+use basoche_node::bundle::{Ciphertext, Items, Run, Source};
+use basoche_protocol::document::{DocumentKey, Encryptor};
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::id::DossierId;
@@ -64,5 +64,22 @@ impl Source for World {
         let key = document.reference.open_key(epoch, &self.dossier).unwrap();
         let plaintext = self.documents.get(&document.reference.root).cloned();
         Ok(plaintext.map(|bytes| (key, Box::new(Cursor::new(bytes)) as Box<dyn Read>)))
+    }
+
+    fn contested(&self, document: &DocumentFact) -> io::Result<Option<Ciphertext>> {
+        let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
+        let (epoch, reference) = (replica.key(0).unwrap(), &document.reference);
+        let key = reference.open_key(epoch, &self.dossier).unwrap();
+        let mut encryptor = Encryptor::new(&key, reference.bytes).unwrap();
+        let mut ciphertext = Vec::new();
+        encryptor
+            .push(&self.documents[&reference.root], &mut ciphertext)
+            .unwrap();
+        encryptor.finish(&mut ciphertext).unwrap();
+        Ok(Some(Ciphertext {
+            key: Some(key),
+            bytes: ciphertext.len() as u64,
+            ciphertext: Box::new(Cursor::new(ciphertext)),
+        }))
     }
 }

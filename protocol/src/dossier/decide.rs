@@ -75,6 +75,7 @@ impl State {
             Body::Held(held) => Some((held.deposit, held.root)),
             Body::MadeAvailable(made) => Some((made.deposit, made.root)),
             Body::Opening(opening) => Some((opening.deposit, opening.root)),
+            Body::Contestation(contested) => Some((contested.deposit, contested.root)),
             Body::Designation(_)
             | Body::Acceptance(_)
             | Body::Decline(_)
@@ -140,7 +141,8 @@ impl State {
             | MessageType::LegalHold
             | MessageType::Held
             | MessageType::MadeAvailable
-            | MessageType::Opening => Phase::ALL,
+            | MessageType::Opening
+            | MessageType::Contestation => Phase::ALL,
         };
         if open.contains(&phase) {
             Ok(())
@@ -186,7 +188,8 @@ impl State {
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
             | Body::CloseDossier(_)
-            | Body::Held(_) => Ok(()),
+            | Body::Held(_)
+            | Body::Contestation(_) => Ok(()),
         }
     }
 

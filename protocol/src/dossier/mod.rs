@@ -12,4 +12,4 @@ mod verdict;
 pub use decide::RULES;
 pub use erasure::{Hold, Tombstone};
 pub use replica::{OpenedItem, Received, Replica, RunItem};
-pub use state::{DireFact, DocumentFact, Fact, Member, Phase, State, Statement};
+pub use state::{Contested, DireFact, DocumentFact, Fact, Member, Phase, State, Statement};

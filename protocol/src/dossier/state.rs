@@ -8,7 +8,9 @@ use super::erasure::Hold;
 use crate::amount::EuroCents;
 use crate::id::{Digest, MessageId, SubjectId};
 use crate::journal::{ChainId, Citation};
-use crate::message::{Body, Designation, DocumentRef, Extent, Message, MessageType, Participant, Residual};
+use crate::message::{
+    Body, Designation, DocumentRef, Extent, Finding, Message, MessageType, Participant, Residual,
+};
 use crate::role::Role;
 use crate::time::Instant;
 use crate::wire::codec;
@@ -116,6 +118,16 @@ numbers! {
     }
 }
 
+/// That a node contests a document. CON-2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Contested {
+    /// When it was recorded.
+    pub at: Instant,
+    /// The segment that does not open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<u64>,
+}
+
 /// The facts of a dossier, joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct State {
@@ -146,6 +158,8 @@ pub struct State {
     pub(super) holds: BTreeMap<MessageId, Hold>,
     #[serde(serialize_with = "pairs")]
     pub(super) lifted: BTreeMap<MessageId, Done>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) contested: BTreeMap<(MessageId, Digest, SubjectId, Finding), Contested>,
 }
 
 /// A map as an array of `[key, value]`: our encoding has unsigned keys only.
@@ -266,6 +280,18 @@ impl State {
             .copied()
     }
 
+    /// Who contests the document, for what.
+    pub fn contested(
+        &self,
+        deposit: &MessageId,
+        root: &Digest,
+    ) -> impl Iterator<Item = (SubjectId, Finding, Contested)> {
+        let first = (*deposit, *root, SubjectId::new([0; 16]), Finding::KeyCommitment);
+        let last = (*deposit, *root, SubjectId::new([0xff; 16]), Finding::Length);
+        let contested = self.contested.range(first..=last);
+        contested.map(|((_, _, node, finding), contested)| (*node, *finding, *contested))
+    }
+
     /// The type of a message on file.
     pub fn message_type(&self, id: &MessageId) -> Option<MessageType> {
         self.messages.get(id).copied()
@@ -356,6 +382,12 @@ impl State {
             }
             Body::Erasure(order) => self.erase(order, done),
             Body::LegalHold(order) => self.hold(order, done),
+            Body::Contestation(said) => {
+                let (at, segment) = (fact.at, said.segment);
+                let place = (said.deposit, said.root, fact.author, said.finding);
+                let known = self.contested.entry(place).or_insert(Contested { at, segment });
+                *known = (*known).min(Contested { at, segment });
+            }
             Body::ExhibitDeposit(_) => {}
         }
     }

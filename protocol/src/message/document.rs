@@ -55,12 +55,16 @@ impl DocumentRef {
 
     /// The document's key, if it opens and is the one committed to. DOC-3.
     pub fn open_key(&self, epoch: &EpochKey, dossier: &DossierId) -> Option<DocumentKey> {
+        let wrap_key = epoch.document_wrap_bytes(&self.wrap_salt, dossier);
+        self.unwrap_key(&wrap_key).filter(|key| self.is_key(key))
+    }
+
+    /// What the wrapped key opens to under the key that wraps it, whether it is the one committed to or not. CON-1.
+    pub fn unwrap_key(&self, wrap_key: &[u8; 32]) -> Option<DocumentKey> {
         let mut wrapped = self.wrapped_key.to_vec();
-        let opened = wrap_cipher(epoch, dossier, &self.wrap_salt)
-            .open_in_place([0; 12], b"", &mut wrapped)
-            .ok()?;
-        let key = DocumentKey::new(<[u8; 32]>::try_from(&*opened).ok()?);
-        self.is_key(&key).then_some(key)
+        let cipher = AeadKey::new(wrap_key);
+        let opened = cipher.open_in_place([0; 12], b"", &mut wrapped).ok()?;
+        Some(DocumentKey::new(<[u8; 32]>::try_from(&*opened).ok()?))
     }
 
     /// Whether `key` is the one committed to.

@@ -5,11 +5,13 @@
 
 mod acceptance;
 mod close_dossier;
+mod contestation;
 mod decline;
 mod designation;
 mod dire;
 mod document;
 mod erasure;
+mod examination;
 mod exhibit_deposit;
 mod fee_claim;
 mod fee_order;
@@ -25,11 +27,13 @@ mod roster_change;
 
 pub use acceptance::Acceptance;
 pub use close_dossier::CloseDossier;
+pub use contestation::{Contestation, Finding};
 pub use decline::Decline;
 pub use designation::Designation;
 pub use dire::Dire;
 pub use document::DocumentRef;
 pub use erasure::{ErasedDocument, Erasure, Extent, Residual};
+pub use examination::{Examination, Fault};
 pub use exhibit_deposit::ExhibitDeposit;
 pub use fee_claim::FeeClaim;
 pub use fee_order::FeeOrder;
@@ -197,6 +201,8 @@ messages! {
     33 MadeAvailable "made-available", from [Node], readers Member, timestamp Batch, section "6.14";
     /// Somebody opened a document (*ouverture*), arrêté of 14 June 2017 art. 2.
     34 Opening "opening", from [Judge, Clerk, Expert, Lawyer, Party, Node], readers Member, timestamp Sync, section "6.15";
+    /// A node contests a document that it holds: it is not what its message commits to (*contestation*).
+    35 Contestation "contestation", from [Node], readers Member, timestamp Batch, section "6.20";
 }
 
 impl MessageType {
@@ -222,7 +228,8 @@ impl MessageType {
             | Self::LegalHold
             | Self::Held
             | Self::MadeAvailable
-            | Self::Opening => false,
+            | Self::Opening
+            | Self::Contestation => false,
         }
     }
 }
