@@ -245,6 +245,9 @@ fn what_is_erased_is_in_no_file_of_any_node_and_the_rest_is_proved() {
     stage.nodes[2].stop();
     for node in &stage.nodes {
         let log = node.log();
+        for line in log.lines().filter(|line| line.contains("destroyed in the store")) {
+            println!("{}: {line}", node.name);
+        }
         let alarms: Vec<_> = alarms(&log)
             .into_iter()
             .filter(|line| !line.contains("behind"))

@@ -386,10 +386,10 @@ fn message_row(
         id: record.message,
         message_type: message
             .map(|message| message.message_type())
-            .or(residual.map(|residual| residual.act)),
+            .or_else(|| residual.map(|residual| residual.act)),
         author: message
             .map(|message| message.author)
-            .or(residual.map(|residual| residual.author)),
+            .or_else(|| residual.map(|residual| residual.author)),
         role: message.map(|message| message.role),
         recorded_by: branch.chain.node,
         recorded_at: record.recorded_at.to_string(),

@@ -11,6 +11,7 @@ mod handle;
 mod link;
 mod pulse;
 mod statements;
+mod sweep;
 mod view;
 mod waits;
 
@@ -224,6 +225,8 @@ pub struct Desk {
     /// The documents examined since that was last made durable, and whether it is time for that.
     examined: Vec<(MessageId, Digest)>,
     examined_due: bool,
+    /// When to look again for documents that nobody names.
+    sweep_due: Instant,
     monitor: Arc<Monitor>,
     /// When to publish again what the desk holds.
     publish_due: Instant,
@@ -290,6 +293,7 @@ impl Desk {
             wanted: BTreeSet::new(),
             examined: Vec::new(),
             examined_due: false,
+            sweep_due: Instant::now(),
             monitor,
             publish_due: Instant::now(),
             awaits_own: Some(Instant::now() + AWAITS_OWN),
@@ -385,6 +389,7 @@ impl Desk {
                 self.await_own_no_longer();
                 self.write_hint();
                 self.examined_due = true;
+                self.sweep_when_due();
             }
             Input::Stop => self.stopping = true,
         }

@@ -121,6 +121,8 @@ impl Desk {
             self.want(dossier, document);
         }
         for document in held {
+            // It is not loose any more; if it cannot be noted now, the next sweep does.
+            let _ = self.blobs.keep(document.reference.root.as_bytes());
             self.examine(dossier, &document);
         }
         for body in bodies {

@@ -448,7 +448,7 @@ mod tests {
                 "row {row} is still on the disk when it is written anew"
             );
         }
-        for row in 0..3 {
+        for row in 0..3_u8 {
             store.scrub(&key(A, u64::from(row))).unwrap();
         }
         assert_eq!([0, 1, 2].map(holders), [0; 3]);

@@ -402,7 +402,7 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (5, "head", bytes(&head).encode()),
         (6, "refusal", refusal.encode()),
         (3, "frontier_lacking", lacking.encode()),
-        (4, "run_without_message", run.clone().with(2, erased).encode()),
+        (4, "run_without_message", run.with(2, erased).encode()),
     ];
     for (kind, name, content) in &contents {
         let comment = format!("kind {kind} (10.2)");
