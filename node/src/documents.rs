@@ -9,11 +9,13 @@
 
 mod ciphertext;
 mod download;
+mod examine;
 pub mod personal;
 mod serve;
 
 pub use ciphertext::{keep, send};
 pub use download::{Download, Reply, Source};
+pub use examine::{Examined, Unexamined, examine};
 pub use serve::serve;
 
 use std::io::{self, Read, Write};

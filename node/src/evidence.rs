@@ -14,8 +14,8 @@ use basoche_protocol::journal::Entry;
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::Anchors;
 
-use crate::blob::BlobStore;
-use crate::bundle::{self, BundleError, ExportReport, Items, Run, Source};
+use crate::blob::{BlobReader, BlobStore};
+use crate::bundle::{self, BundleError, Ciphertext, ExportReport, Items, Run, Source};
 use crate::desk::Desk;
 use crate::documents::{TransferError, give_out, send};
 use crate::effects::now;
@@ -145,6 +145,39 @@ impl Source for Snapshot {
         let blobs = Arc::clone(&self.blobs);
         let ciphertext = Piped::start("ciphertext", move |sink| send(blobs.as_ref(), &root, sink))?;
         Ok(Some(Box::new(ciphertext)))
+    }
+
+    fn contested(&self, document: &DocumentFact) -> io::Result<Option<Ciphertext>> {
+        let reference = &document.reference;
+        let blob = self
+            .blobs
+            .open(reference.root.as_bytes())
+            .map_err(io::Error::other)?;
+        let Some(blob) = blob else { return Ok(None) };
+        let mut keys = self.keys.iter();
+        Ok(Some(Ciphertext {
+            key: keys.find_map(|(_, key)| reference.open_key(key, &self.dossier)),
+            bytes: blob.len(),
+            ciphertext: Box::new(Held { blob, offset: 0 }),
+        }))
+    }
+}
+
+/// A document's ciphertext as a stream.
+struct Held {
+    blob: Box<dyn BlobReader>,
+    offset: u64,
+}
+
+impl Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.blob.len() - self.offset;
+        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.blob
+            .read_at(self.offset, &mut buffer[..length])
+            .map_err(io::Error::other)?;
+        self.offset += length as u64;
+        Ok(length)
     }
 }
 

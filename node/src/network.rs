@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::blob::BlobStore;
 use crate::desk::{DeskHandle, Input, Outside, Wanted};
-use crate::documents::{self, DocumentRequest, TransferError};
+use crate::documents::{self, DocumentRequest, TransferError, Unexamined};
 use crate::effects::now;
 use crate::operator::{Direction, Monitor};
 use crate::quic::{
@@ -96,6 +96,7 @@ pub struct NetworkOutside {
     phonebook: Arc<Phonebook>,
     own: SubjectId,
     wanted: mpsc::Sender<Wanted>,
+    unexamined: mpsc::Sender<Unexamined>,
     redial: Arc<Notify>,
     monitor: Arc<Monitor>,
 }
@@ -132,12 +133,26 @@ impl Outside for NetworkOutside {
         }
     }
 
+    fn examine(&self, document: Unexamined) {
+        if self.unexamined.try_send(document).is_err() {
+            tracing::warn!("too many documents wait to be examined; the next start examines them");
+        }
+    }
+
     fn registry_changed(&self, registry: &Replica) {
         for gone in self.phonebook.update(registry, self.own) {
             self.endpoint.close_peer(gone, CloseCode::Revoked, "");
         }
         self.redial.notify_one();
     }
+}
+
+/// What the desk has asked for.
+pub struct Work {
+    /// Documents to fetch.
+    pub wants: mpsc::Receiver<Wanted>,
+    /// Documents to examine.
+    pub examinations: mpsc::Receiver<Unexamined>,
 }
 
 /// Everything that the tasks of this module share.
@@ -164,15 +179,17 @@ impl Network {
         own: SubjectId,
         allow_private: bool,
         transfers: usize,
-    ) -> (Self, NetworkOutside, mpsc::Receiver<Wanted>) {
+    ) -> (Self, NetworkOutside, Work) {
         let endpoint = Arc::new(endpoint);
         let redial = Arc::new(Notify::new());
         let (wanted, wants) = mpsc::channel(WANTED);
+        let (unexamined, examinations) = mpsc::channel(WANTED);
         let outside = NetworkOutside {
             endpoint: Arc::clone(&endpoint),
             phonebook: Arc::clone(&phonebook),
             own,
             wanted,
+            unexamined,
             redial: Arc::clone(&redial),
             monitor: Arc::clone(desk.monitor()),
         };
@@ -187,7 +204,30 @@ impl Network {
             redial,
             connected: Arc::default(),
         };
-        (network, outside, wants)
+        let work = Work { wants, examinations };
+        (network, outside, work)
+    }
+
+    /// Examines the documents that the desk has come to hold, one at a time. CON-1.
+    pub async fn examine_all(self, mut examinations: mpsc::Receiver<Unexamined>) {
+        while let Some(document) = examinations.recv().await {
+            let blobs = Arc::clone(&self.blobs);
+            let done = tokio::task::spawn_blocking(move || {
+                let found = documents::examine(blobs.as_ref(), &document);
+                (document, found)
+            });
+            let (document, found) = match done.await {
+                Ok((document, Ok(found))) => (Box::new(document), found),
+                Ok((_, Err(error))) => {
+                    tracing::warn!(%error, "a document was not examined; the next start tries again");
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            if self.desk.send(Input::Examined { document, found }).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The transport, to close it.

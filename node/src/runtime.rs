@@ -334,7 +334,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     let listening = endpoint
         .local_addr()
         .map_or_else(|| config.listen.to_string(), |address| address.to_string());
-    let (network, outside, wants) = Network::new(
+    let (network, outside, work) = Network::new(
         endpoint,
         phonebook,
         desk.clone(),
@@ -364,7 +364,8 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     thread.map_err(|error| NodeError::Internal(error.to_string()))?;
     tokio::spawn(network.clone().carry(incoming));
     tokio::spawn(network.clone().dial());
-    tokio::spawn(network.clone().fetch_all(wants));
+    tokio::spawn(network.clone().fetch_all(work.wants));
+    tokio::spawn(network.clone().examine_all(work.examinations));
     tokio::spawn(tick(desk.clone()));
     tokio::spawn(watch_queue(desk.clone()));
     tokio::spawn(watch_disk(config.data.clone(), Arc::clone(&monitor)));

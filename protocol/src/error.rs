@@ -169,6 +169,18 @@ pub enum Refused {
         /// Which.
         dossier: DossierId,
     },
+    /// The message is erased already. ERA-3.
+    #[error("it is erased already, by order {by}")]
+    Erased {
+        /// The order.
+        by: MessageId,
+    },
+    /// A legal hold covers what is to be erased. ERA-6.
+    #[error("hold {hold} stands: nothing that it covers is erased")]
+    OnHold {
+        /// The message that put the hold.
+        hold: MessageId,
+    },
     /// The act belongs to somebody else. DOS-3.
     #[error("{author} is not the person designated for this act")]
     NotCompetent {
@@ -303,10 +315,12 @@ impl Error {
                 Refused::DiresStillDue { .. } => Code::DiresStillDue,
                 Refused::DocumentMissing { .. } => Code::DocumentMissing,
                 Refused::Dormant { .. } => Code::Busy,
+                Refused::Erased { .. } => Code::Erased,
                 Refused::ForkedChain { .. } => Code::ForkedChain,
                 Refused::NotCompetent { .. } => Code::NotCompetent,
                 Refused::NotParticipant { .. } => Code::NotParticipant,
                 Refused::NotRecipient { .. } => Code::NotRecipient,
+                Refused::OnHold { .. } => Code::OnHold,
                 Refused::ProvisionUnpaid => Code::ProvisionUnpaid,
                 Refused::RosterConflict { .. } => Code::RosterConflict,
                 Refused::SenderRole { .. } => Code::SenderRole,

@@ -107,8 +107,9 @@ impl Five {
     fn opens(&self, node: usize, message: MessageId) -> bool {
         let (branch, seq) = self.replica(0).position(&message).unwrap();
         let item = self.federation.item(0, self.dossier, branch, seq).unwrap();
+        let sealed = item.sealed.as_ref().unwrap();
         let mut keys = self.replica(node).keys();
-        keys.any(|(_, key)| item.sealed.open(&self.dossier, message, key).is_ok())
+        keys.any(|(_, key)| sealed.open(&self.dossier, message, key).is_ok())
     }
 }
 
@@ -213,6 +214,7 @@ fn a_wrong_first_key_gives_way_until_the_order_has_opened() {
             rows: vec![],
             wraps: vec![wrap],
             head: None,
+            lacking: vec![],
         };
         Frame::Frontier(frontier).encode()
     };
@@ -298,6 +300,7 @@ fn begins(dossier: DossierId, recipient: SubjectId) -> Vec<u8> {
         rows: vec![],
         wraps: vec![wrap],
         head: None,
+        lacking: vec![],
     };
     Frame::Frontier(frontier).encode()
 }

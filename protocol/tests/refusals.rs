@@ -618,7 +618,7 @@ const FRAMES: &[BadFrame] = {
         bad(Code::HeadMismatch, |it, peer| {
             let head = honest_head(it, peer);
             let mut item = peer.items[0].clone();
-            item.sealed = seal_raw(&it.dossier, item.entry.message, &it.key, b"another");
+            item.sealed = Some(seal_raw(&it.dossier, item.entry.message, &it.key, b"another"));
             peer.run(it, &[item], peer.sign(&head))
         }),
         bad(Code::Version, |it, peer| spoilt(it, peer, |head, _| head.v = 2)),

@@ -262,6 +262,16 @@ fn poison_that_blocks_the_queue_is_found() {
 }
 
 #[test]
+fn judging_what_is_erased_by_what_is_left_is_found() {
+    must_be_found(
+        "judging what is erased by what is left",
+        Some(Bug::NoResidual),
+        false,
+        0,
+    );
+}
+
+#[test]
 fn a_buffer_without_a_bound_is_found() {
     must_be_found("a buffer without a bound", Some(Bug::UnboundedBuffer), false, 0);
 }

@@ -29,6 +29,7 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
     confined(world)?;
     for number in 0..world.dossiers.len() {
         convergent(world, number)?;
+        forgotten(world, number)?;
         unique(world, number)?;
         causal_and_authorised(world, number)?;
         evidence_verifies(world, number)?;
@@ -135,6 +136,24 @@ fn convergent(world: &World, number: usize) -> Result<(), String> {
             return Err(format!(
                 "convergent: what node {node} recorded by hand is not on file"
             ));
+        }
+    }
+    Ok(())
+}
+
+/// What is erased is on no honest member's disk, and all else is.
+fn forgotten(world: &World, number: usize) -> Result<(), String> {
+    for node in world.honest_members(number) {
+        let replica = replica(world, node, number)?;
+        for (branch, seq, record) in replica.records() {
+            let tombstone = replica.state().erased_by(&record.message);
+            let item = world.federation.item(node, replica.dossier(), branch, seq);
+            let there = item.is_some_and(|item| item.sealed.is_some());
+            if there == tombstone.is_some() {
+                let message = record.message;
+                let what = if there { "still has" } else { "has lost" };
+                return Err(format!("forgotten: node {node} {what} {message}"));
+            }
         }
     }
     Ok(())

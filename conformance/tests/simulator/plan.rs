@@ -17,6 +17,10 @@ pub(crate) enum Saying {
     Provision,
     PreReport,
     Report,
+    /// The court has an exhibit or a dire erased.
+    Erasure,
+    /// The court holds one, or lifts the hold that stands.
+    Hold,
     /// An act for which the author is not competent.
     Unlawful,
     /// By the lawyer whose key is revoked, dated before the revocation.
@@ -177,7 +181,9 @@ fn draw(rng: &mut Rng, dishonest: usize) -> Op {
                 260..330 => Saying::Provision,
                 330..332 => Saying::PreReport,
                 332..334 => Saying::Report,
-                334..368 => Saying::Unlawful,
+                334..341 => Saying::Erasure,
+                341..344 => Saying::Hold,
+                344..368 => Saying::Unlawful,
                 _ => Saying::Backdated,
             };
             Op::Say(usize::from(rng.below(4) == 0), rng.below(16) as usize, saying)

@@ -8,10 +8,10 @@ use basoche_protocol::engine::Event;
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::fixture::{Actor, Cast, Federation, Network, Rng, Signing, TestRegistry, document};
 use basoche_protocol::id::{Digest, DossierId, MessageId};
-use basoche_protocol::journal::{Chain, ChainId, Citation, HeadRow};
+use basoche_protocol::journal::{Chain, ChainId, Citation, Content, HeadRow};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, Dire, ExhibitDeposit, FeeOrder, ForkSettled, PreReport, ProvisionPaid, Report,
-    RosterChange,
+    Acceptance, Answer, Body, Dire, Erasure, ExhibitDeposit, Extent, FeeOrder, ForkSettled, LegalHold,
+    MessageType, PreReport, ProvisionPaid, Report, Residual, RosterChange,
 };
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{Frame, Frontier};
@@ -379,6 +379,13 @@ impl World {
                 (&cast.expert, Body::PreReport(body), now)
             }
             Saying::Report => (&cast.expert, self.report(dossier), self.federation.clock(2)),
+            Saying::Erasure | Saying::Hold => {
+                let erases = saying == Saying::Erasure;
+                let Some(body) = self.forget_or_keep(dossier, erases) else {
+                    return;
+                };
+                (&cast.clerk, body, self.federation.clock(0))
+            }
             Saying::Unlawful => (speaker, order(number), clock),
             Saying::Backdated => (&cast.further[0].1, dire(number), CLAIMED),
         };
@@ -425,6 +432,35 @@ impl World {
         // Refused where the expert's node, which may have lost what it knew, knows better.
         let _ = self.federation.submit(2, &envelope);
         self.said.push(Said { node: 2, envelope });
+    }
+
+    /// An order about one of the exhibits and dires that the court has on file.
+    fn forget_or_keep(&self, dossier: usize, erases: bool) -> Option<Body> {
+        let held = self.federation.node(0).dossier(&self.dossiers[dossier])?;
+        let messages = held.records().filter_map(|(_, _, record)| match &record.content {
+            Content::Authentic(message, _) => Some((record.message, message)),
+            _ => None,
+        });
+        let may = |act| matches!(act, MessageType::ExhibitDeposit | MessageType::Dire);
+        let messages: Vec<_> = messages.filter(|(_, one)| may(one.message_type())).collect();
+        let (target, message) = *messages.get(self.counter as usize % messages.len().max(1))?;
+        let reason = "Pour ordre.".into();
+        if erases {
+            return Some(Body::Erasure(Erasure {
+                ext: None,
+                target,
+                extent: Extent::Message,
+                residual: Residual::of(message),
+                reason,
+            }));
+        }
+        let lifts = held.state().holds().next().map(|(hold, _)| hold);
+        Some(Body::LegalHold(LegalHold {
+            ext: None,
+            target: lifts.is_none().then_some(target),
+            lifts,
+            reason,
+        }))
     }
 
     fn report(&self, dossier: usize) -> Body {
@@ -499,6 +535,7 @@ impl World {
                     rows: self.lies(node, dossier),
                     wraps: vec![],
                     head: None,
+                    lacking: vec![],
                 };
                 for to in (0..NODES).filter(|to| *to != node) {
                     let frame = Frame::Frontier(frontier.clone());
@@ -534,6 +571,7 @@ impl World {
                         rows: vec![],
                         wraps: vec![],
                         head: None,
+                        lacking: vec![],
                     };
                     self.federation
                         .inject(node, to, Frame::Frontier(frontier).encode());

@@ -374,6 +374,30 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             vec![("reason_empty", 2, text(""))],
         ),
         kind(
+            14,
+            "erasure",
+            CLERK,
+            Some(EXPERT),
+            erasure(vec![]),
+            vec![(2, U(2))],
+            (1, U(1)),
+            vec![
+                ("reason_empty", 4, text("")),
+                ("of_another_act", 3, residual(9, &[])),
+                ("document_too_large", 3, residual(6, &[(1 << 40) + 1])),
+            ],
+        ),
+        kind(
+            15,
+            "legal-hold",
+            JUDGE,
+            Some(EXPERT),
+            M(vec![(3, "reason", text("An appeal is pending."))]),
+            vec![(1, bytes(&[0x0d; 32]))],
+            (3, U(1)),
+            vec![("reason_empty", 3, text(""))],
+        ),
+        kind(
             32,
             "held",
             BAR_NODE,
@@ -405,6 +429,21 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             vec![],
             (3, bytes(&[0; 15])),
             vec![],
+        ),
+        kind(
+            35,
+            "contestation",
+            BAR_NODE,
+            Some(LAWYER),
+            statement(vec![(3, "finding", U(3))]),
+            vec![(3, U(2)), (4, U(7))],
+            (3, text("x")),
+            vec![
+                ("segment_not_named", 3, U(2)),
+                ("wrap_key_not_given", 3, U(1)),
+                ("segment_of_a_length", 4, U(0)),
+                ("wrap_key_of_a_plaintext", 5, bytes(&[0; 32])),
+            ],
         ),
         kind(
             38,
@@ -522,6 +561,32 @@ fn personal_exhibits(dossier: &[u8; 32]) -> Vec<(&'static str, &'static str, Opt
     cases
 }
 
+/// The order that erases an exhibit with its document.
+fn erasure(more: Vec<(u64, &'static str, Value)>) -> Value {
+    let mut fields = vec![
+        (1, "target", bytes(&[0x0d; 32])),
+        (2, "extent", U(1)),
+        (3, "residual", residual(6, &[9])),
+        (
+            4,
+            "reason",
+            text("It shows the health of somebody who takes no part."),
+        ),
+    ];
+    fields.extend(more);
+    M(fields)
+}
+
+/// What stays of an act of the party that brought documents of these sizes.
+fn residual(act: u64, documents: &[u64]) -> Value {
+    let document = |size: &u64| M(vec![(0, "root", bytes(&[0x2d; 32])), (1, "bytes", U(*size))]);
+    M(vec![
+        (0, "act", U(act)),
+        (1, "author", bytes(&PARTY.id())),
+        (2, "documents", A(documents.iter().map(document).collect())),
+    ])
+}
+
 /// The fourth entry of a chain of the bar's node.
 fn citation() -> Value {
     let chain = M(vec![
@@ -577,11 +642,19 @@ impl Kind {
             signer,
             &minimal.encode(),
         );
+        // What orders to erase and to keep are worth hangs on no other message. ERA-4.
+        let bare = matches!(self.code, 14 | 15);
         let refs = [[0x01; 32], [0x02; 32]];
-        let full = self.payload(context, signer, &refs, self.full.clone());
+        let full = |refs| self.payload(context, signer, refs, self.full.clone());
+        let (refs, referring) = (if bare { &[][..] } else { &refs }, full(&refs));
+        let full = full(refs);
         add(
             "accept_full",
-            "every option, two references and an extension",
+            if bare {
+                "every option and an extension"
+            } else {
+                "every option, two references and an extension"
+            },
             reached,
             None,
             signer,
@@ -607,6 +680,39 @@ impl Kind {
                 &payload,
             );
         };
+        if bare {
+            refuse(
+                "refs",
+                "it refers to messages (ERA-4)",
+                "bad-value",
+                referring.encode(),
+            );
+        }
+        if self.code == 14 {
+            let none = self.minimal.clone().with(3, residual(7, &[])).with(2, U(2));
+            refuse(
+                "no_document",
+                "only documents, of which there are none (ERA-1)",
+                "bad-value",
+                body(none),
+            );
+            let extent = body(self.minimal.clone().with(2, U(3)));
+            refuse(
+                "extent",
+                "no extent has this number (ENC-9)",
+                "wrong-shape",
+                extent,
+            );
+        }
+        if self.code == 15 {
+            let both = self.full.clone().with(2, bytes(&[0x0e; 32]));
+            refuse(
+                "hold_and_lift",
+                "it holds and lifts (ERA-6)",
+                "bad-value",
+                body(both),
+            );
+        }
         let (key, other_type) = &self.required;
         if self.code == 12 {
             let without_body = minimal.clone().without(9).encode();

@@ -19,7 +19,8 @@ use super::journal::{self, MessageNames};
 use super::layout::{self, ANCHORS, MANIFEST, Manifest, README, SUMMARY, SUMS, Sums};
 use super::timeline::{self, Receipts};
 use super::{
-    BundleError, Source, ciphertext_name, document_name, head_name, key_name, leaf_name, readme, run_name,
+    BundleError, Ciphertext, Source, ciphertext_name, contested, document_name, head_name, key_name,
+    leaf_name, readme, run_name,
 };
 use crate::zip::Writer;
 
@@ -69,6 +70,12 @@ pub fn export<W: Write + Seek>(
     let registry = write_registry(source, Registry::new(anchors), &mut out)?;
     let (replica, receipts) = write_journal(source, &registry, &mut out)?;
     write_messages(source, &mut out)?;
+    for tombstone in replica.state().tombstones() {
+        out.add(
+            &layout::tombstone_name(&tombstone.target),
+            &timeline::tombstone(&tombstone),
+        )?;
+    }
     write_documents(source, &replica, &mut out, progress)?;
     out.add(SUMMARY, &timeline::summary(&replica, &receipts, &registry))?;
     let covering = replica
@@ -184,8 +191,16 @@ fn write_documents<W: Write + Seek>(
     documents.retain(|document| seen.insert(document.reference.root));
     let total = documents.iter().map(|document| document.reference.bytes).sum();
     let mut done = 0;
+    let contested = contested::roots(replica);
     for document in documents {
         let reference = &document.reference;
+        if contested.contains(&reference.root) {
+            if let Some(held) = source.contested(document)? {
+                write_contested(reference.root, held, out)?;
+            }
+            done += reference.bytes;
+            continue;
+        }
         if let Some((key, plaintext)) = source.document(document)? {
             if !reference.is_key(&key) {
                 return Err(BundleError::Key { root: reference.root });
@@ -219,6 +234,28 @@ fn write_documents<W: Write + Seek>(
         done += reference.bytes;
         progress(done, total);
     }
+    Ok(())
+}
+
+/// A contested document as it is held: whoever checks the bundle examines it again.
+fn write_contested<W: Write + Seek>(
+    root: Digest,
+    held: Ciphertext,
+    out: &mut Out<W>,
+) -> Result<(), BundleError> {
+    if let Some(key) = held.key {
+        out.add(&key_name(&root), &layout::key_file(key.as_bytes()))?;
+    }
+    let mut ciphertext = Hashing {
+        inner: held.ciphertext,
+        hash: Sha256::new(),
+        done: 0,
+        tell: &|_| {},
+    };
+    let name = ciphertext_name(&root);
+    out.writer.add_from(&name, held.bytes, &mut ciphertext)?;
+    out.list(name, held.bytes, ciphertext.hash.finish());
+    out.report.documents += 1;
     Ok(())
 }
 

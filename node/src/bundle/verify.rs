@@ -10,6 +10,7 @@ use basoche_protocol::envelope::{Envelope, Typ};
 use basoche_protocol::error::{Error, Malformed, Untrusted};
 use basoche_protocol::id::{Digest, DossierId};
 use basoche_protocol::journal::{Content, Verdict as Effect};
+use basoche_protocol::message::Extent;
 use basoche_protocol::role::{Class, Role};
 use basoche_registry::{Anchors, Replica as Registry};
 
@@ -18,7 +19,7 @@ use super::layout::{self, MANIFEST, Manifest, README, SUMMARY, SUMS};
 use super::members::Members;
 use super::report::{Claims, NOT_DISCLOSED, Reach, Report, Verdict};
 use super::timeline::{self, Named};
-use super::{ciphertext_name, document_name, key_name, registry};
+use super::{ciphertext_name, contested, document_name, key_name, registry};
 use crate::zip::{Archive, Member, ZipError};
 
 /// Bytes of the summary; no archive makes us hold more than its own length.
@@ -154,6 +155,7 @@ fn check<R: Read + Seek>(
                 reach = claim_chains(&journal, &mut claims);
                 claim_forks(&journal, &registry, &mut claims);
                 claim_messages(&journal, &mut claims);
+                check_tombstones(&mut members, &journal, &mut claims);
                 check_documents(&mut members, &journal, opener, &mut claims);
                 check_summary(&mut members, &registry, &journal, &mut claims);
             }
@@ -301,7 +303,10 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
                 format!("{act}, signed by {} as {}", message.author, message.role)
             }
             Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => {
-                "a message".to_owned()
+                match journal.replica.state().erased_by(&record.message) {
+                    Some(one) => format!("{}, erased by order {}", one.residual.act, one.by),
+                    None => "a message".to_owned(),
+                }
             }
         };
         let (node, at) = (branch.chain.node, record.recorded_at);
@@ -330,6 +335,30 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
     }
 }
 
+/// What stays of each erased message is what the court's order says, byte for byte.
+fn check_tombstones<R: Read + Seek>(members: &mut Members<'_, R>, journal: &Journal, claims: &mut Claims) {
+    for tombstone in journal.replica.state().tombstones() {
+        let (id, name) = (
+            format!("erased:{}", tombstone.target),
+            layout::tombstone_name(&tombstone.target),
+        );
+        let Some(found) = members.read(&name, SUMMARY_BYTES, &id, claims) else {
+            continue;
+        };
+        if found == timeline::tombstone(&tombstone) {
+            let what = match tombstone.extent {
+                Extent::Message => "the message is erased",
+                Extent::Documents => "its documents are erased",
+            };
+            let what = format!("{what}, by order {} at {}", tombstone.by, tombstone.at);
+            claims.proved(id, Some(&name), what);
+        } else {
+            let what = "not what the order says of the erased message";
+            claims.contradicted(id, "other-tombstone", &name, what);
+        }
+    }
+}
+
 /// Seals each document again: root, key and plaintext are those that its message commits to.
 fn check_documents<R: Read + Seek>(
     members: &mut Members<'_, R>,
@@ -340,8 +369,14 @@ fn check_documents<R: Read + Seek>(
     let named = Named::new(&journal.replica);
     // A document that several messages bring is there once, under the name that the first gives it.
     let mut seen: BTreeMap<Digest, (String, Option<(DocumentKey, Sealed)>)> = BTreeMap::new();
+    let contested = contested::roots(&journal.replica);
     for document in timeline::documents(&journal.replica) {
         let root = document.reference.root;
+        if contested.contains(&root) {
+            let facts = named.row(&journal.replica, document).describe();
+            contested::check(members, journal, document, &facts, claims);
+            continue;
+        }
         let id = format!("document:{root}");
         let before = claims.failures();
         if document.reference.class() == Class::Personal && members.contains(&ciphertext_name(&root)) {

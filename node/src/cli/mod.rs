@@ -8,6 +8,7 @@ mod decode;
 mod demo;
 mod document;
 mod dossier;
+mod erasure;
 mod fault;
 mod node;
 mod output;

@@ -5,15 +5,20 @@
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
 mod ahead;
+mod contest;
+mod erase;
 mod forks;
 mod handle;
 mod link;
 mod pulse;
 mod statements;
+mod sweep;
 mod view;
 mod waits;
 mod waking;
 
+pub use contest::ContestationView;
+pub use erase::{ErasedView, HoldView, TombstoneView};
 pub use forks::{ForkView, ProofView};
 pub use handle::DeskHandle;
 use handle::ROOM;
@@ -39,6 +44,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blob::BlobStore;
+use crate::documents::{Examined, Unexamined};
 use crate::effects::{now, random};
 use crate::keys::NodeKeys;
 use crate::operator::{Alarm, Monitor, Outcome, With};
@@ -149,6 +155,13 @@ pub enum Input {
         /// The document's root.
         root: Digest,
     },
+    /// A document has been examined.
+    Examined {
+        /// Which.
+        document: Box<Unexamined>,
+        /// What is wrong with it.
+        found: Option<Examined>,
+    },
     /// Something to look up or to do at the desk.
     Ask(Box<dyn FnOnce(&mut Desk) + Send>),
     /// The same about one dossier, which must be in memory: an error if that takes too long.
@@ -175,6 +188,8 @@ pub trait Outside: Send {
     fn dismiss(&self, peer: SubjectId, revoked: bool);
     /// Asks for a document.
     fn want(&self, wanted: Wanted);
+    /// Has a document that is held examined; an [`Input::Examined`] follows.
+    fn examine(&self, document: Unexamined);
     /// The registry has changed: keys and addresses may be others.
     fn registry_changed(&self, registry: &Replica);
 }
@@ -222,6 +237,11 @@ pub struct Desk {
     settled: BTreeMap<DossierId, Settled>,
     waking: Waking,
     wanted: BTreeSet<Digest>,
+    /// The documents examined since that was last made durable, and whether it is time for that.
+    examined: Vec<(MessageId, Digest)>,
+    examined_due: bool,
+    /// When to look again for documents that nobody names.
+    sweep_due: Instant,
     monitor: Arc<Monitor>,
     /// When to publish again what the desk holds.
     publish_due: Instant,
@@ -290,6 +310,9 @@ impl Desk {
             settled: BTreeMap::new(),
             waking: Waking::from(reading),
             wanted: BTreeSet::new(),
+            examined: Vec::new(),
+            examined_due: false,
+            sweep_due: Instant::now(),
             monitor,
             publish_due: Instant::now(),
             awaits_own: Some(Instant::now() + AWAITS_OWN),
@@ -304,6 +327,7 @@ impl Desk {
     /// Works until told to stop, or until the store fails.
     pub fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), StoreError> {
         self.outside.registry_changed(self.engine.registry());
+        self.scrub()?;
         self.settle_all();
         while !self.stopping {
             let first = match self.is_waking() {
@@ -381,6 +405,7 @@ impl Desk {
             }
             Input::Submit { envelope, key, reply } => self.submit(envelope, key, reply),
             Input::Stored { root } => self.document_stored(&root),
+            Input::Examined { document, found } => self.examined(&document, found),
             Input::Ask(question) => question(self),
             Input::About { dossier, question } if self.engine.is_dormant(&dossier) => {
                 self.when_awake(dossier, Input::About { dossier, question });
@@ -395,6 +420,8 @@ impl Desk {
                 self.await_own_no_longer();
                 self.refuse_who_waits_too_long();
                 self.write_hint();
+                self.examined_due = true;
+                self.sweep_when_due();
             }
             Input::Stop => self.stopping = true,
         }
@@ -521,6 +548,9 @@ impl Desk {
             }
         }
         self.let_out();
+        if std::mem::take(&mut self.examined_due) {
+            self.keep_examined()?;
+        }
         Ok(worked)
     }
 
@@ -543,6 +573,9 @@ impl Desk {
         let begun = Instant::now();
         self.rows.commit(batch)?;
         self.monitor.meters.committed(begun.elapsed());
+        if rows.iter().any(|row| matches!(row, Row::Erase { .. })) {
+            self.scrub()?;
+        }
         Ok(())
     }
 

@@ -8,6 +8,8 @@ use basoche_protocol::journal::{Content, HeadRow, Verdict};
 use basoche_protocol::role::{Class, Role};
 use serde::{Deserialize, Serialize};
 
+use super::contest::{ContestationView, contested};
+use super::erase::{HoldView, TombstoneView, orders};
 use super::forks::{ForkView, forks};
 use super::{Desk, Level, WaitView};
 use crate::operator::Condition;
@@ -149,6 +151,9 @@ pub struct DocumentView {
     pub held: BTreeMap<String, String>,
     /// Everybody in the roster.
     pub addressees: Vec<Addressee>,
+    /// The nodes that state that it is not what its message commits to.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub contested: Vec<ContestationView>,
 }
 
 /// `basoche dossier show --json`.
@@ -175,6 +180,12 @@ pub struct DossierView {
     pub documents: Vec<DocumentView>,
     /// The chains of which their nodes signed several histories.
     pub forks: Vec<ForkView>,
+    /// What is erased, by order of the court.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub erased: Vec<TombstoneView>,
+    /// What is held, by order of the court.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub holds: Vec<HoldView>,
 }
 
 impl Desk {
@@ -244,6 +255,7 @@ impl Desk {
                 organisation: self.organisation(&member.node),
                 node: member.node,
             });
+        let (erased, holds) = orders(replica);
         Some(DossierView {
             v: 1,
             dossier: *dossier,
@@ -258,6 +270,8 @@ impl Desk {
             messages: self.messages(replica),
             documents: self.documents(replica),
             forks: forks(replica),
+            erased,
+            holds,
         })
     }
 
@@ -267,7 +281,12 @@ impl Desk {
                 Content::Authentic(message, _) => {
                     Some((message.message_type().name().to_owned(), message.author))
                 }
-                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
+                // Of an erased one the order tells.
+                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => replica
+                    .state()
+                    .erased_by(&record.message)
+                    .filter(|_| record.verdict == Verdict::Effective)
+                    .map(|one| (one.residual.act.name().to_owned(), one.residual.author)),
             };
             MessageView {
                 id: record.message,
@@ -318,6 +337,7 @@ impl Desk {
                 deposited_at: document.deposited_at.to_string(),
                 held: held.collect(),
                 addressees: addressees.collect(),
+                contested: contested(replica, &document.deposit, &document.reference.root),
             }
         };
         documents.iter().map(view).collect()

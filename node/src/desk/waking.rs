@@ -74,6 +74,7 @@ impl Desk {
             | Input::Writable { .. }
             | Input::Frame { .. }
             | Input::Stored { .. }
+            | Input::Examined { .. }
             | Input::Ask(_)
             | Input::Tick
             | Input::Stop => {}

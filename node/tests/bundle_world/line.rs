@@ -16,6 +16,13 @@ impl World {
     /// The whole main line with four documents, two of them held, made available and opened.
     pub(crate) fn assessed(suffix: &str) -> Self {
         let mut world = Self::new(suffix);
+        world.assess();
+        world
+    }
+
+    /// The same, in a world that may be prepared.
+    pub(crate) fn assess(&mut self) {
+        let world = self;
         world.found();
         world.act(
             Who::Expert,
@@ -109,7 +116,6 @@ impl World {
         );
         world.deliver(deposit, root);
         world.close(amount);
-        world
     }
 
     /// An order and one exhibit, for the judge only.

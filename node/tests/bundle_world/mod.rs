@@ -61,7 +61,10 @@ impl Disk {
                 Row::Head { node, head, .. } => {
                     self.heads.insert(node, head);
                 }
-                Row::Key { .. } | Row::Writer { .. } | Row::Leaf { .. } => {}
+                Row::Erase { branch, seq, .. } => {
+                    self.items.get_mut(&(branch, seq)).unwrap().sealed = None;
+                }
+                Row::Key { .. } | Row::Writer { .. } | Row::Leaf { .. } | Row::Summary { .. } => {}
             }
         }
     }
@@ -89,6 +92,8 @@ pub(crate) struct World {
     pub(crate) documents: BTreeMap<Digest, Vec<u8>>,
     /// Ciphertexts of personal documents, by root.
     pub(crate) ciphertexts: BTreeMap<Digest, Vec<u8>>,
+    /// The document whose depositor commits to another plaintext.
+    pub(crate) lies_about: Option<&'static str>,
     /// A message that the exporting node cannot open.
     pub(crate) withheld: Option<MessageId>,
     salt: u8,
@@ -178,6 +183,7 @@ impl World {
             logs,
             ciphertexts: BTreeMap::new(),
             documents: BTreeMap::new(),
+            lies_about: None,
             withheld: None,
             salt: 0,
         };
@@ -203,7 +209,7 @@ impl World {
             .unwrap()
             .key(0)
             .unwrap();
-        let reference = DocumentRef {
+        let mut reference = DocumentRef {
             root: Digest::new(sealed.root),
             bytes: plaintext.len() as u64,
             media_type: "text/plain".into(),
@@ -219,6 +225,9 @@ impl World {
                 wrap_salt,
             },
         };
+        if self.lies_about == Some(name) {
+            reference.plaintext_commitment = Digest::new([0; 32]);
+        }
         self.documents.insert(reference.root, plaintext);
         reference
     }
@@ -317,7 +326,7 @@ impl World {
                         .items(branch, from.max(backlog.from), to)
                         .map(|item| Item {
                             entry: ByteBuf::from(item.entry.encode()),
-                            sealed: ByteBuf::from(item.sealed.encode()),
+                            sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
                         });
                     let run = RunFrame {
                         dossier: backlog.dossier,
@@ -362,6 +371,11 @@ impl World {
         let (index, leaf) = log.commit(signed, vec![], &[]).unwrap();
         self.leaves.push((log.origin().to_owned(), index, leaf));
         self.leaves.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    }
+
+    /// The dossier as the court's node has it.
+    pub(crate) fn replica(&self) -> &basoche_protocol::dossier::Replica {
+        self.nodes[0].engine.dossier(&self.dossier).unwrap()
     }
 
     /// The last and the first message of somebody.

@@ -9,6 +9,7 @@ pub(crate) mod disk;
 pub(crate) mod harness;
 pub(crate) mod judge;
 pub(crate) mod load;
+pub(crate) mod lodge;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
 pub(crate) mod relay;

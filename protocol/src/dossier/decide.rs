@@ -76,6 +76,7 @@ impl State {
             Body::MadeAvailable(made) => Some((made.deposit, made.root)),
             Body::Opening(opening) => Some((opening.deposit, opening.root)),
             Body::KeyGrant(grant) => Some((grant.deposit, grant.root)),
+            Body::Contestation(contested) => Some((contested.deposit, contested.root)),
             Body::Designation(_)
             | Body::Acceptance(_)
             | Body::Decline(_)
@@ -88,11 +89,13 @@ impl State {
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
             | Body::CloseDossier(_)
-            | Body::ForkSettled(_) => None,
+            | Body::ForkSettled(_)
+            | Body::Erasure(_)
+            | Body::LegalHold(_) => None,
         };
         let missing = missing.copied().or_else(|| {
             document
-                .filter(|(deposit, root)| self.document(deposit, root).is_none())
+                .filter(|(deposit, root)| !self.brought(deposit, root))
                 .map(|(deposit, _)| deposit)
         });
         missing.map_or(Ok(()), |reference| Err(Refused::UnknownReference { reference }))
@@ -135,9 +138,12 @@ impl State {
             MessageType::FeeOrder => &[Phase::FeeAssessment],
             MessageType::CloseDossier => &[Phase::FeesFixed, Phase::Declined],
             MessageType::ForkSettled
+            | MessageType::Erasure
+            | MessageType::LegalHold
             | MessageType::Held
             | MessageType::MadeAvailable
             | MessageType::Opening
+            | MessageType::Contestation
             | MessageType::KeyGrant => Phase::ALL,
         };
         if open.contains(&phase) {
@@ -183,6 +189,8 @@ impl State {
                 }),
                 None => Ok(()),
             },
+            Body::Erasure(order) => self.check_erasure(order),
+            Body::LegalHold(order) => self.check_hold(order),
             // DOS-9, CPC art. 276: the expert need not take a late dire into account, unless a serious cause is
             // shown. Lateness is the expert's to weigh, so it is recorded, never refused.
             Body::Dire(_)
@@ -195,7 +203,8 @@ impl State {
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
             | Body::CloseDossier(_)
-            | Body::Held(_) => Ok(()),
+            | Body::Held(_)
+            | Body::Contestation(_) => Ok(()),
         }
     }
 

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 
+use super::erasure::Hold;
 use crate::amount::EuroCents;
 use crate::id::{Digest, MessageId, SubjectId};
 use crate::journal::{ChainId, Citation};
-use crate::message::{Body, Designation, DocumentRef, Message, MessageType, Participant};
+use crate::message::{
+    Body, Designation, DocumentRef, Extent, Finding, Message, MessageType, Participant, Residual,
+};
 use crate::role::Role;
 use crate::time::Instant;
 use crate::wire::codec;
@@ -135,6 +138,16 @@ numbers! {
     }
 }
 
+/// That a node contests a document. CON-2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Contested {
+    /// When it was recorded.
+    pub at: Instant,
+    /// The segment that does not open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<u64>,
+}
+
 /// The facts of a dossier, joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct State {
@@ -165,6 +178,14 @@ pub struct State {
     /// By deposit, root, recipient and message: two grants to one person are two facts.
     #[serde(serialize_with = "pairs")]
     pub(super) grants: BTreeMap<(MessageId, Digest, SubjectId, MessageId), GrantFact>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) erased: BTreeMap<(MessageId, Extent), (Done, Residual)>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) holds: BTreeMap<MessageId, Hold>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) lifted: BTreeMap<MessageId, Done>,
+    #[serde(serialize_with = "pairs")]
+    pub(super) contested: BTreeMap<(MessageId, Digest, SubjectId, Finding), Contested>,
 }
 
 /// A map as an array of `[key, value]`: our encoding has unsigned keys only.
@@ -262,14 +283,16 @@ impl State {
         &self.dires
     }
 
-    /// The documents on file, by message and root.
+    /// The documents on file, by message and root: not those that are erased.
     pub fn documents(&self) -> impl Iterator<Item = &DocumentFact> {
-        self.documents.values()
+        let documents = self.documents.values();
+        documents.filter(|document| self.erased_by(&document.deposit).is_none())
     }
 
-    /// The document `root` that `deposit` brought.
+    /// The document `root` that `deposit` brought, unless it is erased.
     pub fn document(&self, deposit: &MessageId, root: &Digest) -> Option<&DocumentFact> {
-        self.documents.get(&(*deposit, *root))
+        let document = self.documents.get(&(*deposit, *root));
+        document.filter(|_| self.erased_by(deposit).is_none())
     }
 
     /// For whom a document's key is wrapped, grants included; nothing for a document of class `member`, which every
@@ -318,6 +341,18 @@ impl State {
         self.statements
             .get(&(statement, document.deposit, document.reference.root, *who))
             .copied()
+    }
+
+    /// Who contests the document, for what.
+    pub fn contested(
+        &self,
+        deposit: &MessageId,
+        root: &Digest,
+    ) -> impl Iterator<Item = (SubjectId, Finding, Contested)> {
+        let first = (*deposit, *root, SubjectId::new([0; 16]), Finding::KeyCommitment);
+        let last = (*deposit, *root, SubjectId::new([0xff; 16]), Finding::Length);
+        let contested = self.contested.range(first..=last);
+        contested.map(|((_, _, node, finding), contested)| (*node, *finding, *contested))
     }
 
     /// The type of a message on file.
@@ -373,11 +408,7 @@ impl State {
                     self.paid_in = self.paid_in.plus(paid.amount);
                 }
             }
-            Body::Dire(_) => {
-                let (author, at) = (fact.author, fact.at);
-                let known = self.dires.entry(fact.id).or_insert(DireFact { author, at });
-                known.at = known.at.min(at);
-            }
+            Body::Dire(_) => self.dire(fact.id, fact.author, fact.at),
             Body::PreReport(pre_report) => {
                 self.dires_due.insert(fact.id, pre_report.dires_due);
                 self.do_once(message_type, done);
@@ -423,8 +454,21 @@ impl State {
                     });
                 }
             }
+            Body::Erasure(order) => self.erase(order, done),
+            Body::LegalHold(order) => self.hold(order, done),
+            Body::Contestation(said) => {
+                let (at, segment) = (fact.at, said.segment);
+                let place = (said.deposit, said.root, fact.author, said.finding);
+                let known = self.contested.entry(place).or_insert(Contested { at, segment });
+                *known = (*known).min(Contested { at, segment });
+            }
             Body::ExhibitDeposit(_) => {}
         }
+    }
+
+    pub(super) fn dire(&mut self, id: MessageId, author: SubjectId, at: Instant) {
+        let known = self.dires.entry(id).or_insert(DireFact { author, at });
+        known.at = known.at.min(at);
     }
 
     fn do_once(&mut self, act: MessageType, done: Done) {

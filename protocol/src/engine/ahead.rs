@@ -57,6 +57,7 @@ impl<R: Registry> Engine<R> {
             return;
         };
         for RunItem { entry, sealed } in share.items {
+            let Some(sealed) = sealed else { continue };
             if let Some(key) = replica.key(sealed.key_epoch()) {
                 let at = entry.recorded_at;
                 sealed.check_ahead(&share.dossier, entry.message, key, &self.registry, at);
@@ -69,7 +70,8 @@ impl<R: Registry> Engine<R> {
 pub(super) fn items(run: &Run) -> Result<Vec<RunItem>, Error> {
     let item = |item: &crate::wire::frame::Item| {
         let entry = Entry::decode(&item.entry)?;
-        let sealed = Sealed::decode(&item.sealed)?;
+        let sealed = item.sealed.as_ref().map(|sealed| Sealed::decode(sealed));
+        let sealed = sealed.transpose()?;
         Ok(RunItem { entry, sealed })
     };
     run.items.iter().map(item).collect()

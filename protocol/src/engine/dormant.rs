@@ -297,6 +297,8 @@ impl<R: Registry> Engine<R> {
             rows: summary.rows.clone(),
             wraps: wraps.take(limits::DOSSIER_NODES).cloned().collect(),
             head: summary.head.as_ref().map(|(head, _)| head.clone()),
+            // A dossier of which a message is wanting is not summarised.
+            lacking: Vec::new(),
         })
     }
 
@@ -342,7 +344,8 @@ impl<R: Registry> Engine<R> {
                     }
                     let bounded = frontier.wraps.len() <= limits::DOSSIER_NODES;
                     let head_known = frontier.head.as_ref().is_none_or(|head| known(head));
-                    if bounded && head_known && frontier.rows == summary.rows {
+                    let wants = !frontier.lacking.is_empty();
+                    if bounded && head_known && !wants && frontier.rows == summary.rows {
                         dormant.confirmed_by.insert(from);
                         if let Some(peer) = self.peers.get_mut(&from) {
                             peer.told.insert(dossier);

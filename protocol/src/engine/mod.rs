@@ -15,6 +15,7 @@
 
 mod ahead;
 mod dormant;
+mod erase;
 mod keys;
 mod peer;
 mod receive;
@@ -60,12 +61,21 @@ pub trait Registry: Directory {
 /// Something to keep: the caller gives each kind its place in its store.
 #[derive(Clone, Debug)]
 pub enum Row {
-    /// An entry and its sealed message. Stored once, never changed.
+    /// An entry and its sealed message. It is stored again when its message comes later.
     Entry {
         /// The history of its chain that it belongs to.
         branch: Branch,
         /// The entry and the message.
         item: Box<RunItem>,
+    },
+    /// The message of a stored entry is to be destroyed: the entry stays. ERA-5.
+    Erase {
+        /// The dossier.
+        dossier: DossierId,
+        /// The history of the entry's chain.
+        branch: Branch,
+        /// The entry.
+        seq: u64,
     },
     /// Run `index` of a dossier, in the order applied here: a chain's entries up to `to`, closed by `head`.
     Run {

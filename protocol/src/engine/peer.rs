@@ -115,7 +115,7 @@ impl<R: Registry> Engine<R> {
             .dossiers
             .iter()
             .filter(|(_, held)| held.replica.state().nodes().contains(&to))
-            .filter(|(_, held)| !only_lagging || !held.is_equal_at(&to))
+            .filter(|(_, held)| !only_lagging || !held.is_equal_at(&to) || !held.replica.lacking().is_empty())
             .map(|(dossier, _)| *dossier)
             .chain(self.dormant_of(&to, only_lagging))
             .collect();
@@ -148,6 +148,7 @@ impl<R: Registry> Engine<R> {
             rows: held.durable_frontier(),
             wraps,
             head,
+            lacking: held.replica.lacking(),
         });
         self.stage.frames.push((to, frame.encode()));
     }

@@ -100,7 +100,10 @@ impl<R: Registry> Engine<R> {
     /// A peer says how far it holds a dossier: learns keys, confirms or doubts our own chain, lists what it lacks.
     fn take_frontier(&mut self, from: SubjectId, frontier: &Frontier, now: Instant) -> Result<(), Error> {
         let dossier = frontier.dossier;
-        if frontier.rows.len() > limits::FRONTIER_ROWS || frontier.wraps.len() > limits::DOSSIER_NODES {
+        if frontier.rows.len() > limits::FRONTIER_ROWS
+            || frontier.wraps.len() > limits::DOSSIER_NODES
+            || frontier.lacking.len() > limits::LACKING
+        {
             return Err(Malformed::bad_value().into());
         }
         let member = self
@@ -165,6 +168,7 @@ impl<R: Registry> Engine<R> {
                 *known = run.to;
             }
         }
+        self.stage.backlogs.extend(held.bring(from, &frontier.lacking));
         for (chain, _) in standing
             .iter()
             .filter(|(_, standing)| *standing == Standing::Contradicts)
@@ -284,7 +288,13 @@ impl<R: Registry> Engine<R> {
         if held.replica.is_strange(&items, &head) {
             return Err(Refused::ForkedChain { node: run.chain.node }.into());
         }
-        match held.replica.receive(&items, &head, &self.registry)? {
+        let received = held.replica.receive(&items, &head, &self.registry)?;
+        for (branch, item) in held.replica.complete(&items, &self.registry) {
+            let item = Box::new(item);
+            self.stage.rows.push(Row::Entry { branch, item });
+            self.stage.events.push(Event::Changed { dossier });
+        }
+        match received {
             Received::Early => return Ok(false),
             Received::Elsewhere => {
                 held.alarm(run.chain, None, &mut self.events);
@@ -387,10 +397,12 @@ impl Held {
         let Some(order) = order else {
             return Ok(self.replica.entries() > 0);
         };
-        let Some(key) = self.replica.key(order.sealed.key_epoch()) else {
+        let sealed = order.sealed.as_ref();
+        let key = sealed.and_then(|sealed| self.replica.key(sealed.key_epoch()));
+        let (Some(sealed), Some(key)) = (sealed, key) else {
             return Err(Refused::UnknownDossier { dossier }.into());
         };
-        order.sealed.open(&dossier, order.entry.message, key)?;
+        sealed.open(&dossier, order.entry.message, key)?;
         Ok(true)
     }
 

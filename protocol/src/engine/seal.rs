@@ -19,7 +19,7 @@ impl<R: Registry> Engine<R> {
     ///
     /// The heads that the commit will allow are fixed here, so that they cover nothing that comes in meanwhile.
     pub fn poll_commit(&mut self, now: Instant) -> Option<Vec<Row>> {
-        if self.in_flight.is_some() || self.stage.is_empty() {
+        if self.in_flight.is_some() {
             return None;
         }
         if std::mem::take(&mut self.rejudge) {
@@ -29,6 +29,10 @@ impl<R: Registry> Engine<R> {
                     self.stage.events.push(Event::Changed { dossier: *dossier });
                 }
             }
+        }
+        self.erase();
+        if self.stage.is_empty() {
+            return None;
         }
         let mut stage = std::mem::take(&mut self.stage);
         let registries = self.registry.heads();
@@ -98,7 +102,7 @@ impl<R: Registry> Engine<R> {
             held.sealed = size;
             let items = items.iter().map(|(item, _)| Item {
                 entry: ByteBuf::from(item.entry.encode()),
-                sealed: ByteBuf::from(item.sealed.encode()),
+                sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
             });
             Frame::Run(Run {
                 dossier,

@@ -179,6 +179,8 @@ impl<R: Registry> Engine<R> {
         let entry = held
             .replica
             .draft(held.writer, verified.envelope(), &sealed, now, wraps, adopts);
+        let length = entry.encode().len() + sealed.encode().len();
+        let sealed = Some(sealed);
         let item = RunItem { entry, sealed };
         held.replica.apply(&item, &self.registry);
         // It counts for what comes after: who leaves may still read that it leaves.
@@ -187,7 +189,6 @@ impl<R: Registry> Engine<R> {
             self.stage.rows.push(Row::Key { dossier, epoch, key });
         }
         held.waiting.push((item.entry.seq, ticket, message));
-        let length = item.entry.encode().len() + item.sealed.encode().len();
         held.unsealed.push((item.clone(), length));
         self.stage.rows.push(Row::Entry {
             branch: Branch::first(item.entry.chain),

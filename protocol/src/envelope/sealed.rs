@@ -63,8 +63,13 @@ impl EpochKey {
 
     /// A key that wraps one document's key: bound to the dossier and to the document's salt. DOC-3.
     pub fn document_wrap_key(&self, salt: &KeySalt, dossier: &DossierId) -> AeadKey {
+        AeadKey::new(&self.document_wrap_bytes(salt, dossier))
+    }
+
+    /// The bytes of [`Self::document_wrap_key`]: whoever has them opens that document's key, and nothing else. CON-1.
+    pub fn document_wrap_bytes(&self, salt: &KeySalt, dossier: &DossierId) -> [u8; 32] {
         let info: [&[u8]; 2] = [b"basoche/document-wrap/1", dossier.as_bytes()];
-        AeadKey::new(&crypto::hkdf_sha256(&self.0, salt.as_bytes(), &info))
+        crypto::hkdf_sha256(&self.0, salt.as_bytes(), &info)
     }
 }
 

@@ -164,19 +164,28 @@ impl DocumentRef {
 
     /// The document's key, if it is for member nodes, opens and is the one committed to. DOC-3.
     pub fn open_key(&self, epoch: &EpochKey, dossier: &DossierId) -> Option<DocumentKey> {
-        let Access::Members {
-            wrap_salt,
-            wrapped_key,
-        } = &self.access
-        else {
+        let wrap_key = self.wrap_key_of(epoch, dossier)?;
+        self.unwrap_key(&wrap_key).filter(|key| self.is_key(key))
+    }
+
+    /// The key that wraps its own under an epoch key; nothing for a document for persons. DOC-3.
+    pub fn wrap_key_of(&self, epoch: &EpochKey, dossier: &DossierId) -> Option<[u8; 32]> {
+        match &self.access {
+            Access::Members { wrap_salt, .. } => Some(epoch.document_wrap_bytes(wrap_salt, dossier)),
+            Access::Persons(_) => None,
+        }
+    }
+
+    /// What the wrapped key opens to under the key that wraps it, whether it is the one committed to or not; nothing of
+    /// a document for persons. CON-1.
+    pub fn unwrap_key(&self, wrap_key: &[u8; 32]) -> Option<DocumentKey> {
+        let Access::Members { wrapped_key, .. } = &self.access else {
             return None;
         };
         let mut wrapped = wrapped_key.to_vec();
-        let opened = wrap_cipher(epoch, dossier, wrap_salt)
-            .open_in_place([0; 12], b"", &mut wrapped)
-            .ok()?;
-        let key = DocumentKey::new(<[u8; 32]>::try_from(&*opened).ok()?);
-        self.is_key(&key).then_some(key)
+        let cipher = AeadKey::new(wrap_key);
+        let opened = cipher.open_in_place([0; 12], b"", &mut wrapped).ok()?;
+        Some(DocumentKey::new(<[u8; 32]>::try_from(&*opened).ok()?))
     }
 
     /// Whether `key` is the one committed to.

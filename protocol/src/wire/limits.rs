@@ -44,6 +44,9 @@ pub const WRAP_BYTES: usize = 640;
 /// Entries of other chains that one entry may cite. JRN-9.
 pub const DEPS: usize = FRONTIER_ROWS;
 
+/// Entries without their message that one frontier asks for. SYN-13.
+pub const LACKING: usize = 256;
+
 /// Bytes of a short text: a title, a reference, a file name. ENV-12.
 pub const SHORT_TEXT_BYTES: usize = 256;
 /// Bytes of a long text: a reason, a dire, a head of mission. ENV-12.

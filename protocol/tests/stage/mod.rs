@@ -372,7 +372,10 @@ impl Peer {
         entry.seq = self.tree.size();
         entry.prev = self.items.last().map(|item| item.entry.leaf());
         self.tree.push(*entry.leaf().as_bytes());
-        let item = RunItem { entry, sealed };
+        let item = RunItem {
+            entry,
+            sealed: Some(sealed),
+        };
         self.items.push(item.clone());
         item
     }
@@ -417,7 +420,7 @@ impl Peer {
     pub(crate) fn run(&self, stage: &Stage, items: &[RunItem], head: Vec<u8>) -> Vec<u8> {
         let items = items.iter().map(|item| Item {
             entry: ByteBuf::from(item.entry.encode()),
-            sealed: ByteBuf::from(item.sealed.encode()),
+            sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
         });
         let run = Run {
             dossier: stage.dossier,
