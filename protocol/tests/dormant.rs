@@ -154,6 +154,5 @@ fn equal_replicas_of_a_dossier_compare_in_two_kilobytes_and_one_round_trip() {
         sent.iter().map(|(.., bytes)| *bytes).max().unwrap()
     };
     let (few, many) = (compared(3), compared(600));
-    println!("frontier of a dossier: {few} bytes with 6 entries, {many} bytes with 603");
     assert!(many <= 2048 && many <= few + 32, "{few} {many}");
 }
