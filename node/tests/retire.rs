@@ -46,6 +46,7 @@ fn a_node_that_goes_hands_its_dossier_over_and_the_new_one_keeps_the_roster() {
         address: UdpSocket::bind("127.0.0.1:0")
             .and_then(|socket| socket.local_addr())
             .unwrap(),
+        front: None,
         namespace: None,
     });
     let mut stage = Stage::of(place.path(), &ordinary(), &plans);

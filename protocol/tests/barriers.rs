@@ -12,7 +12,9 @@ use basoche_protocol::error::Error;
 use basoche_protocol::fixture::{Actor, Cast, Federation, Signing, document};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use basoche_protocol::journal::{ChainId, HeadRow, Verdict};
-use basoche_protocol::message::{Barrier, BarrierHeld, Body, Held, Participant, RosterChange};
+use basoche_protocol::message::{
+    Barrier, BarrierHeld, Body, Erasure, Extent, Held, Participant, Residual, RosterChange,
+};
 use basoche_protocol::refusal::Code;
 use basoche_protocol::time::{Instant, Span};
 use stage::*;
@@ -324,6 +326,7 @@ fn a_dire_that_the_expert_could_not_know_needs_no_answer_and_is_marked() {
     // The marks are the same from the disk.
     let hash = it.replica(1).state().hash();
     it.federation.crash(1);
+    it.federation.wake(1, Some(it.dossier));
     assert_eq!(it.replica(1).state().hash(), hash);
 }
 
@@ -407,4 +410,79 @@ fn who_has_left_is_asked_no_more_and_who_joined_later_is_not_in_it() {
     assert_eq!(after.members.len(), 2);
     let id = it.act(&cast.expert, Body::Barrier(after)).unwrap();
     assert_eq!(it.replica(0).quittance(&id).unwrap().nodes.len(), 2);
+}
+
+#[test]
+fn a_dossier_in_which_a_node_has_a_barrier_to_sign_is_not_put_to_rest() {
+    let mut it = Three::under_way(7);
+    let cast = Arc::clone(&it.cast);
+    let barrier = it.barrier(2);
+    let barrier = it.act(&cast.expert, Body::Barrier(barrier)).unwrap();
+    for signed in [false, true] {
+        it.until(it.federation.now + Span::from_seconds(60));
+        it.federation.crash(1);
+        let rests = it.federation.node(1).dormant().count() == 1;
+        assert_eq!(rests, signed);
+        it.federation.wake(1, Some(it.dossier));
+        it.federation.connect_all();
+        it.until(it.federation.now + Span::from_seconds(10));
+        if !signed {
+            let held = BarrierHeld { ext: None, barrier };
+            it.act(&cast.bar, Body::BarrierHeld(held)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_erased_keeps_its_mark_and_nobody_has_to_hold_its_documents() {
+    let mut it = Three::under_way(8);
+    let cast = Arc::clone(&it.cast);
+    let (pre_report, _) = it.pre_report();
+    let late = it.act(&cast.claimant_lawyer, dire(1)).unwrap();
+    let exhibit = it.act(&cast.claimant_lawyer, exhibit(1)).unwrap();
+    let barrier = it.barrier(2);
+    let mut documents = it.replica(2).state().documents();
+    let root = documents
+        .find(|one| one.deposit == exhibit)
+        .unwrap()
+        .reference
+        .root;
+    drop(documents);
+    let barrier = it.act(&cast.expert, Body::Barrier(barrier)).unwrap();
+    let documents = |it: &Three| -> Vec<u64> {
+        let quittance = it.replica(1).quittance(&barrier).unwrap();
+        let nodes = quittance.nodes.into_iter();
+        nodes
+            .map(|(_, answer)| match answer {
+                Answer::Absent(absence) => absence.documents,
+                Answer::Signed(_) => unreachable!("nobody has signed"),
+            })
+            .collect()
+    };
+    assert_eq!(documents(&it), [0, 0, 0]);
+    assert!(!it.replica(1).state().has_erased(&root));
+    for target in [late, exhibit] {
+        let residual = Residual::of(it.replica(0).message(&target).unwrap());
+        let order = Erasure {
+            ext: None,
+            target,
+            extent: Extent::Message,
+            residual,
+            reason: "It names a child.".into(),
+        };
+        it.act(&cast.clerk, Body::Erasure(order)).unwrap();
+    }
+    assert!(it.replica(1).message(&late).is_none());
+    assert!(it.replica(1).state().has_erased(&root));
+    assert_eq!(documents(&it), [1, 1, 1]);
+    // As they stand, and formed anew from a disk that has the messages no more.
+    let hash = it.replica(0).state().hash();
+    it.federation.crash(1);
+    it.federation.wake(1, Some(it.dossier));
+    for node in 0..3 {
+        let state = it.replica(node).state();
+        let after = [late, exhibit].map(|one| state.after(&one));
+        assert_eq!(after, [Some(pre_report), Some(pre_report)]);
+        assert_eq!(state.hash(), hash);
+    }
 }

@@ -208,3 +208,23 @@ fn a_node_that_signs_under_two_incarnations_raises_an_alarm_and_one_that_was_res
     };
     assert_eq!((twice(false), twice(true)), (0, 1));
 }
+
+#[test]
+fn a_dossier_in_which_something_does_not_come_is_not_put_to_rest() {
+    let (mut federation, cast, dossier) = under_way(7);
+    federation.withheld.extend([(1, 0), (1, 2)]);
+    let said = cast
+        .claimant_lawyer
+        .say(Some(dossier), dire(1), 50, federation.now);
+    federation.deposit(1, &said).unwrap();
+    for comes in [false, true] {
+        if comes {
+            federation.withheld.clear();
+        }
+        pass(&mut federation, 200);
+        federation.crash(0);
+        assert_eq!(federation.node(0).dormant().count() == 1, comes);
+        federation.wake(0, Some(dossier));
+        federation.connect_all();
+    }
+}

@@ -105,7 +105,11 @@ impl Five {
         let (branch, seq) = self.replica(0).position(&message).unwrap();
         let item = self.federation.item(0, self.dossier, branch, seq).unwrap();
         let mut keys = self.replica(node).keys();
-        keys.any(|(_, key)| item.sealed.open(&self.dossier, message, key).is_ok())
+        keys.any(|(_, key)| {
+            item.sealed
+                .as_ref()
+                .is_some_and(|sealed| sealed.open(&self.dossier, message, key).is_ok())
+        })
     }
 }
 

@@ -48,11 +48,15 @@ impl Desk {
             .barriers()
             .iter()
             .filter(|(id, fact)| fact.members.contains(&node) && state.barrier_held(id, &node).is_none());
-        let holds = |root: &Digest| self.blobs.contains(root.as_bytes()).unwrap_or(false);
+        let holds =
+            |root: &Digest| state.has_erased(root) || self.blobs.contains(root.as_bytes()).unwrap_or(false);
         let held = asked.filter(|(id, _)| {
             let barrier = replica.barrier(id);
-            barrier
-                .is_some_and(|barrier| barrier.documents.iter().all(holds) && !replica.contradicts(barrier))
+            barrier.is_some_and(|barrier| {
+                barrier.documents.iter().all(holds)
+                    && !replica.contradicts(barrier)
+                    && !replica.lacks_message_of(barrier)
+            })
         });
         let bodies = held.map(|(id, _)| {
             Body::BarrierHeld(BarrierHeld {

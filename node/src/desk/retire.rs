@@ -80,7 +80,7 @@ impl Desk {
             v: 1,
             node,
             to,
-            retired: dossiers.is_empty(),
+            retired: dossiers.is_empty() && self.dormant_that_keep().is_empty(),
             dossiers,
         })
     }
@@ -92,8 +92,15 @@ impl Desk {
             .engine
             .dossiers()
             .filter_map(|replica| kept(replica, node, None));
-        let dossiers = kept.count();
+        let dossiers = kept.count() + self.dormant_that_keep().len();
         (dossiers > 0).then_some(RetiringView { to, dossiers })
+    }
+
+    /// The dossiers out of memory that may keep this node: what they have of it shows once they are read back.
+    pub fn dormant_that_keep(&self) -> Vec<DossierId> {
+        let node = self.engine.node();
+        let keep = self.engine.dormant().filter(|summary| summary.keeps(&node));
+        keep.map(|summary| summary.dossier()).collect()
     }
 
     fn retiring_file(&self) -> PathBuf {

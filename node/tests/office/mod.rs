@@ -466,6 +466,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM: drains and ends; gives the whole log.
     pub(crate) fn stop(self) -> String {
         self.signal("-TERM");

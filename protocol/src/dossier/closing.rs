@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Replica;
 use crate::error::Refused;
 use crate::id::MessageId;
-use crate::journal::{Branch, HeadRow, Past, Standing};
+use crate::journal::{Branch, Content, HeadRow, Past, Record, Standing, Verdict};
 use crate::message::{Body, MessageType};
 
 /// Milestones that close over a frontier, the last one first.
@@ -74,15 +74,25 @@ impl Replica {
     }
 
     /// Takes note of a message with effect: of where it stands, or of what it closes over. BAR-4.
-    pub(super) fn note_closing(&mut self, id: MessageId, body: &Body, place: (Branch, u64)) {
-        if matches!(body, Body::Dire(_) | Body::ExhibitDeposit(_)) {
+    pub(super) fn note_closing(&mut self, record: &Record, place: (Branch, u64)) {
+        if record.verdict != Verdict::Effective {
+            return;
+        }
+        let id = record.message;
+        // An erased one stands where it stood, whether its message is still at hand or not. ERA-4.
+        let (act, closes) = match (self.erased.get(&id), &record.content) {
+            (Some(residual), _) => (residual.act, None),
+            (None, Content::Authentic(message, _)) => (message.message_type(), message.body.closes()),
+            (None, _) => return,
+        };
+        if matches!(act, MessageType::Dire | MessageType::ExhibitDeposit) {
             self.placed.entry(id).or_default().push(place);
             self.mark(id);
         }
-        if let Some(rows) = body.closes() {
+        if let Some(rows) = closes {
             self.closings.insert(id, rows.to_vec());
         }
-        if MILESTONES.contains(&body.message_type()) {
+        if MILESTONES.contains(&act) {
             for one in self.placed.keys().copied().collect::<Vec<_>>() {
                 self.mark(one);
             }

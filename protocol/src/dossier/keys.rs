@@ -6,7 +6,7 @@ use super::Replica;
 use crate::document::DocumentKey;
 use crate::envelope::EpochKey;
 use crate::id::SubjectId;
-use crate::journal::{Branch, Entry, EpochWrap, Need, Past, Verdict};
+use crate::journal::{Branch, Content, Entry, EpochWrap, Past};
 use crate::message::DocumentRef;
 
 /// A wrap that an entry hands out.
@@ -42,27 +42,44 @@ impl Replica {
         keys.find_map(|key| document.open_key(key, &self.dossier))
     }
 
-    /// The wraps of the first key that the journal hands to `recipient`.
-    pub fn first_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = &EpochWrap> {
+    /// The wraps of the first key, whoever they are for.
+    pub fn first_keys(&self) -> impl Iterator<Item = &EpochWrap> {
         let wraps = self.handed.iter().map(|handed| &handed.wrap);
-        wraps.filter(move |wrap| (wrap.epoch, wrap.recipient) == (0, recipient))
+        wraps.filter(|wrap| wrap.epoch == 0)
     }
 
-    /// The wraps of later keys for `recipient`, each with its number among all wraps: those of the seats, and of a key for
-    /// which messages wait, of whomever: until they open nobody knows who held the seats. A key fits its number. KEY-2.
+    /// The wraps of the first key that the journal hands to `recipient`.
+    pub fn first_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = &EpochWrap> {
+        self.first_keys().filter(move |wrap| wrap.recipient == recipient)
+    }
+
+    /// The wraps of later keys that nodes of the seats hand to `recipient`, each with its number among all wraps. Nobody
+    /// else's are believed. KEY-2.
     pub fn later_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = (&EpochWrap, usize)> {
         let later = self.handed.iter().zip(0..).filter(move |(handed, _)| {
-            let epoch = handed.wrap.epoch;
-            handed.wrap.recipient == recipient
-                && epoch > 0
-                && (handed.believed || self.awaited.contains(&epoch))
+            handed.believed && handed.wrap.recipient == recipient && handed.wrap.epoch > 0
         });
         later.map(|(handed, number)| (&handed.wrap, number))
     }
 
-    /// Whether messages wait for a key: then it is not known who is a member.
-    pub fn awaits_key(&self) -> bool {
-        !self.awaited.is_empty()
+    /// The later epochs under which a node has sealed something, while it held a seat, that is held here without its key.
+    pub fn missing_keys(&mut self) -> BTreeSet<u64> {
+        let seats = self.state.ever_seats();
+        let of_seats = self
+            .records()
+            .filter(|(branch, ..)| seats.contains(&branch.chain.node));
+        let sealed = of_seats.filter_map(|(branch, _, record)| match &record.content {
+            Content::Sealed(sealed) => Some((sealed.key_epoch(), branch.chain.node, record.past.clone())),
+            Content::Authentic(..) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
+        });
+        let lacking = sealed.filter(|(epoch, ..)| *epoch > 0 && self.key(*epoch).is_none());
+        let mut missing = BTreeSet::new();
+        for (epoch, node, past) in lacking.collect::<Vec<_>>() {
+            if !missing.contains(&epoch) && self.held_seat(node, &past) {
+                missing.insert(epoch);
+            }
+        }
+        missing
     }
 
     fn believed(&self, epoch: u64) -> impl Iterator<Item = &Handed> {
@@ -118,12 +135,5 @@ impl Replica {
             false => self.state_at(past, node),
         };
         [state.expert_seat(), state.court_seat()].contains(&Some(node))
-    }
-
-    /// Takes note of a key for which a message waits.
-    pub(super) fn note_awaited(&mut self, verdict: &Verdict) {
-        if let Verdict::Pending(Need::Key(epoch)) = verdict {
-            self.awaited.insert(*epoch);
-        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod closing;
 mod decide;
+mod erasure;
 mod keys;
 mod quittance;
 mod replica;
@@ -13,6 +14,10 @@ mod state;
 mod verdict;
 
 pub use decide::RULES;
+pub use erasure::{Hold, Tombstone};
 pub use quittance::{Absence, Answer, Quittance};
 pub use replica::{OpenedItem, Received, Replica, RunItem};
-pub use state::{BarrierFact, DireFact, DocumentFact, Fact, GapFact, Member, Phase, State, Statement};
+pub use state::{
+    BarrierFact, Contested, DireFact, DocumentFact, Fact, GapFact, Given, GrantFact, Member, Phase, State,
+    Statement,
+};

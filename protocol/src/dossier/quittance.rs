@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Replica, Statement};
 use crate::id::{Digest, MessageId, SubjectId};
-use crate::journal::{Content, HeadRow};
+use crate::journal::{Content, HeadRow, Verdict};
 use crate::message::{Barrier, Body, Message};
 use crate::time::Instant;
 
@@ -43,7 +43,7 @@ pub struct Absence {
     pub head_at: Option<Instant>,
     /// Entries of the barrier's frontier that this head covers.
     pub entries: u64,
-    /// Documents of the barrier that it states to hold.
+    /// Documents of the barrier that it states to hold, or that are erased.
     pub documents: u64,
 }
 
@@ -101,9 +101,27 @@ impl Replica {
             documents: barrier
                 .documents
                 .iter()
-                .filter(|root| held.contains(root))
+                .filter(|root| held.contains(root) || self.state.has_erased(root))
                 .count() as u64,
         }
+    }
+
+    /// Whether the message of an entry that a barrier names has not come: then we do not hold it. BAR-3.
+    pub fn lacks_message_of(&self, barrier: &Barrier) -> bool {
+        let named = |row: &HeadRow| {
+            let Some(branch) = self.branch_of(row) else {
+                return true;
+            };
+            (0..row.size).any(|seq| {
+                let owner = self.chains.owner(&branch, seq);
+                let record = self.chains.record(&owner, seq);
+                record.is_none_or(|record| {
+                    let absent = matches!(record.content, Content::Absent);
+                    absent && record.verdict != Verdict::Effective
+                })
+            })
+        };
+        barrier.frontier.iter().any(named)
     }
 
     /// Whether we hold, beside what a barrier names of a chain, another history of it that the barrier does not name:

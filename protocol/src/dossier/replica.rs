@@ -1,6 +1,6 @@
 //! A dossier as one node holds it: every chain, the verdict on every entry, and the state they add up to. SPEC §8.4.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::keys::Handed;
@@ -14,6 +14,7 @@ use crate::journal::{
     Branch, Chain, ChainId, Chains, Citation, Content, Entry, EpochWrap, HeadRow, Past, Record, SignedHead,
     Standing,
 };
+use crate::message::Residual;
 use crate::plant::{Bug, planted};
 use crate::time::Instant;
 
@@ -22,8 +23,21 @@ use crate::time::Instant;
 pub struct RunItem {
     /// The entry.
     pub entry: Entry,
-    /// The message that it records.
-    pub sealed: Sealed,
+    /// The message that it records: absent once it is erased, or as long as it has not come.
+    pub sealed: Option<Sealed>,
+}
+
+impl RunItem {
+    /// Whether the message, if it is there, is the one that the entry records.
+    fn is_whole(&self) -> bool {
+        let sealed = self.sealed.as_ref();
+        sealed.is_none_or(|sealed| sealed.digest() == self.entry.sealed_digest)
+    }
+
+    fn content(&self) -> Content {
+        let sealed = self.sealed.clone().map(Arc::new);
+        sealed.map_or(Content::Absent, Content::Sealed)
+    }
 }
 
 /// An entry with its opened message, as an evidence bundle carries them: nothing in it is sealed.
@@ -66,19 +80,21 @@ pub struct Replica {
     pub(super) state: State,
     /// What the verdicts take the court to have ordered of forked chains. JRN-14.
     pub(super) settled: BTreeMap<ChainId, Citation>,
+    /// The messages that the verdicts take to be erased, and what those are judged by. ERA-4.
+    pub(super) erased: BTreeMap<MessageId, Residual>,
     pub(super) positions: BTreeMap<MessageId, (Branch, u64)>,
     /// Where each dire and exhibit that takes effect stands: as often as it is on file. BAR-4.
     pub(super) placed: BTreeMap<MessageId, Vec<(Branch, u64)>>,
     /// The frontiers that milestones with effect close over.
     pub(super) closings: BTreeMap<MessageId, Vec<HeadRow>>,
+    /// Where else a message is on file.
+    pub(super) repeats: BTreeMap<MessageId, Vec<(Branch, u64)>>,
     /// Positions in the order in which they were applied here: a causal order.
     pub(super) order: Vec<(Branch, u64)>,
     pub(super) keys: BTreeMap<u64, EpochKey>,
     pub(super) heads: BTreeMap<SubjectId, SignedHead>,
     /// What entries hand out, in the order in which they were applied.
     pub(super) handed: Vec<Handed>,
-    /// The epochs of which messages wait for the key.
-    pub(super) awaited: BTreeSet<u64>,
     pub(super) pending: usize,
     /// For each node, the past of one of its latest entries and the state of that past.
     pub(super) views: BTreeMap<SubjectId, View>,
@@ -94,14 +110,15 @@ impl Replica {
             held: Past::default(),
             state: State::default(),
             settled: BTreeMap::new(),
+            erased: BTreeMap::new(),
             positions: BTreeMap::new(),
             placed: BTreeMap::new(),
             closings: BTreeMap::new(),
+            repeats: BTreeMap::new(),
             order: Vec::new(),
             keys: BTreeMap::new(),
             heads: BTreeMap::new(),
             handed: Vec::new(),
-            awaited: BTreeSet::new(),
             pending: 0,
             views: BTreeMap::new(),
         }
@@ -154,6 +171,12 @@ impl Replica {
         self.positions.get(message).copied()
     }
 
+    /// Every place where a message is on file.
+    pub fn positions_of(&self, message: &MessageId) -> impl Iterator<Item = (Branch, u64)> {
+        let repeats = self.repeats.get(message).into_iter().flatten().copied();
+        self.position(message).into_iter().chain(repeats)
+    }
+
     /// The latest head of each node.
     pub fn heads(&self) -> &BTreeMap<SubjectId, SignedHead> {
         &self.heads
@@ -186,6 +209,7 @@ impl Replica {
         let outside = self.outside(&message.body);
         let fact = self.state.decide(verified.id(), message, now, &outside)?;
         self.check_frontier(&message.body, &self.held)?;
+        self.check_on_file(message)?;
         Ok(fact)
     }
 
@@ -261,14 +285,11 @@ impl Replica {
         head: &SignedHead,
         directory: &dyn Directory,
     ) -> Result<Received, Error> {
-        if items
-            .iter()
-            .any(|item| item.sealed.digest() != item.entry.sealed_digest)
-        {
+        if !items.iter().all(RunItem::is_whole) {
             return mismatch("a sealed message is not the one recorded");
         }
         let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
-        let content = |index: usize| Content::Sealed(Arc::new(items[index].sealed.clone()));
+        let content = |index: usize| items[index].content();
         self.take_run(&entries, &content, head, directory)
     }
 
@@ -375,7 +396,7 @@ impl Replica {
         }
         self.note_head(head);
         // What a fork, or an order of the court, changes may lie before what has just come. JRN-14.
-        if forked || !self.is_settled() || self.ends_settlement(&id, from..row.size) {
+        if forked || !self.is_stable() || self.ends_settlement(&id, from..row.size) {
             self.judge_again(directory);
         }
         Ok(Received::Applied { branch, from, forked })
@@ -410,9 +431,9 @@ impl Replica {
 
     /// Appends an entry whose place has been checked, with its verdict. Cannot fail.
     pub(crate) fn apply(&mut self, item: &RunItem, directory: &dyn Directory) {
-        let sealed = Content::Sealed(Arc::new(item.sealed.clone()));
-        self.record(Branch::first(item.entry.chain), &item.entry, sealed, directory);
-        if !self.is_settled() {
+        let branch = Branch::first(item.entry.chain);
+        self.record(branch, &item.entry, item.content(), directory);
+        if !self.is_stable() {
             self.judge_again(directory);
         }
     }
@@ -434,7 +455,10 @@ impl Replica {
         self.note_wraps((branch, entry.seq), entry, &record.past);
         self.take_effect(&record, (branch, entry.seq));
         self.held.raise(number, entry.seq + 1);
-        self.positions.entry(entry.message).or_insert((branch, entry.seq));
+        let place = (branch, entry.seq);
+        if *self.positions.entry(entry.message).or_insert(place) != place {
+            self.repeats.entry(entry.message).or_default().push(place);
+        }
         self.order.push((branch, entry.seq));
         self.chains.entry(branch).push(entry, record);
     }

@@ -85,6 +85,19 @@ impl State {
         }
     }
 
+    /// The nodes that hold a seat or held one. KEY-2.
+    pub(super) fn ever_seats(&self) -> BTreeSet<SubjectId> {
+        let Some(order) = self.designation() else {
+            return BTreeSet::new();
+        };
+        let seated = [order.judge, order.clerk, order.expert];
+        let moved = self.handed_over.iter();
+        let moved = moved.filter(|((person, _), _)| seated.contains(person));
+        let mut nodes: BTreeSet<_> = moved.map(|(_, (_, to))| *to).collect();
+        nodes.extend([order.court_node, order.expert_node]);
+        nodes
+    }
+
     /// The nodes that replicate the dossier: those that serve somebody of the roster.
     pub fn nodes(&self) -> BTreeSet<SubjectId> {
         self.roster().into_values().map(|member| member.node).collect()

@@ -62,6 +62,18 @@ impl Held {
         }
     }
 
+    /// Whether a head names entries of others that have not come, so that the rounds are to be counted. GAP-1.
+    pub(super) fn lacks_what_is_named(&self) -> bool {
+        let ever = self.replica.state().ever_nodes();
+        let others = |node: &SubjectId| *node != self.writer.node && ever.contains(node);
+        let ahead = |head: &Head| {
+            let mut rows = head.rows.iter().filter(|row| others(&row.chain.node));
+            rows.any(|row| self.replica.chains().standing(row) == Standing::Ahead)
+        };
+        let mut heads = self.replica.heads().values();
+        !self.missing.is_empty() || heads.any(|head| ahead(head.head()))
+    }
+
     /// One more round without what is missing: what has been missing for [`GAP_AFTER`] is a gap.
     pub(super) fn look_for_gaps(&mut self, events: &mut VecDeque<Event>) {
         let heads: Vec<_> = self
