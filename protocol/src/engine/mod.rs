@@ -14,11 +14,13 @@
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
 
 mod keys;
+mod mailbox;
 mod peer;
 mod receive;
 mod seal;
 mod submit;
 
+pub use mailbox::{LeftRun, Taken};
 pub use receive::Backlog;
 pub use submit::{Fresh, Needs, Ticket, WrapNeed};
 

@@ -211,7 +211,7 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes one run; `false` if something that it cites has not come yet.
-    fn take_run(&mut self, from: SubjectId, run: Run, now: Instant) -> Result<bool, Error> {
+    pub(super) fn take_run(&mut self, from: SubjectId, run: Run, now: Instant) -> Result<bool, Error> {
         if run.items.is_empty() || run.items.len() > limits::ENTRIES_PER_FRAME {
             return Err(Malformed::bad_value().into());
         }
