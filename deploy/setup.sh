@@ -27,6 +27,7 @@ needs=(
     'mkfs.ext4|e2fsprogs|test|file systems for the power cuts'
     'ip|iproute2|test|network namespaces for seven nodes'
     'nft|nftables|test|loses packets between them'
+    'gcore|gdb|test|looks into the memory of a mailbox'
     'rsync|rsync|test|the peer of the document benchmark'
     'sshd|openssh-server|test|the same; the binary only, the service stays off'
 )

@@ -5,10 +5,11 @@ mod fetch;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use basoche_protocol::id::SubjectId;
+use basoche_protocol::id::{Digest, SubjectId};
+use basoche_protocol::mailbox;
 use basoche_registry::Replica;
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -16,8 +17,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::blob::BlobStore;
 use crate::desk::{DeskHandle, Input, Outside, Wanted};
-use crate::documents::{self, DocumentRequest, TransferError};
+use crate::documents::{self, DocumentRequest, Download, TransferError};
 use crate::effects::{now, random};
+use crate::mailbox::Mailboxes;
 use crate::operator::{Direction, Monitor};
 use crate::quic::{
     BulkError, BulkReply, CloseCode, ConnectionId, Endpoint, Event, Lane, NodeId, PeerDirectory, SendError,
@@ -156,10 +158,14 @@ pub struct Network {
     transfers: Arc<Semaphore>,
     redial: Arc<Notify>,
     connected: Arc<Mutex<BTreeMap<NodeId, ConnectionId>>>,
+    mailboxes: Arc<Mailboxes>,
+    /// The documents of which something comes now: each has one part on the disk, whoever brings it.
+    downloads: Arc<tokio::sync::Mutex<BTreeMap<Digest, Weak<Download>>>>,
 }
 
 impl Network {
     /// Sets the network up, and what the desk will see of it.
+    #[allow(clippy::too_many_arguments)] // one caller, which has them all
     pub fn new(
         endpoint: Endpoint,
         phonebook: Arc<Phonebook>,
@@ -168,6 +174,7 @@ impl Network {
         own: SubjectId,
         allow_private: bool,
         transfers: usize,
+        mailboxes: Mailboxes,
     ) -> (Self, NetworkOutside, mpsc::Receiver<Wanted>) {
         let endpoint = Arc::new(endpoint);
         let redial = Arc::new(Notify::new());
@@ -190,6 +197,8 @@ impl Network {
             transfers: Arc::new(Semaphore::new(transfers)),
             redial,
             connected: Arc::default(),
+            mailboxes: Arc::new(mailboxes),
+            downloads: Arc::default(),
         };
         (network, outside, wants)
     }
@@ -210,6 +219,7 @@ impl Network {
                     ..
                 } => {
                     self.connected().insert(peer, conn);
+                    self.mailboxes.connected(peer);
                     Input::Connected { peer, conn }
                 }
                 Event::Closed {
@@ -257,7 +267,10 @@ impl Network {
     fn answer(self, peer: NodeId, request: Bytes, reply: BulkReply) {
         tokio::spawn(async move {
             let Some(request) = DocumentRequest::decode(&request) else {
-                return reply.reset(CloseCode::Protocol);
+                return match mailbox::Request::decode(&request) {
+                    Ok(request) => self.answer_mailbox(peer, request, reply).await,
+                    Err(_) => reply.reset(CloseCode::Protocol),
+                };
             };
             let Ok(_permit) = self.transfers.acquire().await else {
                 return;
@@ -353,6 +366,21 @@ impl Network {
     /// This node.
     pub fn own(&self) -> SubjectId {
         self.own
+    }
+
+    /// Mailboxes, this node's own included.
+    pub(crate) fn mailboxes(&self) -> &Mailboxes {
+        &self.mailboxes
+    }
+
+    /// The desk.
+    pub(crate) fn desk(&self) -> &DeskHandle {
+        &self.desk
+    }
+
+    /// The documents.
+    pub(crate) fn blobs(&self) -> &Arc<dyn BlobStore> {
+        &self.blobs
     }
 }
 

@@ -16,7 +16,9 @@ use basoche_registry::Replica as Registry;
 use super::journal::{self, MessageNames};
 use super::layout::{self, ANCHORS, MANIFEST, Manifest, README, SUMMARY, SUMS, Sums};
 use super::timeline::{self, Receipts};
-use super::{BundleError, Source, document_name, head_name, key_name, leaf_name, readme, run_name};
+use super::{
+    BundleError, Source, deposit_name, document_name, head_name, key_name, leaf_name, readme, run_name,
+};
 use crate::zip::Writer;
 
 /// What an export wrote.
@@ -63,6 +65,10 @@ pub fn export<W: Write + Seek>(
     let registry = write_registry(source, Registry::new(anchors), &mut out)?;
     let (replica, receipts) = write_journal(source, &registry, &mut out)?;
     write_messages(source, &mut out)?;
+    for deposit in source.deposits() {
+        let bytes = deposit?.encode();
+        out.add(&deposit_name(&bytes), &bytes)?;
+    }
     write_documents(source, &replica, &mut out, progress)?;
     out.add(SUMMARY, &timeline::summary(&replica, &receipts, &registry))?;
     let covering = replica

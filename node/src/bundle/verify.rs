@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
-use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::document::{DocumentKey, Encryptor, Sealed};
 use basoche_protocol::dossier::DocumentFact;
-use basoche_protocol::envelope::{Envelope, Typ};
+use basoche_protocol::envelope::{Envelope, Typ, verify_node};
 use basoche_protocol::error::{Error, Malformed, Untrusted};
 use basoche_protocol::id::Digest;
 use basoche_protocol::journal::{Content, Verdict as Effect};
-use basoche_protocol::role::Role;
 use basoche_registry::{Anchors, Replica as Registry};
 
 use super::journal::{self, Journal};
@@ -18,7 +16,7 @@ use super::layout::{self, MANIFEST, Manifest, README, SUMMARY, SUMS};
 use super::members::Members;
 use super::report::{Claims, Reach, Report, Verdict};
 use super::timeline::{self, Named};
-use super::{document_name, key_name, registry};
+use super::{document_name, key_name, mailbox, registry};
 use crate::zip::{Archive, Member, ZipError};
 
 /// Bytes of the summary; no archive makes us hold more than its own length.
@@ -143,6 +141,7 @@ fn check<R: Read + Seek>(
                 reach = claim_chains(&journal, &mut claims);
                 claim_forks(&journal, &registry, &mut claims);
                 claim_messages(&journal, &mut claims);
+                mailbox::check(&mut members, &registry, &journal, &mut claims);
                 check_documents(&mut members, &journal, &mut claims);
                 check_summary(&mut members, &registry, &journal, &mut claims);
             }
@@ -202,29 +201,7 @@ fn read_manifest(jws: &[u8], registry: &Registry) -> Result<Manifest, Error> {
     if manifest.v != Manifest::VERSION {
         return Err(Malformed::bad_value().into());
     }
-    let (certificate, at) = (envelope.header().certificate, manifest.time);
-    let signer = match registry.status(&certificate, at) {
-        Status::Valid(signer) | Status::Contested { signer, .. } => signer,
-        Status::Invalid { reason } => {
-            return Err(Untrusted::SignerInvalid {
-                certificate,
-                at,
-                reason,
-            }
-            .into());
-        }
-        Status::Undetermined { .. } => return Err(Untrusted::UnknownSigner { certificate }.into()),
-    };
-    envelope.check(Typ::Bundle, &signer.key)?;
-    let subject = signer.subject;
-    if subject != manifest.node {
-        let author = manifest.node;
-        return Err(Untrusted::AuthorMismatch { author, subject }.into());
-    }
-    if !signer.roles.contains(&Role::Node) {
-        let role = Role::Node;
-        return Err(Untrusted::RoleNotHeld { subject, role }.into());
-    }
+    verify_node(&envelope, Typ::Bundle, manifest.node, manifest.time, registry)?;
     Ok(manifest)
 }
 

@@ -7,6 +7,7 @@
 mod forks;
 mod handle;
 mod link;
+mod mailbox;
 mod pulse;
 mod statements;
 mod view;
@@ -14,6 +15,7 @@ mod waits;
 
 pub use forks::{ForkView, ProofView};
 pub use handle::DeskHandle;
+pub use mailbox::{LeftView, Outbox, Owed, ReceiptError};
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 pub use waits::{Wait, WaitView};
 
@@ -218,6 +220,10 @@ pub struct Desk {
     stopping: bool,
     /// The registry has changed since the network was told.
     registry_news: bool,
+    /// What was left at mailboxes.
+    outbox: Outbox,
+    /// Runs from mailboxes that the next commit holds.
+    kept: Vec<mailbox::Kept>,
 }
 
 /// What a desk is made of.
@@ -240,6 +246,8 @@ pub struct Parts {
     pub hint: PathBuf,
     /// Commits so far.
     pub commits: u64,
+    /// What was left at mailboxes.
+    pub outbox: Outbox,
 }
 
 impl Desk {
@@ -255,6 +263,7 @@ impl Desk {
             monitor,
             hint,
             commits,
+            outbox,
         } = parts;
         Self {
             engine,
@@ -264,7 +273,7 @@ impl Desk {
             keys,
             outside,
             links: BTreeMap::new(),
-            contacts: Contacts::default(),
+            contacts: Contacts::since(now()),
             waiting: BTreeMap::new(),
             watchers: Vec::new(),
             submissions: Vec::new(),
@@ -279,6 +288,8 @@ impl Desk {
             hinted: 0,
             stopping: false,
             registry_news: false,
+            outbox,
+            kept: Vec::new(),
         }
     }
 
@@ -513,6 +524,7 @@ impl Desk {
 
     /// Hands out what the last commit has allowed.
     fn let_out(&mut self) {
+        self.answer_kept();
         let mut changed = BTreeSet::new();
         while let Some(event) = self.engine.poll_event() {
             match event {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forks::{ForkView, forks};
 use super::{Desk, Level, WaitView};
-use crate::operator::Condition;
+use crate::operator::{Condition, MailboxView};
 
 /// A connected peer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +66,9 @@ pub struct StatusView {
     pub dossiers: Vec<DossierStatus>,
     /// What was refused, by code.
     pub refusals: BTreeMap<String, u64>,
+    /// What is kept here for others, if this node is a mailbox.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mailbox: Option<MailboxView>,
 }
 
 /// Somebody in the roster.
@@ -215,6 +218,7 @@ impl Desk {
             peers: peers.collect(),
             dossiers: dossiers.collect(),
             refusals: self.monitor.meters.refusals(),
+            mailbox: self.monitor.mailbox.get(),
         }
     }
 

@@ -17,16 +17,19 @@ pub enum Alarm {
     ChainForked,
     /// The disk of the data directory is nearly full.
     DiskLow,
+    /// The mailbox has no room for a parcel, or its disk has not. MBX-3.
+    MailboxFull,
 }
 
 impl Alarm {
     /// Every alarm.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::StoreOlder,
         Self::OwnChainBehind,
         Self::ChainDisputed,
         Self::ChainForked,
         Self::DiskLow,
+        Self::MailboxFull,
     ];
 
     /// Its name in metrics and logs.
@@ -38,6 +41,7 @@ impl Alarm {
             Self::ChainDisputed => "chain-disputed",
             Self::ChainForked => "chain-forked",
             Self::DiskLow => "disk-low",
+            Self::MailboxFull => "mailbox-full",
         }
     }
 
@@ -50,6 +54,7 @@ impl Alarm {
             Self::ChainDisputed => "a member says of a chain what we know to be otherwise",
             Self::ChainForked => "a node signed two histories of one chain",
             Self::DiskLow => "the disk is nearly full",
+            Self::MailboxFull => "the mailbox is full",
         }
     }
 
@@ -124,6 +129,6 @@ mod tests {
         let meters = Meters::default();
         Alarm::ChainForked.raise(&meters, "a test");
         let counts = Alarm::ALL.map(|alarm| meters.alarms(alarm));
-        assert_eq!(counts, [0, 0, 0, 1, 0]);
+        assert_eq!(counts, [0, 0, 0, 1, 0, 0]);
     }
 }

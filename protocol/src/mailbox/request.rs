@@ -228,7 +228,7 @@ mod tests {
         }
         let too_large = Offer {
             size: limits::PARCEL_BYTES as u64 + 1,
-            ..offer.clone()
+            ..offer
         };
         let too_long = Offer {
             keep: super::super::KEEP.ms() + 1,
