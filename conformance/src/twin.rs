@@ -80,8 +80,11 @@ structures! {
     Type { 1 message_type: u64, }
     DocumentRef {
         0 root: Hash, 1 bytes: u64, 2 media_type: String, 3 name: String, 4 key_commitment: Hash,
-        5 plaintext_commitment: Hash, 6 plaintext_salt: Id, 7 wrap_salt: Hash, 8 wrapped_key: ByteArray<48>,
+        5 plaintext_commitment: Hash, 6 plaintext_salt: Id, 7 wrap_salt: Option<Hash>,
+        8 wrapped_key: Option<ByteArray<48>>, 9 wraps: Option<Vec<KeyWrap>>,
     }
+    KeyWrap { 0 recipient: Id, 1 jwe: String, }
+    KeyGrant { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 wraps: Vec<KeyWrap>, }
     Designation {
         0 ext: Option<ByteVec>, 1 rules: u64, 2 case_number: String, 3 decided_at: u64, 4 heads: Vec<String>,
         5 judge: Id, 6 clerk: Id, 7 expert: Id, 8 court_node: Id, 9 expert_node: Id, 10 report_due: u64,
@@ -103,9 +106,17 @@ structures! {
     Fees { 0 ext: Option<ByteVec>, 1 amount: u64, 2 document: Option<DocumentRef>, }
     CloseDossier { 0 ext: Option<ByteVec>, }
     ForkSettled { 0 ext: Option<ByteVec>, 1 keep: Citation, 2 reason: String, }
+    ErasedDocument { 0 root: Hash, 1 bytes: u64, }
+    Residual { 0 act: u64, 1 author: Id, 2 documents: Vec<ErasedDocument>, }
+    Erasure { 0 ext: Option<ByteVec>, 1 target: Hash, 2 extent: u8, 3 residual: Residual, 4 reason: String, }
+    LegalHold { 0 ext: Option<ByteVec>, 1 target: Option<Hash>, 2 lifts: Option<Hash>, 3 reason: String, }
     Held { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, }
     MadeAvailable { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 addressees: Vec<Id>, }
     Opening { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 reader: Id, }
+    Contestation {
+        0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 finding: u8, 4 segment: Option<u64>,
+        5 wrap_key: Option<ByteArray<32>>,
+    }
     ChainId { 0 node: Id, 1 incarnation: Id, }
     Citation { 0 chain: ChainId, 1 seq: u64, 2 leaf: Hash, }
     EpochWrap { 0 epoch: u64, 1 recipient: Id, 2 jwe: String, }
@@ -126,8 +137,11 @@ structures! {
     }
     RegistryLeaf { 0 leaf: ByteVec, 1 certificate: ByteVec, }
     RegistryLeaves { 0 origin: String, 1 from: u64, 2 leaves: Vec<RegistryLeaf>, }
-    Frontier { 0 dossier: Hash, 1 rows: Vec<HeadRow>, 2 wraps: Vec<EpochWrap>, 3 head: Option<ByteVec>, }
-    Item { 0 entry: ByteVec, 1 sealed: ByteVec, }
+    Frontier {
+        0 dossier: Hash, 1 rows: Vec<HeadRow>, 2 wraps: Vec<EpochWrap>, 3 head: Option<ByteVec>,
+        4 lacking: Option<Vec<Citation>>,
+    }
+    Item { 0 entry: ByteVec, 1 sealed: Option<ByteVec>, }
     Run { 0 dossier: Hash, 1 chain: ChainId, 2 items: Vec<Item>, 3 head: ByteVec, }
     Refusal { 0 code: u64, 1 about: Hash, }
     Receipt {
@@ -177,9 +191,13 @@ fn payload_again(bytes: &[u8]) -> Option<Vec<u8>> {
         10 | 11 => same::<Payload<Fees>>(bytes),
         12 => same::<Payload<CloseDossier>>(bytes),
         13 => same::<Payload<ForkSettled>>(bytes),
+        14 => same::<Payload<Erasure>>(bytes),
+        15 => same::<Payload<LegalHold>>(bytes),
         32 => same::<Payload<Held>>(bytes),
         33 => same::<Payload<MadeAvailable>>(bytes),
         34 => same::<Payload<Opening>>(bytes),
+        38 => same::<Payload<KeyGrant>>(bytes),
+        35 => same::<Payload<Contestation>>(bytes),
         _ => None,
     }
 }

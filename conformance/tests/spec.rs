@@ -114,7 +114,7 @@ fn the_limits_table_is_the_limits() {
     let values = named! {
         DEPTH ITEMS PAYLOAD_BYTES HEADER_BYTES SIGNATURE_BYTES ENVELOPE_BYTES SEALED_BYTES ENTRY_BYTES FRAME_BYTES
         LEAF_BYTES CERTIFICATE_BYTES PARCEL_BYTES PARCELS_LISTED DOSSIER_NODES DOSSIER_PERSONS REFS ENTRIES_PER_FRAME FRONTIER_ROWS REGISTRIES
-        BRANCHES WRAPS DEPS SHORT_TEXT_BYTES LONG_TEXT_BYTES LIST_ITEMS CLAIM_AHEAD_MS UNSEALED_ENTRIES UNSEALED_MS
+        BRANCHES WRAPS WRAP_BYTES DEPS LACKING SHORT_TEXT_BYTES LONG_TEXT_BYTES LIST_ITEMS CLAIM_AHEAD_MS UNSEALED_ENTRIES UNSEALED_MS
     };
     let source = fs::read_to_string(checkout().join("protocol/src/wire/limits.rs")).unwrap();
     let constants = source.lines().filter_map(|line| line.strip_prefix("pub const "));
@@ -132,8 +132,8 @@ fn the_limits_table_is_the_limits() {
 
 /// `ENC-1` and its like in a text.
 fn ids(text: &str) -> BTreeSet<String> {
-    const SERIES: [&str; 11] = [
-        "ENC", "ENV", "KEY", "DOC", "DOS", "JRN", "ADM", "REG", "SYN", "MBX", "INV",
+    const SERIES: [&str; 13] = [
+        "ENC", "ENV", "KEY", "DOC", "ERA", "CON", "DOS", "JRN", "ADM", "REG", "SYN", "MBX", "INV",
     ];
     let word = |c: char| c.is_ascii_alphanumeric() || c == '-';
     text.split(|c| !word(c))
@@ -302,7 +302,9 @@ fn structures(name: &str, what: What, bytes: Vec<u8>) -> Vec<(String, Vec<u8>)> 
         What::Entry => vec![("entry".to_owned(), bytes)],
         What::Frame => {
             let file = name.rsplit("accept_").next().unwrap();
-            let kind = file.trim_end_matches("_without_head").replace('_', "-");
+            let variants = ["_without_head", "_without_message", "_lacking"];
+            let kind = variants.iter().fold(file, |file, end| file.trim_end_matches(end));
+            let kind = kind.replace('_', "-");
             vec![
                 ("frame".to_owned(), bytes.clone()),
                 (format!("{kind}-frame"), bytes),

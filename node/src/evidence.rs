@@ -12,14 +12,13 @@ use basoche_protocol::id::{DossierId, SubjectId};
 use basoche_protocol::jose::SoftwareKey;
 use basoche_protocol::journal::Entry;
 use basoche_protocol::mailbox::{Address, Content, Parcel, Receipt};
-use basoche_protocol::message::DocumentRef;
 use basoche_protocol::wire::frame::{Frame, RegistryLeaf};
 use basoche_registry::Anchors;
 
-use crate::blob::BlobStore;
-use crate::bundle::{self, BundleError, Deposit, ExportReport, Items, Run, Source};
+use crate::blob::{BlobReader, BlobStore};
+use crate::bundle::{self, BundleError, Ciphertext, Deposit, ExportReport, Items, Run, Source};
 use crate::desk::Desk;
-use crate::documents::give_out;
+use crate::documents::{TransferError, give_out, send};
 use crate::effects::now;
 use crate::files::unique_name;
 use crate::rows::{Left, Rows, What};
@@ -84,7 +83,7 @@ impl Snapshot {
 
 impl Snapshot {
     /// What a mailbox took, sealed again: the same content under the same tag is the same parcel. A document's leaves
-    /// are left out, they are in the bundle in clear.
+    /// are left out, they are in the bundle in clear; a run with a message that is erased since is another parcel.
     fn deposit(&self, left: &Left) -> io::Result<Option<Deposit>> {
         let first = self.keys.iter().find(|(epoch, _)| *epoch == 0);
         let (What::Run(run), Some((_, key))) = (left.what, first) else {
@@ -171,23 +170,72 @@ impl Source for Snapshot {
             .iter()
             .find_map(|(_, key)| reference.open_key(key, &self.dossier));
         let Some(key) = key else { return Ok(None) };
-        let plaintext = Plaintext::start(Arc::clone(&self.blobs), reference.clone(), key.clone())?;
+        let (blobs, wanted, opener) = (Arc::clone(&self.blobs), reference.clone(), key.clone());
+        let plaintext = Piped::start("decrypt", move |sink| {
+            give_out(blobs.as_ref(), &wanted, &opener, sink)
+        })?;
         Ok(Some((key, Box::new(plaintext))))
+    }
+
+    fn ciphertext(&self, document: &DocumentFact) -> io::Result<Option<Box<dyn Read>>> {
+        let root = document.reference.root;
+        if !self.blobs.contains(root.as_bytes()).map_err(io::Error::other)? {
+            return Ok(None);
+        }
+        let blobs = Arc::clone(&self.blobs);
+        let ciphertext = Piped::start("ciphertext", move |sink| send(blobs.as_ref(), &root, sink))?;
+        Ok(Some(Box::new(ciphertext)))
+    }
+
+    fn contested(&self, document: &DocumentFact) -> io::Result<Option<Ciphertext>> {
+        let reference = &document.reference;
+        let blob = self
+            .blobs
+            .open(reference.root.as_bytes())
+            .map_err(io::Error::other)?;
+        let Some(blob) = blob else { return Ok(None) };
+        let mut keys = self.keys.iter();
+        Ok(Some(Ciphertext {
+            key: keys.find_map(|(_, key)| reference.open_key(key, &self.dossier)),
+            bytes: blob.len(),
+            ciphertext: Box::new(Held { blob, offset: 0 }),
+        }))
     }
 }
 
-/// A document's plaintext as a stream: a thread decrypts into a pipe.
-struct Plaintext {
+/// A document's ciphertext as a stream.
+struct Held {
+    blob: Box<dyn BlobReader>,
+    offset: u64,
+}
+
+impl Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.blob.len() - self.offset;
+        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.blob
+            .read_at(self.offset, &mut buffer[..length])
+            .map_err(io::Error::other)?;
+        self.offset += length as u64;
+        Ok(length)
+    }
+}
+
+/// A document as a stream: a thread writes it into a pipe.
+struct Piped {
     pipe: io::PipeReader,
     worker: Option<std::thread::JoinHandle<io::Result<()>>>,
 }
 
-impl Plaintext {
-    fn start(blobs: Arc<dyn BlobStore>, reference: DocumentRef, key: DocumentKey) -> io::Result<Self> {
+impl Piped {
+    fn start(
+        name: &str,
+        write: impl FnOnce(&mut io::PipeWriter) -> Result<(), TransferError> + Send + 'static,
+    ) -> io::Result<Self> {
         let (pipe, mut sink) = io::pipe()?;
         let worker = std::thread::Builder::new()
-            .name("decrypt".into())
-            .spawn(move || give_out(blobs.as_ref(), &reference, &key, &mut sink).map_err(io::Error::other))?;
+            .name(name.into())
+            .spawn(move || write(&mut sink).map_err(io::Error::other))?;
         Ok(Self {
             pipe,
             worker: Some(worker),
@@ -195,7 +243,7 @@ impl Plaintext {
     }
 }
 
-impl Read for Plaintext {
+impl Read for Piped {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.pipe.read(buffer)?;
         // At the end, what went wrong in the thread is said here.
@@ -205,7 +253,7 @@ impl Read for Plaintext {
         {
             worker
                 .join()
-                .map_err(|_| io::Error::other("the decrypting thread failed"))??;
+                .map_err(|_| io::Error::other("the thread that gives a document out failed"))??;
         }
         Ok(read)
     }

@@ -1,15 +1,19 @@
 //! What a dossier says is found nowhere in clear: not in a node's files, copies, log, pages, or on stderr. SECURITY.md.
 //!
 //! Two real nodes carry a dossier whose every text is a canary, a random string that stands nowhere else; one is
-//! killed on the way. Whatever they leave is searched for each canary, in several encodings. A memory image of a
-//! member is not searched: it has what it reads in its memory, and its operator may read it anyway (README, *Who can
-//! read what*). That of a mailbox is, in `mailbox_memory`.
+//! killed on the way. Whatever they leave is searched for each canary, in several encodings. Of what is for persons only
+//! the memory of the nodes is searched too; without `gcore`, or with `BASOCHE_NO_GCORE=1`, that counts as skipped. The
+//! rest is in a member's memory, and its operator may read it anyway (README, *Who can read what*); that of a mailbox
+//! is searched in `mailbox_memory`.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/image.rs"]
+mod image;
 mod office;
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,7 +26,7 @@ use serde_json::Value;
 /// How long anything that is awaited may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What is hidden, each in a canary of its own.
-const TEXTS: [&str; 7] = [
+const TEXTS: [&str; 8] = [
     "bytes of a document",
     "file name",
     "title of an exhibit",
@@ -30,7 +34,10 @@ const TEXTS: [&str; 7] = [
     "head of mission",
     "case number",
     "reason",
+    "bytes of a personal document",
 ];
+/// What no node may have even in its memory.
+const PERSONAL: usize = 7;
 
 /// Waits until something is so.
 fn until(what: &str, mut so: impl FnMut() -> bool) {
@@ -41,17 +48,63 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Whether every addressee has every one of so many documents at their disposal, as a node shows it.
+/// Whether every addressee who has a key has every one of so many documents at their disposal, as a node shows it.
 fn all_available(office: &Office, node: &str, dossier: &Value, documents: usize) -> bool {
     let shown = office.show_at(node, dossier).json;
     let list = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
     let available = |document: &Value| {
         list(document, "addressees")
             .iter()
-            .all(|one| one["available_at"].is_string())
+            .all(|one| one["available_at"].is_string() || one["waits"]["code"] == "no-key")
     };
     let found = list(&shown, "documents");
     found.len() == documents && found.iter().all(available)
+}
+
+/// The clerk lodges health data, which the judge at the same node and the expert at the other one open.
+fn lodge_and_open_for_persons(office: &Office, dossier: &Value, title: &str, content: &str) {
+    let file = office.root.join("certificat.txt");
+    fs::write(&file, content.repeat(10_000)).unwrap();
+    let lodged = ["--health", "--title", title, file.to_str().unwrap()];
+    let lodged = office
+        .act("court", "clerk", ["document", "deposit"], dossier, &lodged)
+        .ok();
+    assert_eq!(lodged["class"], "personal", "{lodged}");
+    until("the personal document at the other node", || {
+        all_available(office, "company", dossier, 2)
+    });
+    for (node, who) in [("court", "judge"), ("company", "expert")] {
+        let out = office.root.join(format!("certificat-{who}"));
+        let open = [
+            "--deposit",
+            lodged["message"].as_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        office.act(node, who, ["document", "open"], dossier, &open).ok();
+        assert_eq!(fs::read(&out).unwrap(), fs::read(&file).unwrap());
+    }
+}
+
+/// What is for persons only is not in a node's memory; what is for its operator too is, so the search does see it.
+fn look_into_memory(node: &office::Node, office: &Office, canaries: &[String]) {
+    let Some(image) = image::of_process(node.process(), &office.root) else {
+        println!("skipped: no memory image of a node was searched, for want of gcore");
+        return;
+    };
+    let holds = |canary: &str| {
+        let grep = ["--quiet", "--text", "--fixed-strings", canary];
+        let done = Command::new("grep").args(grep).arg(&image).status().unwrap();
+        assert!(matches!(done.code(), Some(0 | 1)), "{done}");
+        done.success()
+    };
+    assert!(
+        !holds(&canaries[PERSONAL]),
+        "a node has a personal document in its memory"
+    );
+    // The negative control: the text of a message, which the node opens for whom it serves.
+    assert!(holds(&canaries[2]), "the image is not one of this node");
+    fs::remove_file(&image).unwrap();
 }
 
 #[test]
@@ -66,8 +119,8 @@ fn what_a_dossier_says_is_found_nowhere_in_clear() {
             .zip(canaries.iter().map(String::as_str))
             .collect::<Vec<_>>(),
     );
-    let [content, name, title, dire, head, case_number, reason] =
-        [0, 1, 2, 3, 4, 5, 6].map(|n| canaries[n].as_str());
+    let [content, name, title, dire, head, case_number, reason, personal] =
+        [0, 1, 2, 3, 4, 5, 6, PERSONAL].map(|n| canaries[n].as_str());
     let mut office = Office::bare();
     office.found_bar();
     let free = || {
@@ -114,6 +167,7 @@ fn what_a_dossier_says_is_found_nowhere_in_clear() {
         &["--title", title, path],
     );
     early.fails(77, "provision-unpaid", "provision", "provision");
+    lodge_and_open_for_persons(&office, &dossier, title, personal);
     let out = office.root.join("opened");
     let out = [
         "--deposit",
@@ -150,8 +204,11 @@ fn what_a_dossier_says_is_found_nowhere_in_clear() {
     until("all documents everywhere", || {
         ["court", "company"]
             .iter()
-            .all(|node| all_available(&office, node, &dossier, 3))
+            .all(|node| all_available(&office, node, &dossier, 4))
     });
+    for node in [&court, &company] {
+        look_into_memory(node, &office, &canaries);
+    }
     // The nodes themselves can read it all.
     let shown = office.show(&dossier).to_string();
     assert!(shown.contains(case_number) && shown.contains(name), "{shown}");
@@ -221,6 +278,8 @@ fn what_a_dossier_says_is_found_nowhere_in_clear() {
     for text in [0, 1, 2, 3, 4, 5].map(|number| TEXTS[number]) {
         assert!(bundle.contains(text), "{text} is not in the bundle:\n{bundle}");
     }
+    // What is for persons only is not even there.
+    assert!(!bundle.contains(TEXTS[PERSONAL]), "{bundle}");
     for (text, canary) in TEXTS.iter().zip(&canaries) {
         for (form, bytes) in forms(canary) {
             let planted = [&[0xff; 4099], bytes.as_slice(), &[0xff; 7]].concat();

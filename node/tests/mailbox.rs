@@ -141,7 +141,14 @@ fn who_was_away_gets_everything_while_its_sender_is_away() {
     let file = post.office.root.join("rapport.bin");
     let plain: Vec<u8> = (0..5_300_000_u32 / 32).flat_map(|_| random::<32>()).collect();
     fs::write(&file, &plain).unwrap();
+    // Meanwhile the mailbox is away too, and the sender restarts: the dossier is not in its memory until it wakes to
+    // be left.
+    mailbox.stop();
     let deposited = post.office.deposit(&dossier, "Ordonnance", &file).ok();
+    assert!(!court.stop().contains("ALARM"));
+    let court = post.office.start_node("court");
+    sleep(Duration::from_secs(3));
+    let mailbox = post.office.start_node("mailbox");
     until("the document left", || post.kept() >= 4);
     sleep(Duration::from_secs(3));
     court.stop();

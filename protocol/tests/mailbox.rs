@@ -1,6 +1,8 @@
 //! Runs by way of a mailbox: the same checks, the same outcome, no privilege. SPEC §10.7.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
+
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::engine::Taken;
 use basoche_protocol::fixture::{Actor, Federation};
@@ -8,7 +10,7 @@ use basoche_protocol::id::{Digest, DossierId, SubjectId};
 use basoche_protocol::mailbox::{Address, Content, Parcel};
 use basoche_protocol::message::{Acceptance, Body, ProvisionPaid};
 use basoche_protocol::refusal::Code;
-use basoche_protocol::time::Instant;
+use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::Frame;
 
 /// A node that takes no part.
@@ -123,6 +125,7 @@ fn what_a_member_lacks_comes_by_a_mailbox_as_from_a_peer_and_its_head_is_the_rec
     // What came is on the disk.
     let company = apart.company;
     apart.federation.crash(company);
+    apart.federation.wake(company, None);
     assert_eq!(apart.hash(company), apart.hash(apart.court));
 }
 
@@ -142,8 +145,7 @@ fn a_mailbox_has_no_privilege() {
     let mut spoilt_head = run.clone();
     *spoilt_head.head.last_mut().unwrap() ^= 1;
     let mut other_sealed = run.clone();
-    let end = other_sealed.items[0].sealed.len() - 1;
-    other_sealed.items[0].sealed[end] ^= 1;
+    *other_sealed.items[0].sealed.as_mut().unwrap().last_mut().unwrap() ^= 1;
     for (what, bytes, code) in [
         ("a head alone", Frame::Head(run.head).encode(), Code::BadValue),
         (
@@ -169,6 +171,40 @@ fn a_mailbox_has_no_privilege() {
     }
     // Negative control: as it was it is taken.
     assert_eq!(apart.bring(&frame), Ok(Taken::OnFile));
+}
+
+#[test]
+fn a_dormant_dossier_tells_who_lacks_something_and_wakes_for_what_a_mailbox_kept() {
+    let mut apart = Apart::new(4);
+    let (court, company, dossier) = (apart.court, apart.company, apart.dossier);
+    let member = apart.member(company);
+    let sleep = |apart: &mut Apart, node: usize| {
+        apart
+            .federation
+            .run_until(apart.federation.now + Span::from_seconds(21));
+        apart.federation.crash(node);
+        let mut dormant = apart.federation.node(node).dormant();
+        dormant.next().unwrap().behind().clone()
+    };
+    assert!(sleep(&mut apart, court).is_empty(), "it lacks nothing yet");
+    apart.pay(5);
+    apart.federation.settle(2000);
+    assert_eq!(sleep(&mut apart, court), BTreeSet::from([member]));
+    assert!(apart.left().is_empty(), "it is not in memory");
+    apart.federation.wake(court, None);
+    let left = apart.left();
+    assert_eq!(left.len(), 1);
+    // Who wakes for it takes it then.
+    sleep(&mut apart, company);
+    let engine = apart.federation.node(company);
+    assert!(engine.is_dormant(&dossier) && engine.mailbox_address(&dossier, member).is_none());
+    let mut spoilt = left[0].clone();
+    *spoilt.last_mut().unwrap() ^= 1;
+    assert_eq!(apart.bring(&spoilt), Err(Code::BadSignature));
+    assert!(apart.federation.node(company).is_dormant(&dossier));
+    assert_eq!(apart.bring(&left[0]), Ok(Taken::Early));
+    assert_eq!(apart.bring(&left[0]), Ok(Taken::OnFile));
+    assert_eq!(apart.hash(company), apart.hash(court));
 }
 
 #[test]

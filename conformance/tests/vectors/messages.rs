@@ -1,4 +1,4 @@
-//! Cases of the fifteen messages: for each a smallest and a full one that are accepted, and the ways to spoil it.
+//! Cases of the messages: for each a smallest and a full one that are accepted, and the ways to spoil it.
 
 use basoche_conformance::vector::{Named, Stage, Vector, What};
 use basoche_protocol::crypto::sha256;
@@ -11,7 +11,7 @@ use super::cbor::Value::{self, A, B, Bool, M, T, U};
 use super::cbor::{bytes, text};
 use super::world::{
     BAR_NODE, CLERK, COURT_NODE, EPOCH_KEY, EXPERT, EXPERT_NODE, ISSUED_AT, JUDGE, LAWYER, PARTY, Person,
-    envelope, header, id,
+    apv, envelope, header, id, person_apv, wrap_of,
 };
 
 const DAY_MS: u64 = 86_400_000;
@@ -31,6 +31,8 @@ pub(crate) struct Kind {
     required: (u64, Value),
     /// What is outside a range: name, key of the body, value.
     ranges: Vec<(&'static str, u64, Value)>,
+    /// Further cases: name, what it shows, the code if it is refused, body.
+    further: Vec<(&'static str, &'static str, Option<&'static str>, Value)>,
 }
 
 /// The world as the messages see it.
@@ -171,10 +173,11 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             full,
             required,
             ranges,
+            further: Vec::new(),
         }
     };
     let over = U(1_000_000_000_001);
-    vec![
+    let mut kinds = vec![
         kind(
             1,
             "designation",
@@ -371,6 +374,30 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             vec![("reason_empty", 2, text(""))],
         ),
         kind(
+            14,
+            "erasure",
+            CLERK,
+            Some(EXPERT),
+            erasure(vec![]),
+            vec![(2, U(2))],
+            (1, U(1)),
+            vec![
+                ("reason_empty", 4, text("")),
+                ("of_another_act", 3, residual(9, &[])),
+                ("document_too_large", 3, residual(6, &[(1 << 40) + 1])),
+            ],
+        ),
+        kind(
+            15,
+            "legal-hold",
+            JUDGE,
+            Some(EXPERT),
+            M(vec![(3, "reason", text("An appeal is pending."))]),
+            vec![(1, bytes(&[0x0d; 32]))],
+            (3, U(1)),
+            vec![("reason_empty", 3, text(""))],
+        ),
+        kind(
             32,
             "held",
             BAR_NODE,
@@ -403,7 +430,161 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             (3, bytes(&[0; 15])),
             vec![],
         ),
+        kind(
+            35,
+            "contestation",
+            BAR_NODE,
+            Some(LAWYER),
+            statement(vec![(3, "finding", U(3))]),
+            vec![(3, U(2)), (4, U(7))],
+            (3, text("x")),
+            vec![
+                ("segment_not_named", 3, U(2)),
+                ("wrap_key_not_given", 3, U(1)),
+                ("segment_of_a_length", 4, U(0)),
+                ("wrap_key_of_a_plaintext", 5, bytes(&[0; 32])),
+            ],
+        ),
+        kind(
+            38,
+            "key-grant",
+            PARTY,
+            Some(BAR_NODE),
+            statement(vec![(3, "wraps", A(vec![person_wrap(dossier, &JUDGE)]))]),
+            vec![(3, wraps(dossier, &[&EXPERT, &JUDGE]))],
+            (3, U(1)),
+            lies(dossier)
+                .into_iter()
+                .map(|(name, wraps)| (name, 3, wraps))
+                .collect(),
+        ),
+    ];
+    if let Some(exhibits) = kinds.iter_mut().find(|kind| kind.code == 6) {
+        exhibits.further = personal_exhibits(dossier);
+    }
+    kinds
+}
+
+/// A wrap of the document's key for a person. All have the same encryption key here, and each its own context.
+fn person_wrap(dossier: &[u8; 32], recipient: &Person) -> Value {
+    bound_wrap(recipient, &person_apv(dossier, &root(), &recipient.id()))
+}
+
+fn bound_wrap(recipient: &Person, apv: &str) -> Value {
+    M(vec![
+        (0, "recipient", bytes(&recipient.id())),
+        (1, "jwe", text(&wrap_of(&[0x31; 32], apv, ""))),
+    ])
+}
+
+/// Wraps for these persons, ascending.
+fn wraps(dossier: &[u8; 32], recipients: &[&Person]) -> Value {
+    let mut recipients = recipients.to_vec();
+    recipients.sort_by_key(|one| one.id());
+    A(recipients.iter().map(|one| person_wrap(dossier, one)).collect())
+}
+
+/// Lies about wraps, all visible without any key. KEY-10, DOC-20.
+fn lies(dossier: &[u8; 32]) -> Vec<(&'static str, Value)> {
+    let one = |recipient: &Person| person_wrap(dossier, recipient);
+    let (first, second) = if JUDGE.id() < EXPERT.id() {
+        (JUDGE, EXPERT)
+    } else {
+        (EXPERT, JUDGE)
+    };
+    let bound = |apv: String| A(vec![bound_wrap(&JUDGE, &apv)]);
+    let short = M(vec![
+        (0, "recipient", bytes(&JUDGE.id())),
+        (1, "jwe", text("e30.AA.AA.AA.AA")),
+    ]);
+    vec![
+        ("wraps_for_nobody", A(vec![])),
+        ("wraps_descending", A(vec![one(&second), one(&first)])),
+        ("wraps_twice", A(vec![one(&JUDGE), one(&JUDGE)])),
+        (
+            "wrap_other_dossier",
+            bound(person_apv(&[0; 32], &root(), &JUDGE.id())),
+        ),
+        (
+            "wrap_other_root",
+            bound(person_apv(dossier, &[0; 32], &JUDGE.id())),
+        ),
+        (
+            "wrap_other_recipient",
+            bound(person_apv(dossier, &root(), &CLERK.id())),
+        ),
+        ("wrap_of_an_epoch_key", bound(apv(dossier, 0, &JUDGE.id()))),
+        ("wrap_malformed", A(vec![short])),
     ]
+}
+
+/// Exhibits for persons: one that is right, and lies.
+fn personal_exhibits(dossier: &[u8; 32]) -> Vec<(&'static str, &'static str, Option<&'static str>, Value)> {
+    let personal = |wraps: Value| document(dossier).without(7).without(8).with(9, wraps);
+    let body = |document: Value| exhibit(dossier).with(3, document);
+    let good = wraps(dossier, &[&JUDGE, &EXPERT, &LAWYER]);
+    let mut cases = vec![
+        (
+            "personal",
+            "a document for three persons and no node (DOC-20)",
+            None,
+            body(personal(good.clone())),
+        ),
+        (
+            "key_and_wraps",
+            "a key for member nodes and wraps for persons (DOC-1)",
+            Some("wrong-shape"),
+            body(document(dossier).with(9, good.clone())),
+        ),
+        (
+            "neither_key_nor_wraps",
+            "nobody is given the key (DOC-1)",
+            Some("wrong-shape"),
+            body(document(dossier).without(7).without(8)),
+        ),
+        (
+            "salt_and_wraps",
+            "a wrap salt beside wraps for persons (DOC-1)",
+            Some("wrong-shape"),
+            body(document(dossier).without(8).with(9, good)),
+        ),
+    ];
+    let lie = |(name, wraps): (&'static str, Value)| {
+        (
+            name,
+            "a lie about the wraps (KEY-10, DOC-20)",
+            Some("bad-value"),
+            body(personal(wraps)),
+        )
+    };
+    cases.extend(lies(dossier).into_iter().map(lie));
+    cases
+}
+
+/// The order that erases an exhibit with its document.
+fn erasure(more: Vec<(u64, &'static str, Value)>) -> Value {
+    let mut fields = vec![
+        (1, "target", bytes(&[0x0d; 32])),
+        (2, "extent", U(1)),
+        (3, "residual", residual(6, &[9])),
+        (
+            4,
+            "reason",
+            text("It shows the health of somebody who takes no part."),
+        ),
+    ];
+    fields.extend(more);
+    M(fields)
+}
+
+/// What stays of an act of the party that brought documents of these sizes.
+fn residual(act: u64, documents: &[u64]) -> Value {
+    let document = |size: &u64| M(vec![(0, "root", bytes(&[0x2d; 32])), (1, "bytes", U(*size))]);
+    M(vec![
+        (0, "act", U(act)),
+        (1, "author", bytes(&PARTY.id())),
+        (2, "documents", A(documents.iter().map(document).collect())),
+    ])
 }
 
 /// The fourth entry of a chain of the bar's node.
@@ -461,16 +642,33 @@ impl Kind {
             signer,
             &minimal.encode(),
         );
+        // What orders to erase and to keep are worth hangs on no other message. ERA-4.
+        let bare = matches!(self.code, 14 | 15);
         let refs = [[0x01; 32], [0x02; 32]];
-        let full = self.payload(context, signer, &refs, self.full.clone());
+        let full = |refs| self.payload(context, signer, refs, self.full.clone());
+        let (refs, referring) = (if bare { &[][..] } else { &refs }, full(&refs));
+        let full = full(refs);
         add(
             "accept_full",
-            "every option, two references and an extension",
+            if bare {
+                "every option and an extension"
+            } else {
+                "every option, two references and an extension"
+            },
             reached,
             None,
             signer,
             &full.encode(),
         );
+
+        for (name, comment, code, further) in &self.further {
+            let (outcome, stage) = match code {
+                None => ("accept", reached),
+                Some(_) => ("refuse", Stage::Payload),
+            };
+            let name = format!("{outcome}_{name}");
+            add(&name, comment, stage, *code, signer, &body(further.clone()));
+        }
 
         let mut refuse = |name: &str, comment: &str, code: &str, payload: Vec<u8>| {
             add(
@@ -482,6 +680,39 @@ impl Kind {
                 &payload,
             );
         };
+        if bare {
+            refuse(
+                "refs",
+                "it refers to messages (ERA-4)",
+                "bad-value",
+                referring.encode(),
+            );
+        }
+        if self.code == 14 {
+            let none = self.minimal.clone().with(3, residual(7, &[])).with(2, U(2));
+            refuse(
+                "no_document",
+                "only documents, of which there are none (ERA-1)",
+                "bad-value",
+                body(none),
+            );
+            let extent = body(self.minimal.clone().with(2, U(3)));
+            refuse(
+                "extent",
+                "no extent has this number (ENC-9)",
+                "wrong-shape",
+                extent,
+            );
+        }
+        if self.code == 15 {
+            let both = self.full.clone().with(2, bytes(&[0x0e; 32]));
+            refuse(
+                "hold_and_lift",
+                "it holds and lifts (ERA-6)",
+                "bad-value",
+                body(both),
+            );
+        }
         let (key, other_type) = &self.required;
         if self.code == 12 {
             let without_body = minimal.clone().without(9).encode();

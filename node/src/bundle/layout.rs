@@ -66,9 +66,19 @@ pub fn message_name(message: &MessageId, other: Option<&Digest>) -> String {
     }
 }
 
+/// The member of what stays of an erased message, or of one whose documents are erased.
+pub(super) fn tombstone_name(message: &MessageId) -> String {
+    format!("erased/{message}.json")
+}
+
 /// The member of a document's key.
 pub fn key_name(root: &Digest) -> String {
     format!("documents/{root}/key")
+}
+
+/// The member of a document's ciphertext, where it is personal, and has no key beside it, or contested.
+pub fn ciphertext_name(root: &Digest) -> String {
+    format!("documents/{root}/ciphertext")
 }
 
 /// The member of a document's plaintext: its own file name, as far as the archive's alphabet has it.
@@ -85,7 +95,11 @@ pub fn document_name(root: &Digest, file_name: &str) -> String {
     // The end of a name says what kind of file it is, and is kept.
     let name = &name[name.len().saturating_sub(FILE_NAME_BYTES)..];
     let name = name.trim_start_matches('.');
-    if name.is_empty() || name.eq_ignore_ascii_case("key") {
+    if name.is_empty()
+        || ["key", "ciphertext"]
+            .iter()
+            .any(|taken| name.eq_ignore_ascii_case(taken))
+    {
         format!("documents/{root}/document-{name}")
     } else {
         format!("documents/{root}/{name}")
@@ -184,6 +198,7 @@ mod tests {
             (".bashrc", "bashrc"),
             ("key", "document-key"),
             ("Key", "document-Key"),
+            ("ciphertext", "document-ciphertext"),
             ("...", "document-"),
         ] {
             assert_eq!(name(file), expected);

@@ -85,6 +85,33 @@ impl Lodged {
     }
 }
 
+/// A file that somebody is about to lodge.
+pub(super) struct Lodging {
+    pub(super) source: std::fs::File,
+    pub(super) name: String,
+    pub(super) media_type: &'static str,
+    pub(super) bytes: u64,
+}
+
+impl Lodging {
+    pub(super) fn of(file: &Path) -> Result<Self, Fault> {
+        let unreadable = |error| Fault::unreadable(file, &error);
+        let source = std::fs::File::open(file).map_err(unreadable)?;
+        let metadata = source.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(Fault::usage(format!("{} is not a file", file.display())));
+        }
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| Fault::usage(format!("{}: its name is not UTF-8", file.display())))?;
+        Ok(Self {
+            source,
+            name: name.to_owned(),
+            media_type: media_type(file),
+            bytes: metadata.len(),
+        })
+    }
+}
+
 /// A person about to act.
 pub(super) struct Act {
     pub(super) client: Client,
@@ -127,23 +154,19 @@ impl Act {
 
     /// Takes a file in for this dossier.
     pub(super) fn ingest(&self, file: &Path, output: &Output) -> Result<DocumentRef, Fault> {
-        let source = std::fs::File::open(file).map_err(|error| Fault::unreadable(file, &error))?;
-        let metadata = source
-            .metadata()
-            .map_err(|error| Fault::unreadable(file, &error))?;
-        if !metadata.is_file() {
-            return Err(Fault::usage(format!("{} is not a file", file.display())));
-        }
-        let name = file.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Fault::usage(format!("{}: its name is not UTF-8", file.display())))?;
-        let bytes = metadata.len();
+        let Lodging {
+            source,
+            name,
+            media_type,
+            bytes,
+        } = Lodging::of(file)?;
+        let bar = output.bytes(&name, bytes);
         let request = Request::Ingest {
             dossier: self.dossier,
-            name: name.to_owned(),
-            media_type: media_type(file).to_owned(),
+            name,
+            media_type: media_type.to_owned(),
             bytes,
         };
-        let bar = output.bytes(name, bytes);
         let answer = self.client.upload(&request, &mut bar.wrap_read(source), bytes);
         bar.finish_and_clear();
         match answer? {

@@ -7,8 +7,8 @@ use basoche_protocol::amount::EuroCents;
 use basoche_protocol::dossier::RULES;
 use basoche_protocol::id::{Digest, MessageId, SubjectId};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, CloseDossier, Decline, Designation, Dire, FeeClaim, FeeOrder, ForkSettled,
-    Participant, PreReport, ProvisionPaid, Report, RosterChange,
+    Acceptance, Answer, Body, CloseDossier, Decline, Designation, Dire, Extent, FeeClaim, FeeOrder,
+    ForkSettled, Participant, PreReport, ProvisionPaid, Report, RosterChange,
 };
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
@@ -18,7 +18,7 @@ use super::act::{
     ActArgs, WaitArgs, dossier_id, found, instant, message_id, show, subject, subject_id, subjects,
 };
 use super::person::{PersonArgs, sign};
-use super::{Fault, NodeArgs, Output};
+use super::{Fault, NodeArgs, Output, erasure};
 use crate::desk::{DossierView, Level};
 use crate::effects::now;
 
@@ -142,6 +142,42 @@ pub(super) enum Command {
         /// The last entry of the history that counts, as `dossier show` names it.
         #[arg(long, value_parser = digest, value_name = "HEX")]
         keep: Digest,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// The judge or the clerk has an exhibit or a dire erased, with its documents (GDPR art. 17).
+    Erase {
+        #[command(flatten)]
+        act: ActArgs,
+        /// The exhibit or the dire.
+        #[arg(long, value_parser = message_id, value_name = "ID")]
+        message: MessageId,
+        /// Erase the bytes of its documents, and keep the message.
+        #[arg(long)]
+        documents_only: bool,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// The judge or the clerk orders that nothing is erased of a message, or of the dossier.
+    Hold {
+        #[command(flatten)]
+        act: ActArgs,
+        /// What is held; the whole dossier by default.
+        #[arg(long, value_parser = message_id, value_name = "ID")]
+        message: Option<MessageId>,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// The judge or the clerk lifts a hold.
+    Release {
+        #[command(flatten)]
+        act: ActArgs,
+        /// The hold, as `dossier show` names it.
+        #[arg(long, value_parser = message_id, value_name = "ID")]
+        hold: MessageId,
         /// Why.
         #[arg(long)]
         reason: String,
@@ -315,6 +351,25 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 reason,
             }))
         }),
+        Command::Erase {
+            act,
+            message,
+            documents_only,
+            reason,
+        } => act.open()?.run(output, |act| {
+            let extent = if documents_only {
+                Extent::Documents
+            } else {
+                Extent::Message
+            };
+            erasure::erase(&show(&act.client, act.dossier)?, message, extent, reason)
+        }),
+        Command::Hold { act, message, reason } => act
+            .open()?
+            .run(output, |_| Ok(erasure::hold(message, None, reason))),
+        Command::Release { act, hold, reason } => act
+            .open()?
+            .run(output, |_| Ok(erasure::hold(None, Some(hold), reason))),
         Command::Show { node, dossier } => {
             let view = show(&node.client()?, dossier)?;
             output.answer(&view, || describe(&view));
@@ -411,9 +466,14 @@ fn describe(view: &DossierView) -> String {
             ));
         }
     }
+    lines.extend(erasure::describe(view));
     for document in &view.documents {
         lines.push(format!("{} ({} bytes)", document.name, document.bytes));
         lines.push(format!("  deposited {}", document.deposited_at));
+        lines.extend(document.contested.iter().map(|one| {
+            let segment = one.segment.map(|number| format!(" {number}")).unwrap_or_default();
+            format!("  CONTESTED by node {}: {}{segment}", one.node, one.finding)
+        }));
         for one in &document.addressees {
             let available = one.available_at.as_deref().unwrap_or("not yet");
             let opened = one.opened_at.as_deref().unwrap_or("no record");

@@ -8,10 +8,12 @@ mod decode;
 mod demo;
 mod document;
 mod dossier;
+mod erasure;
 mod fault;
 mod node;
 mod output;
 mod person;
+mod personal;
 mod wallet;
 mod when;
 

@@ -101,7 +101,16 @@ pub fn run(options: &Options) -> Result<Summary, DemoError> {
         "--out",
         "preuves.zip",
     ])?;
-    let report = runner.ask(&["verify", "--anchors", &anchors, "preuves.zip"])?;
+    let report = runner.ask(&[
+        "verify",
+        "--anchors",
+        &anchors,
+        "--as",
+        "wallets/expert",
+        "--passphrase-file",
+        "passphrase",
+        "preuves.zip",
+    ])?;
     let claims = report["claims"].as_array().map_or(0, Vec::len);
     let verified = report["verdict"] == "proved" && report["anchored"] == true;
     runner.tell(&format!(
@@ -310,6 +319,7 @@ fn assessment(
         )
     };
     let photo = lodge("exhibits/photo-fissure.jpg", "received")?;
+    health_data(runner, &act, &dossier)?;
     runner
         .step("Panne : le nœud de la compagnie d'experts est tué (SIGKILL). Les dépôts continuent sans lui");
     nodes[2].kill(runner)?;
@@ -443,6 +453,48 @@ fn assessment(
     act("clerk", "court", "dossier", "close", &["--wait", "received"])?;
     settle(runner, &dossier)?;
     Ok(dossier)
+}
+
+/// An act of somebody at a node: who, where, noun, verb, the rest.
+type Act<'a> = dyn Fn(&str, &str, &str, &str, &[&str]) -> Result<Value, DemoError> + 'a;
+
+/// A medical certificate is lodged for persons only: their wallets open it, and no node can.
+fn health_data(runner: &Runner, act: &Act<'_>, dossier: &str) -> Result<(), DemoError> {
+    runner.step(
+        "Une donnée de santé : le certificat n'est chiffré que pour les personnes ; aucun exploitant de nœud ne peut le lire",
+    );
+    let file = format!("exhibits/{}", files::CERTIFICATE.0);
+    let rest = [
+        "--health",
+        "--number",
+        "100",
+        "--title",
+        "Certificat médical",
+        "--wait",
+        "received",
+        &file,
+    ];
+    let lodged = act("party", "bar", "document", "deposit", &rest)?;
+    if lodged["class"] != "personal" {
+        return Err(DemoError::new(
+            "une donnée de santé",
+            format!("was lodged as {lodged}"),
+        ));
+    }
+    let deposit = text(&lodged, "message")?;
+    for (who, node) in [("expert", "company"), ("judge", "court")] {
+        wait_available(runner, node, dossier, &deposit, 1)?;
+        let out = format!("opened-certificat-{who}.txt");
+        act(
+            who,
+            node,
+            "document",
+            "open",
+            &["--deposit", &deposit, "--out", &out],
+        )?;
+        same(runner, &file, &out)?;
+    }
+    Ok(())
 }
 
 /// Waits until a node states that it keeps a document ready for `persons` persons.

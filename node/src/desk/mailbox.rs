@@ -1,9 +1,9 @@
 //! The desk's share in mailboxes: what is owed to members that are away, what was left for them, what has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use basoche_protocol::document;
-use basoche_protocol::dossier::Statement;
+use basoche_protocol::dossier::{Replica, Statement};
 use basoche_protocol::engine::Taken;
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{Digest, DossierId, SubjectId};
@@ -35,6 +35,16 @@ pub struct Owed {
     pub what: What,
     /// Where.
     pub mailbox: SubjectId,
+}
+
+/// What messages on file say of a document.
+pub enum Expected {
+    /// One of them brings it.
+    Document(Box<DocumentRef>),
+    /// The court has erased it. ERA-5.
+    Erased,
+    /// None has brought it yet.
+    NotYet,
 }
 
 /// Why a receipt is not kept.
@@ -100,10 +110,20 @@ impl Outbox {
 pub(super) type Kept = (oneshot::Sender<Result<Taken, Error>>, Result<Taken, Error>);
 
 impl Desk {
-    /// What has to be left at `mailbox` for members that are away, some of it at a time. MBX-6.
-    pub fn owed(&self, mailbox: SubjectId, settings: &Settings, now: Instant) -> Vec<Owed> {
+    /// What has to be left at `mailbox` for members that are away, some of it at a time. Dormant dossiers of which
+    /// something has to be left wake, and count once they are awake. MBX-6.
+    pub fn owed(&mut self, mailbox: SubjectId, settings: &Settings, now: Instant) -> Vec<Owed> {
         let own = self.engine.node();
         let after = Span::from_seconds(settings.after);
+        let is_away = |node: &SubjectId| self.away_since(node).is_some_and(|since| since + after <= now);
+        let concerned = self.engine.dormant().filter(|summary| {
+            let nodes = summary.nodes();
+            nodes.contains(&own) && !nodes.contains(&mailbox) && summary.behind().iter().any(is_away)
+        });
+        let concerned: Vec<_> = concerned.map(|summary| summary.dossier()).take(OWED).collect();
+        for dossier in concerned {
+            self.engine.wake(dossier);
+        }
         let mut owed = Vec::new();
         for replica in self.engine.dossiers() {
             let (dossier, nodes) = (replica.dossier(), replica.state().nodes());
@@ -209,18 +229,35 @@ impl Desk {
         Ok(())
     }
 
-    /// Which listed parcels are for dossiers of this node.
+    /// Which listed parcels are for dossiers of this node, in memory or not.
     pub fn addressed_to_us(&self, listed: &[Listed]) -> Vec<(Listed, Address)> {
-        let (own, at) = (self.engine.node(), now());
-        let mut tags = BTreeMap::new();
-        for replica in self.engine.dossiers() {
-            if let Some(address) = self.engine.mailbox_address(&replica.dossier(), own) {
-                tags.extend(address.tags(at).map(|tag| (tag, address.clone())));
+        let (addressee, at) = (self.engine.node(), now());
+        let awake = self.engine.dossiers();
+        let awake = awake.filter_map(|replica| self.engine.mailbox_address(&replica.dossier(), addressee));
+        // Their keys are read from the store, and only as long as a tag is not known yet. One that cannot be read says
+        // so when its dossier wakes.
+        let dormant = self.engine.dormant().filter_map(|summary| {
+            let dossier = summary.dossier();
+            let key = self.rows.first_key(&dossier).ok().flatten()?;
+            Some(Address {
+                dossier,
+                addressee,
+                key,
+            })
+        });
+        let mut unknown: BTreeSet<_> = listed.iter().map(|one| one.tag).collect();
+        let mut found = BTreeMap::new();
+        for address in awake.chain(dormant) {
+            if unknown.is_empty() {
+                break;
+            }
+            for tag in address.tags(at).filter(|tag| unknown.remove(tag)) {
+                found.insert(tag, address.clone());
             }
         }
         let ours = listed
             .iter()
-            .filter_map(|one| Some((*one, tags.get(&one.tag)?.clone())));
+            .filter_map(|one| Some((*one, found.get(&one.tag)?.clone())));
         ours.collect()
     }
 
@@ -244,11 +281,17 @@ impl Desk {
         }
     }
 
-    /// How a document of a dossier is named, if it is on file.
-    pub fn document_reference(&self, dossier: &DossierId, root: &Digest) -> Option<DocumentRef> {
-        let mut documents = self.engine.dossier(dossier)?.state().documents();
-        let found = documents.find(|fact| fact.reference.root == *root)?;
-        Some(found.reference.clone())
+    /// What becomes of leaves of a document of a dossier, by the messages on file.
+    pub fn expects(&self, dossier: &DossierId, root: &Digest) -> Expected {
+        let Some(state) = self.engine.dossier(dossier).map(Replica::state) else {
+            return Expected::NotYet;
+        };
+        let mut erased = state.tombstones().flat_map(|one| &one.residual.documents);
+        match state.documents().find(|fact| fact.reference.root == *root) {
+            Some(found) => Expected::Document(Box::new(found.reference.clone())),
+            None if erased.any(|document| document.root == *root) => Expected::Erased,
+            None => Expected::NotYet,
+        }
     }
 
     /// What this node has left at mailboxes.
@@ -271,7 +314,7 @@ impl Desk {
         };
         let left = self.outbox.of(dossier, node).iter();
         let kept = left.filter(|left| left.kept_until > at).filter(covers);
-        let views: std::collections::BTreeSet<_> = kept
+        let views: BTreeSet<_> = kept
             .map(|left| LeftView {
                 mailbox: left.mailbox,
                 at: left.accepted_at.to_string(),

@@ -4,18 +4,26 @@
 //! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
+mod ahead;
+mod contest;
+mod erase;
 mod forks;
 mod handle;
 mod link;
 mod mailbox;
 mod pulse;
 mod statements;
+mod sweep;
 mod view;
 mod waits;
+mod waking;
 
+pub use contest::ContestationView;
+pub use erase::{ErasedView, HoldView, TombstoneView};
 pub use forks::{ForkView, ProofView};
 pub use handle::DeskHandle;
-pub use mailbox::{LeftView, Outbox, Owed, ReceiptError};
+use handle::ROOM;
+pub use mailbox::{Expected, LeftView, Outbox, Owed, ReceiptError};
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 pub use waits::{Wait, WaitView};
 
@@ -27,7 +35,7 @@ use std::time::{Duration, Instant};
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
-use basoche_protocol::error::Error;
+use basoche_protocol::error::{Error, Refused};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use basoche_protocol::jose::{self, SoftwareKey};
 use basoche_protocol::refusal::Code;
@@ -38,6 +46,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blob::BlobStore;
+use crate::documents::{Examined, Unexamined};
 use crate::effects::{now, random};
 use crate::keys::NodeKeys;
 use crate::operator::{Alarm, Monitor, Outcome, With};
@@ -47,6 +56,7 @@ use crate::store::{Batch, StoreError};
 use link::Link;
 use statements::Settled;
 use waits::Contacts;
+use waking::Waking;
 
 /// How far a message has come. SPEC §8.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -147,13 +157,30 @@ pub enum Input {
         /// The document's root.
         root: Digest,
     },
+    /// A document has been examined.
+    Examined {
+        /// Which.
+        document: Box<Unexamined>,
+        /// What is wrong with it.
+        found: Option<Examined>,
+    },
     /// Something to look up or to do at the desk.
     Ask(Box<dyn FnOnce(&mut Desk) + Send>),
+    /// The same about one dossier, which must be in memory: an error if that takes too long.
+    About {
+        /// Which.
+        dossier: DossierId,
+        /// What to do with the desk, or with the error.
+        question: Question,
+    },
     /// Time passes.
     Tick,
     /// Finish what is under way, then end.
     Stop,
 }
+
+/// Something to do at the desk, or to be told that it cannot be done.
+pub type Question = Box<dyn FnOnce(Result<&mut Desk, SubmitError>) + Send>;
 
 /// Where the desk's effects go.
 pub trait Outside: Send {
@@ -163,6 +190,8 @@ pub trait Outside: Send {
     fn dismiss(&self, peer: SubjectId, revoked: bool);
     /// Asks for a document.
     fn want(&self, wanted: Wanted);
+    /// Has a document that is held examined; an [`Input::Examined`] follows.
+    fn examine(&self, document: Unexamined);
     /// The registry has changed: keys and addresses may be others.
     fn registry_changed(&self, registry: &Replica);
 }
@@ -208,7 +237,13 @@ pub struct Desk {
     /// a head is forgotten at a restart, and a key that outlived it would vouch for nothing.
     sealing: Vec<(SubjectId, String, Deposited)>,
     settled: BTreeMap<DossierId, Settled>,
+    waking: Waking,
     wanted: BTreeSet<Digest>,
+    /// The documents examined since that was last made durable, and whether it is time for that.
+    examined: Vec<(MessageId, Digest)>,
+    examined_due: bool,
+    /// When to look again for documents that nobody names.
+    sweep_due: Instant,
     monitor: Arc<Monitor>,
     /// When to publish again what the desk holds.
     publish_due: Instant,
@@ -248,6 +283,8 @@ pub struct Parts {
     pub commits: u64,
     /// What was left at mailboxes.
     pub outbox: Outbox,
+    /// The dossier that has been read back in part, and the next of its runs.
+    pub reading: Option<(DossierId, u64)>,
 }
 
 impl Desk {
@@ -264,6 +301,7 @@ impl Desk {
             hint,
             commits,
             outbox,
+            reading,
         } = parts;
         Self {
             engine,
@@ -279,7 +317,11 @@ impl Desk {
             submissions: Vec::new(),
             sealing: Vec::new(),
             settled: BTreeMap::new(),
+            waking: Waking::from(reading),
             wanted: BTreeSet::new(),
+            examined: Vec::new(),
+            examined_due: false,
+            sweep_due: Instant::now(),
             monitor,
             publish_due: Instant::now(),
             awaits_own: Some(Instant::now() + AWAITS_OWN),
@@ -296,29 +338,38 @@ impl Desk {
     /// Works until told to stop, or until the store fails.
     pub fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), StoreError> {
         self.outside.registry_changed(self.engine.registry());
+        self.scrub()?;
         self.settle_all();
         while !self.stopping {
-            let Some(first) = inputs.blocking_recv() else {
-                break;
+            let first = match self.is_waking() {
+                false => inputs.blocking_recv(),
+                true => inputs.try_recv().ok(),
             };
             let mut begun = Instant::now();
-            self.take(first);
+            if first.is_none() && inputs.is_closed() {
+                break;
+            }
+            let mut gathered: Vec<_> = first.into_iter().collect();
             loop {
-                self.gather(&mut inputs);
+                Self::gather(&mut inputs, &mut gathered);
+                self.take_all(std::mem::take(&mut gathered));
                 let worked = self.turn()?;
                 self.come_round(begun, worked);
+                self.read_back()?;
                 if !worked {
                     break;
                 }
                 begun = Instant::now();
             }
         }
+        self.engine.summarise(true);
+        while self.turn()? {}
         self.write_hint();
         Ok(())
     }
 
-    /// Takes what else has come in, up to what one commit should carry.
-    fn gather(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+    /// Gathers what else has come in, up to what one commit should carry.
+    fn gather(inputs: &mut mpsc::Receiver<Input>, gathered: &mut Vec<Input>) {
         let (mut submitted, mut received) = (0, 0);
         for _ in 0..TURN {
             let Ok(input) = inputs.try_recv() else { return };
@@ -327,7 +378,7 @@ impl Desk {
                 Input::Frame { bytes, .. } => received += bytes.len(),
                 _ => {}
             }
-            self.take(input);
+            gathered.push(input);
             if submitted > TURN_BYTES || received > TURN_FRAME_BYTES {
                 return;
             }
@@ -363,9 +414,14 @@ impl Desk {
                     self.unwrap_keys();
                 }
             }
-            Input::Submit { envelope, key, reply } => self.submit(&envelope, key, reply),
+            Input::Submit { envelope, key, reply } => self.submit(envelope, key, reply),
             Input::Stored { root } => self.document_stored(&root),
+            Input::Examined { document, found } => self.examined(&document, found),
             Input::Ask(question) => question(self),
+            Input::About { dossier, question } if self.engine.is_dormant(&dossier) => {
+                self.when_awake(dossier, Input::About { dossier, question });
+            }
+            Input::About { question, .. } => question(Ok(self)),
             Input::Tick => {
                 self.engine.handle_timeout(now());
                 self.unwrap_keys();
@@ -373,7 +429,10 @@ impl Desk {
                     self.outside.registry_changed(self.engine.registry());
                 }
                 self.await_own_no_longer();
+                self.refuse_who_waits_too_long();
                 self.write_hint();
+                self.examined_due = true;
+                self.sweep_when_due();
             }
             Input::Stop => self.stopping = true,
         }
@@ -395,11 +454,14 @@ impl Desk {
 
     fn submit(
         &mut self,
-        envelope: &[u8],
+        envelope: Vec<u8>,
         key: Option<String>,
         reply: oneshot::Sender<Result<Deposited, SubmitError>>,
     ) {
-        match self.try_submit(envelope, key) {
+        match self.try_submit(&envelope, key.clone()) {
+            Err(SubmitError::Refused(Error::Refused(Refused::Dormant { dossier }))) => {
+                self.when_awake(dossier, Input::Submit { envelope, key, reply });
+            }
             Ok((_, deposited)) if crate::faults::acknowledge_before_commit() => {
                 let _ = reply.send(Ok(deposited));
             }
@@ -497,6 +559,9 @@ impl Desk {
             }
         }
         self.let_out();
+        if std::mem::take(&mut self.examined_due) {
+            self.keep_examined()?;
+        }
         Ok(worked)
     }
 
@@ -519,6 +584,9 @@ impl Desk {
         let begun = Instant::now();
         self.rows.commit(batch)?;
         self.monitor.meters.committed(begun.elapsed());
+        if rows.iter().any(|row| matches!(row, Row::Erase { .. })) {
+            self.scrub()?;
+        }
         Ok(())
     }
 

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use basoche_protocol::dossier::{Phase, Replica, Statement};
 use basoche_protocol::id::{Digest, DossierId, MessageId, Salt, SubjectId};
 use basoche_protocol::journal::{Content, HeadRow, Verdict};
-use basoche_protocol::role::Role;
+use basoche_protocol::role::{Class, Role};
 use serde::{Deserialize, Serialize};
 
+use super::contest::{ContestationView, contested};
+use super::erase::{HoldView, TombstoneView, orders};
 use super::forks::{ForkView, forks};
 use super::{Desk, Level, WaitView};
 use crate::operator::{Condition, MailboxView};
@@ -62,8 +64,11 @@ pub struct StatusView {
     pub incarnation: Option<String>,
     /// The other nodes of the registry.
     pub peers: Vec<PeerView>,
-    /// The dossiers held.
+    /// The dossiers held, without those that are being read back.
     pub dossiers: Vec<DossierStatus>,
+    /// How many are being read back from the store: the node takes acts in them once they are.
+    #[serde(default)]
+    pub reading_back: usize,
     /// What was refused, by code.
     pub refusals: BTreeMap<String, u64>,
     /// What is kept here for others, if this node is a mailbox.
@@ -137,6 +142,8 @@ pub struct DocumentView {
     pub media_type: String,
     /// Plaintext bytes.
     pub bytes: u64,
+    /// Who can open it: the member nodes, or persons only.
+    pub class: Class,
     /// Salted commitment to the plaintext. DOC-5.
     pub plaintext_commitment: Digest,
     /// Its salt.
@@ -147,6 +154,9 @@ pub struct DocumentView {
     pub held: BTreeMap<String, String>,
     /// Everybody in the roster.
     pub addressees: Vec<Addressee>,
+    /// The nodes that state that it is not what its message commits to.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub contested: Vec<ContestationView>,
 }
 
 /// `basoche dossier show --json`.
@@ -173,6 +183,12 @@ pub struct DossierView {
     pub documents: Vec<DocumentView>,
     /// The chains of which their nodes signed several histories.
     pub forks: Vec<ForkView>,
+    /// What is erased, by order of the court.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub erased: Vec<TombstoneView>,
+    /// What is held, by order of the court.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub holds: Vec<HoldView>,
 }
 
 impl Desk {
@@ -200,10 +216,16 @@ impl Desk {
             frontier: replica.frontier(),
             quarantined: replica.pending(),
         });
-        let own = self
-            .engine
-            .dossiers()
-            .filter_map(|replica| replica.heads().get(&node));
+        let dormant = self.engine.dormant().map(|summary| DossierStatus {
+            id: summary.dossier(),
+            phase: summary.phase(),
+            state_hash: summary.state_hash(),
+            entries: usize::try_from(summary.entries()).unwrap_or(usize::MAX),
+            frontier: summary.frontier().to_vec(),
+            quarantined: 0,
+        });
+        let mut dossiers: Vec<_> = dossiers.chain(dormant).collect();
+        dossiers.sort_by_key(|dossier| dossier.id);
         StatusView {
             v: 1,
             node,
@@ -212,11 +234,13 @@ impl Desk {
             reasons: lines(reasons),
             notes: lines(notes),
             commits: self.commits,
-            incarnation: own
-                .max_by_key(|head| head.head().time)
-                .map(|head| head.head().incarnation.to_hex()),
+            incarnation: self
+                .engine
+                .last_signed()
+                .map(|(_, incarnation)| incarnation.to_hex()),
             peers: peers.collect(),
-            dossiers: dossiers.collect(),
+            dossiers,
+            reading_back: self.count_waking(),
             refusals: self.monitor.meters.refusals(),
             mailbox: self.monitor.mailbox.get(),
         }
@@ -235,6 +259,7 @@ impl Desk {
                 organisation: self.organisation(&member.node),
                 node: member.node,
             });
+        let (erased, holds) = orders(replica);
         Some(DossierView {
             v: 1,
             dossier: *dossier,
@@ -249,6 +274,8 @@ impl Desk {
             messages: self.messages(replica),
             documents: self.documents(replica),
             forks: forks(replica),
+            erased,
+            holds,
         })
     }
 
@@ -258,7 +285,12 @@ impl Desk {
                 Content::Authentic(message, _) => {
                     Some((message.message_type().name().to_owned(), message.author))
                 }
-                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
+                // Of an erased one the order tells.
+                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => replica
+                    .state()
+                    .erased_by(&record.message)
+                    .filter(|_| record.verdict == Verdict::Effective)
+                    .map(|one| (one.residual.act.name().to_owned(), one.residual.author)),
             };
             MessageView {
                 id: record.message,
@@ -303,11 +335,13 @@ impl Desk {
                 name: document.reference.name.clone(),
                 media_type: document.reference.media_type.clone(),
                 bytes: document.reference.bytes,
+                class: document.reference.class(),
                 plaintext_commitment: document.reference.plaintext_commitment,
                 plaintext_salt: document.reference.plaintext_salt,
                 deposited_at: document.deposited_at.to_string(),
                 held: held.collect(),
                 addressees: addressees.collect(),
+                contested: contested(replica, &document.deposit, &document.reference.root),
             }
         };
         documents.iter().map(view).collect()

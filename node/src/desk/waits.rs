@@ -27,7 +27,7 @@ pub enum Wait {
     FetchingHere,
     /// The node holds the document, and has not stated that the addressee can have it.
     Held,
-    /// This node cannot open the message.
+    /// This node cannot open the message, or the addressee is no recipient of the personal document.
     NoKey,
     /// This node's registry does not know who signed the message.
     UnknownSigner,
@@ -174,6 +174,8 @@ enum Known {
         available: Option<Instant>,
         opened: bool,
     },
+    /// A personal document on file, of which somebody has no key.
+    NoRecipient,
 }
 
 /// The reason that follows.
@@ -183,6 +185,8 @@ struct Reason {
     since: Option<Instant>,
     fetch: Option<Fetch>,
     refusal: Option<Code>,
+    /// Whether it is a person who has no key, and no node.
+    personal: bool,
 }
 
 impl From<Wait> for Reason {
@@ -192,6 +196,7 @@ impl From<Wait> for Reason {
             since: None,
             fetch: None,
             refusal: None,
+            personal: false,
         }
     }
 }
@@ -213,6 +218,10 @@ impl Reason {
             Known::Message(Verdict::WithoutEffect(code)) => Some(Self {
                 refusal: Some(code),
                 ..Wait::WithoutEffect.into()
+            }),
+            Known::NoRecipient => Some(Self {
+                personal: true,
+                ..Wait::NoKey.into()
             }),
             Known::Document { opened: true, .. } => None,
             Known::Document {
@@ -287,6 +296,10 @@ impl Reason {
                 None => format!("{it} fetches it: wait"),
             },
             Wait::Held => format!("{it} holds it and has not made it available: wait, or ask its operator"),
+            Wait::NoKey if self.personal => {
+                "no key of this personal document is for them: a recipient gives it, `basoche document grant`"
+                    .into()
+            }
             Wait::NoKey => {
                 format!("{it} has no key that opens it: a member hands it over once it is connected")
             }
@@ -343,6 +356,12 @@ impl Desk {
             true => Reach::Here(self.monitor.fetches.get(root)),
             false => self.reach(&node),
         };
+        let opened = stated(Statement::Opened, addressee).is_some();
+        let recipients = state.recipients(document);
+        if !opened && recipients.is_some_and(|recipients| !recipients.contains(addressee)) {
+            let reason = Reason::of(Known::NoRecipient);
+            return reason.map(|reason| reason.view(node, &self.organisation(&node)));
+        }
         let known = Known::Document {
             node: reach,
             covered: here
@@ -351,7 +370,7 @@ impl Desk {
                     .contains(&node),
             held: stated(Statement::Held, &node),
             available: stated(Statement::MadeAvailable, addressee),
-            opened: stated(Statement::Opened, addressee).is_some(),
+            opened,
         };
         Reason::of(known).map(|reason| reason.view(node, &self.organisation(&node)))
     }
@@ -465,6 +484,7 @@ mod tests {
         vec![
             (Known::Message(Verdict::Effective), None, None),
             (pending(Need::Key(0)), Some(NoKey), None),
+            (Known::NoRecipient, Some(NoKey), None),
             (pending(Need::Signer(id)), Some(UnknownSigner), None),
             (pending(Need::Settlement(chain)), Some(UnsettledFork), None),
             (pending(Need::Message(id)), None, None),

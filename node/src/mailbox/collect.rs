@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::read_whole;
-use crate::desk::Input;
+use crate::desk::{Expected, Input};
 use crate::documents::TransferError;
 use crate::effects::now;
 use crate::network::Network;
@@ -210,7 +210,9 @@ impl Network {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let asked = self
             .desk()
-            .ask(move |desk| desk.take_kept(mailbox, &dossier, &frame, reply))
+            .ask_about(dossier, move |desk| {
+                desk.take_kept(mailbox, &dossier, &frame, reply)
+            })
             .await;
         asked.map_err(|error| Fault::Ours(error.to_string()))?;
         match answer.await.map_err(|error| Fault::Ours(error.to_string()))? {
@@ -227,10 +229,12 @@ impl Network {
         let (dossier, root) = (address.dossier, leaves.root);
         let found = self
             .desk()
-            .ask(move |desk| desk.document_reference(&dossier, &root))
+            .ask_about(dossier, move |desk| desk.expects(&dossier, &root))
             .await;
-        let Some(reference) = found.map_err(|error| Fault::Ours(error.to_string()))? else {
-            return Ok(Fate::Later);
+        let reference = match found.map_err(|error| Fault::Ours(error.to_string()))? {
+            Expected::Document(reference) => reference,
+            Expected::Erased => return Ok(Fate::Safe),
+            Expected::NotYet => return Ok(Fate::Later),
         };
         if self
             .blobs()
@@ -254,8 +258,13 @@ impl Network {
             }
             Ok(false)
         });
-        if whole.await.map_err(|error| Fault::Ours(error.to_string()))?? {
+        let whole = whole.await.map_err(|error| Fault::Ours(error.to_string()))??;
+        if whole {
             tracing::info!("a document has come from a mailbox");
+        }
+        let meanwhile = self.desk().ask(move |desk| desk.expects(&dossier, &root)).await;
+        // What was erased meanwhile goes again, also a part of it.
+        if whole || matches!(meanwhile, Ok(Expected::Erased)) {
             // The desk is gone only when the node stops; the next start finds the document where it is.
             let _ = self.desk().send(Input::Stored { root }).await;
         }

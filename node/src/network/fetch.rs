@@ -41,6 +41,11 @@ impl Network {
                 let fetches = &network.desk.monitor().fetches;
                 fetches.begin(root, ciphertext_len(wanted.document.reference.bytes), now());
                 loop {
+                    // What is erased meanwhile is not fetched any more.
+                    let wanted_still = network.desk.ask(move |desk| desk.is_on_file(&root)).await;
+                    if matches!(wanted_still, Ok(false)) {
+                        return network.stored(root).await;
+                    }
                     match network.fetch(&wanted, &permits).await {
                         Ok(()) => return network.stored(root).await,
                         Err(error) => {

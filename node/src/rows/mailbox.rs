@@ -13,8 +13,8 @@ use serde_bytes::ByteBuf;
 use super::{Rows, RowsError};
 use crate::store::{Batch, StoreError};
 
-const PARCELS: u8 = 9;
-const OUTBOX: u8 = 10;
+const PARCELS: u8 = 12;
+const OUTBOX: u8 = 13;
 
 /// A parcel that this node keeps for another one. Its bytes are a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ impl World {
         let (branch, from, to, head) = own.next_back()?;
         let items = node.disk.items(*branch, *from, *to).map(|item| Item {
             entry: ByteBuf::from(item.entry.encode()),
-            sealed: ByteBuf::from(item.sealed.encode()),
+            sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
         });
         let run = RunFrame {
             dossier: self.dossier,

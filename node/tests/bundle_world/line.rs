@@ -16,6 +16,13 @@ impl World {
     /// The whole main line with four documents, two of them held, made available and opened.
     pub(crate) fn assessed(suffix: &str) -> Self {
         let mut world = Self::new(suffix);
+        world.assess();
+        world
+    }
+
+    /// The same, in a world that may be prepared.
+    pub(crate) fn assess(&mut self) {
+        let world = self;
         world.found();
         world.act(
             Who::Expert,
@@ -109,7 +116,22 @@ impl World {
         );
         world.deliver(deposit, root);
         world.close(amount);
-        world
+    }
+
+    /// An order and one exhibit, for the judge only.
+    pub(crate) fn with_personal(plaintext: &[u8]) -> (Self, Digest) {
+        let mut world = Self::new("");
+        world.found();
+        let document = world.seal_personal("certificat.txt", plaintext, Who::Judge);
+        let root = document.root;
+        let exhibit = ExhibitDeposit {
+            ext: None,
+            number: 1,
+            title: "Certificat".into(),
+            document,
+        };
+        world.act(Who::Clerk, Body::ExhibitDeposit(exhibit));
+        (world, root)
     }
 
     fn close(&mut self, amount: EuroCents) {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use basoche_node::config::read_passphrase;
@@ -16,7 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::judge::findings;
-use super::load::Acknowledged;
+use super::load::{Acknowledged, CLIENTS, Documents, Record, Submitter};
+use super::seed::Dice;
 
 /// How long any awaited state may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,8 +38,10 @@ pub(crate) struct Plan {
     pub(crate) name: &'static str,
     /// One of [`AUTHORITIES`].
     pub(crate) authority: &'static str,
-    /// Where it listens and is dialled.
+    /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where it is dialled instead, if something stands in front of it.
+    pub(crate) front: Option<SocketAddr>,
     /// The network namespace that it runs in.
     pub(crate) namespace: Option<String>,
 }
@@ -52,6 +55,7 @@ pub(crate) fn three() -> Vec<Plan> {
             address: UdpSocket::bind("127.0.0.1:0")
                 .and_then(|socket| socket.local_addr())
                 .unwrap(),
+            front: None,
             namespace: None,
         })
         .into()
@@ -301,6 +305,41 @@ impl Stage {
         }
     }
 
+    /// The lawyers at these nodes make so many deposits each, all at once; what was acknowledged.
+    pub(crate) fn deposit(
+        &self,
+        record: &Record,
+        seed: u64,
+        nodes: &[usize],
+        each: usize,
+        documents: Documents,
+    ) -> Vec<Acknowledged> {
+        let before = record.acknowledged().len();
+        scope(|scope| {
+            for (node, client) in nodes
+                .iter()
+                .flat_map(|node| (0..CLIENTS).map(|client| (*node, client)))
+            {
+                let submitter = Submitter {
+                    name: format!("{node}.{before}.{client}"),
+                    node,
+                    home: self.nodes[node].client(),
+                    wallet: &self.lawyers[node],
+                    dossier: self.dossier,
+                    record,
+                    documents,
+                    dice: Dice::new(seed, (before + node * CLIENTS + client + 1) as u64),
+                };
+                // The first clients take what does not divide.
+                let share = (each + CLIENTS - 1 - client) / CLIENTS;
+                scope.spawn(move || submitter.submit(share as u64));
+            }
+        });
+        let acknowledged = record.acknowledged().split_off(before);
+        assert_eq!(acknowledged.len(), nodes.len() * each);
+        acknowledged
+    }
+
     /// What each node shows of the dossier now: the hash of its state and how many entries it has. Nothing from a node
     /// that does not answer, lacks the dossier or has entries that wait.
     pub(crate) fn shown(&self) -> Vec<Option<(Digest, usize)>> {
@@ -410,10 +449,11 @@ impl Runner<'_> {
     /// Sets a node up and has it enrolled; gives its id.
     fn node(&self, plan: &Plan) -> String {
         let Plan { name, address, .. } = plan;
+        let dialled = plan.front.unwrap_or(*address);
         let dir = &directory(plan.authority);
         fs::create_dir_all(self.root.join(name)).unwrap();
         let text = format!(
-            "data = \"data\"\nlisten = \"{address}\"\naddresses = [\"{address}\"]\nanchors = \"../anchors.json\"\n\
+            "data = \"data\"\nlisten = \"{address}\"\naddresses = [\"{dialled}\"]\nanchors = \"../anchors.json\"\n\
              passphrase_file = \"../passphrase\"\nallow_private_addresses = true\n"
         );
         let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));

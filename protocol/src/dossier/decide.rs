@@ -75,6 +75,8 @@ impl State {
             Body::Held(held) => Some((held.deposit, held.root)),
             Body::MadeAvailable(made) => Some((made.deposit, made.root)),
             Body::Opening(opening) => Some((opening.deposit, opening.root)),
+            Body::KeyGrant(grant) => Some((grant.deposit, grant.root)),
+            Body::Contestation(contested) => Some((contested.deposit, contested.root)),
             Body::Designation(_)
             | Body::Acceptance(_)
             | Body::Decline(_)
@@ -87,11 +89,13 @@ impl State {
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
             | Body::CloseDossier(_)
-            | Body::ForkSettled(_) => None,
+            | Body::ForkSettled(_)
+            | Body::Erasure(_)
+            | Body::LegalHold(_) => None,
         };
         let missing = missing.copied().or_else(|| {
             document
-                .filter(|(deposit, root)| self.document(deposit, root).is_none())
+                .filter(|(deposit, root)| !self.brought(deposit, root))
                 .map(|(deposit, _)| deposit)
         });
         missing.map_or(Ok(()), |reference| Err(Refused::UnknownReference { reference }))
@@ -134,9 +138,13 @@ impl State {
             MessageType::FeeOrder => &[Phase::FeeAssessment],
             MessageType::CloseDossier => &[Phase::FeesFixed, Phase::Declined],
             MessageType::ForkSettled
+            | MessageType::Erasure
+            | MessageType::LegalHold
             | MessageType::Held
             | MessageType::MadeAvailable
-            | MessageType::Opening => Phase::ALL,
+            | MessageType::Opening
+            | MessageType::Contestation
+            | MessageType::KeyGrant => Phase::ALL,
         };
         if open.contains(&phase) {
             Ok(())
@@ -147,7 +155,20 @@ impl State {
 
     /// What the body itself must satisfy against the file.
     fn check_guards(&self, message: &Message, at: Instant) -> Result<(), Refused> {
+        self.check_recipients(&message.body)?;
         match &message.body {
+            Body::KeyGrant(grant) => {
+                // DOS-30: who has no key has none to hand on.
+                let author = message.author;
+                let known = self.document(&grant.deposit, &grant.root);
+                let is_recipient = known
+                    .and_then(|document| self.recipients(document))
+                    .is_some_and(|recipients| recipients.contains(&author));
+                let root = grant.root;
+                is_recipient
+                    .then_some(())
+                    .ok_or(Refused::NotRecipient { author, root })
+            }
             Body::RosterChange(change) => self.check_roster_change(change),
             Body::Report(report) => self.check_report(report, at),
             Body::Opening(opening) => self.check_reader(message, opening.reader),
@@ -168,6 +189,8 @@ impl State {
                 }),
                 None => Ok(()),
             },
+            Body::Erasure(order) => self.check_erasure(order),
+            Body::LegalHold(order) => self.check_hold(order),
             // DOS-9, CPC art. 276: the expert need not take a late dire into account, unless a serious cause is
             // shown. Lateness is the expert's to weigh, so it is recorded, never refused.
             Body::Dire(_)
@@ -180,8 +203,24 @@ impl State {
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
             | Body::CloseDossier(_)
-            | Body::Held(_) => Ok(()),
+            | Body::Held(_)
+            | Body::Contestation(_) => Ok(()),
         }
+    }
+
+    /// DOS-30: a personal document is for persons of the roster.
+    fn check_recipients(&self, body: &Body) -> Result<(), Refused> {
+        let wraps = body.wraps();
+        if wraps.is_empty() {
+            return Ok(());
+        }
+        let roster = self.roster();
+        let mut recipients = wraps
+            .iter()
+            .flat_map(|(_, wraps)| wraps.iter())
+            .map(|wrap| wrap.recipient);
+        let stranger = recipients.find(|one| !roster.contains_key(one));
+        stranger.map_or(Ok(()), |author| Err(Refused::NotParticipant { author }))
     }
 
     /// DOS-10: nobody joins twice or returns after leaving; the persons whom the order names stay.

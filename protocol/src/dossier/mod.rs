@@ -4,10 +4,12 @@
 //! in any order, any number of times, gives the same state, so that it never depends on the order of arrival.
 
 mod decide;
+mod erasure;
 mod replica;
 mod state;
 mod verdict;
 
 pub use decide::RULES;
+pub use erasure::{Hold, Tombstone};
 pub use replica::{OpenedItem, Received, Replica, RunItem};
-pub use state::{DireFact, DocumentFact, Fact, Member, Phase, State, Statement};
+pub use state::{Contested, DireFact, DocumentFact, Fact, Given, GrantFact, Member, Phase, State, Statement};

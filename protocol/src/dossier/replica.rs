@@ -1,6 +1,6 @@
 //! A dossier as one node holds it: every chain, the verdict on every entry, and the state they add up to. SPEC §8.4.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::verdict::{Recorded, View};
@@ -14,7 +14,7 @@ use crate::journal::{
     Branch, Chain, ChainId, Chains, Citation, Content, Entry, EpochWrap, HeadRow, Past, Record, SignedHead,
     Standing,
 };
-use crate::message::DocumentRef;
+use crate::message::{DocumentRef, Residual};
 use crate::plant::{Bug, planted};
 use crate::time::Instant;
 
@@ -23,8 +23,21 @@ use crate::time::Instant;
 pub struct RunItem {
     /// The entry.
     pub entry: Entry,
-    /// The message that it records.
-    pub sealed: Sealed,
+    /// The message that it records: absent once it is erased, or as long as it has not come.
+    pub sealed: Option<Sealed>,
+}
+
+impl RunItem {
+    /// Whether the message, if it is there, is the one that the entry records.
+    fn is_whole(&self) -> bool {
+        let sealed = self.sealed.as_ref();
+        sealed.is_none_or(|sealed| sealed.digest() == self.entry.sealed_digest)
+    }
+
+    fn content(&self) -> Content {
+        let sealed = self.sealed.clone().map(Arc::new);
+        sealed.map_or(Content::Absent, Content::Sealed)
+    }
 }
 
 /// An entry with its opened message, as an evidence bundle carries them: nothing in it is sealed.
@@ -67,7 +80,11 @@ pub struct Replica {
     pub(super) state: State,
     /// What the verdicts take the court to have ordered of forked chains. JRN-14.
     pub(super) settled: BTreeMap<ChainId, Citation>,
+    /// The messages that the verdicts take to be erased, and what those are judged by. ERA-4.
+    pub(super) erased: BTreeMap<MessageId, Residual>,
     pub(super) positions: BTreeMap<MessageId, (Branch, u64)>,
+    /// Where else a message is on file.
+    pub(super) repeats: BTreeMap<MessageId, Vec<(Branch, u64)>>,
     /// Positions in the order in which they were applied here: a causal order.
     pub(super) order: Vec<(Branch, u64)>,
     pub(super) keys: BTreeMap<u64, EpochKey>,
@@ -89,7 +106,9 @@ impl Replica {
             held: Past::default(),
             state: State::default(),
             settled: BTreeMap::new(),
+            erased: BTreeMap::new(),
             positions: BTreeMap::new(),
+            repeats: BTreeMap::new(),
             order: Vec::new(),
             keys: BTreeMap::new(),
             heads: BTreeMap::new(),
@@ -146,6 +165,12 @@ impl Replica {
         self.positions.get(message).copied()
     }
 
+    /// Every place where a message is on file.
+    pub fn positions_of(&self, message: &MessageId) -> impl Iterator<Item = (Branch, u64)> {
+        let repeats = self.repeats.get(message).into_iter().flatten().copied();
+        self.position(message).into_iter().chain(repeats)
+    }
+
     /// The latest head of each node.
     pub fn heads(&self) -> &BTreeMap<SubjectId, SignedHead> {
         &self.heads
@@ -166,10 +191,15 @@ impl Replica {
         self.keys.last_key_value().map(|(epoch, key)| (*epoch, key))
     }
 
+    /// The wraps of the first key, whoever they are for.
+    pub fn first_keys(&self) -> impl Iterator<Item = &EpochWrap> {
+        let wraps = self.wraps.iter().map(|(_, wrap)| wrap);
+        wraps.filter(|wrap| wrap.epoch == 0)
+    }
+
     /// The wraps of the first key that the journal hands to `recipient`.
     pub fn first_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = &EpochWrap> {
-        let wraps = self.wraps.iter().map(|(_, wrap)| wrap);
-        wraps.filter(move |wrap| (wrap.epoch, wrap.recipient) == (0, recipient))
+        self.first_keys().filter(move |wrap| wrap.recipient == recipient)
     }
 
     /// The wraps of later keys that the keeper of the roster, the expert's node, hands to `recipient`, each with its
@@ -181,6 +211,21 @@ impl Replica {
         believed
             .filter(move |((_, wrap), _)| wrap.recipient == recipient)
             .map(|((_, wrap), number)| (wrap, number))
+    }
+
+    /// The later epochs under which the keeper of the roster has sealed something that is held here without its key.
+    pub fn missing_keys(&self) -> BTreeSet<u64> {
+        let seat = self.state.designation().map(|order| order.expert_node);
+        let of_seat = self
+            .records()
+            .filter(|(branch, ..)| Some(branch.chain.node) == seat);
+        let epochs = of_seat.filter_map(|(_, _, record)| match &record.content {
+            Content::Sealed(sealed) => Some(sealed.key_epoch()),
+            Content::Authentic(..) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
+        });
+        epochs
+            .filter(|epoch| *epoch > 0 && self.key(*epoch).is_none())
+            .collect()
     }
 
     /// The key of a document, wrapped under whichever epoch was the newest when it was taken in.
@@ -213,7 +258,9 @@ impl Replica {
             }
             .into());
         }
-        self.state.decide(verified.id(), message, now)
+        let fact = self.state.decide(verified.id(), message, now)?;
+        self.check_on_file(message)?;
+        Ok(fact)
     }
 
     /// The entry with which `chain` would record a message now. `adopts` only for a chain's first entry.
@@ -288,14 +335,11 @@ impl Replica {
         head: &SignedHead,
         directory: &dyn Directory,
     ) -> Result<Received, Error> {
-        if items
-            .iter()
-            .any(|item| item.sealed.digest() != item.entry.sealed_digest)
-        {
+        if !items.iter().all(RunItem::is_whole) {
             return mismatch("a sealed message is not the one recorded");
         }
         let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
-        let content = |index: usize| Content::Sealed(Arc::new(items[index].sealed.clone()));
+        let content = |index: usize| items[index].content();
         self.take_run(&entries, &content, head, directory)
     }
 
@@ -402,7 +446,7 @@ impl Replica {
         }
         self.note_head(head);
         // What a fork, or an order of the court, changes may lie before what has just come. JRN-14.
-        if forked || !self.is_settled() || self.ends_settlement(&id, from..row.size) {
+        if forked || !self.is_stable() || self.ends_settlement(&id, from..row.size) {
             self.judge_again(directory);
         }
         Ok(Received::Applied { branch, from, forked })
@@ -437,9 +481,9 @@ impl Replica {
 
     /// Appends an entry whose place has been checked, with its verdict. Cannot fail.
     pub(crate) fn apply(&mut self, item: &RunItem, directory: &dyn Directory) {
-        let sealed = Content::Sealed(Arc::new(item.sealed.clone()));
-        self.record(Branch::first(item.entry.chain), &item.entry, sealed, directory);
-        if !self.is_settled() {
+        let branch = Branch::first(item.entry.chain);
+        self.record(branch, &item.entry, item.content(), directory);
+        if !self.is_stable() {
             self.judge_again(directory);
         }
     }
@@ -462,7 +506,10 @@ impl Replica {
         };
         self.take_effect(&record);
         self.held.raise(number, entry.seq + 1);
-        self.positions.entry(entry.message).or_insert((branch, entry.seq));
+        let place = (branch, entry.seq);
+        if *self.positions.entry(entry.message).or_insert(place) != place {
+            self.repeats.entry(entry.message).or_default().push(place);
+        }
         self.order.push((branch, entry.seq));
         self.chains.entry(branch).push(entry, record);
     }

@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Fact, Replica, State};
+use super::{Replica, State};
 use crate::directory::{Directory, Status};
 use crate::envelope::{self, Envelope, EpochKey};
 use crate::error::{Error, Refused, Untrusted};
 use crate::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use crate::journal::{Branch, ChainId, Content, Entry, Need, Past, Record, Verdict};
 use crate::message::{Body, Message};
+use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::Instant;
 
@@ -65,14 +66,8 @@ impl Replica {
 
     /// Adds a judged record's effect to the state.
     pub(super) fn take_effect(&mut self, record: &Record) {
-        match (&record.verdict, &record.content) {
-            (Verdict::Effective, Content::Authentic(message, _)) => {
-                self.state
-                    .apply(&Fact::new(record.message, record.recorded_at, message));
-            }
-            (Verdict::Pending(_), _) => self.pending += 1,
-            _ => {}
-        }
+        self.state.establish(record, &self.erased);
+        self.pending += usize::from(matches!(record.verdict, Verdict::Pending(_)));
     }
 
     /// The verdict on a message with this past. JRN-12.
@@ -90,6 +85,10 @@ impl Replica {
             at,
             ..
         } = recorded;
+        // ERA-4: an erased message is what the order says of it, whoever still has it.
+        if self.erased.contains_key(&id) && !planted(Bug::NoResidual) {
+            return (Verdict::Effective, content);
+        }
         let (message, signer) = match content {
             Content::Rejected => {
                 return (Verdict::WithoutEffect(Code::BadSignature), content);
@@ -140,9 +139,10 @@ impl Replica {
             _ if self.covers_all(past) => self.state.decide(id, &message, at),
             _ => self.state_at(past, branch.chain.node).decide(id, &message, at),
         };
+        let lawful = lawful.and_then(|_| Ok(self.check_target(&message.body, past)?));
         let verdict = match lawful {
-            Ok(_) if message.message_type().is_ordered() => self.in_order(&branch, seq),
-            Ok(_) => Verdict::Effective,
+            Ok(()) if message.message_type().is_ordered() => self.in_order(&branch, seq),
+            Ok(()) => Verdict::Effective,
             Err(error) => Verdict::WithoutEffect(error.code()),
         };
         (verdict, Content::Authentic(message, signer))
@@ -169,8 +169,18 @@ impl Replica {
     }
 
     /// Whether the verdicts rest on what the court has ordered of forked chains.
-    pub(super) fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.state.settled() == self.settled
+    }
+
+    /// Whether the verdicts rest on what the court has ordered to be erased.
+    fn is_erased(&self) -> bool {
+        self.state.residuals() == self.erased
+    }
+
+    /// Whether the verdicts rest on all that the court has ordered of what lies before its orders.
+    pub(super) fn is_stable(&self) -> bool {
+        self.is_settled() && self.is_erased()
     }
 
     /// Whether one of these positions is the last that the court lets count.
@@ -201,12 +211,7 @@ impl Replica {
             let news = (view.past.size(*number), past.size(*number));
             let records = self.chains.get(branch).map(|held| held.records(news.0, news.1));
             for record in records.unwrap_or_default() {
-                if let (Verdict::Effective, Content::Authentic(message, _)) =
-                    (&record.verdict, &record.content)
-                {
-                    view.state
-                        .apply(&Fact::new(record.message, record.recorded_at, message));
-                }
+                view.state.establish(record, &self.erased);
             }
         }
         view.past = past.clone();
@@ -225,16 +230,26 @@ impl Replica {
     /// is another.
     ///
     /// What the court orders of a chain counts for what is recorded before the order, too: again from none, until the
-    /// orders that take effect are those that were taken to. JRN-14.
+    /// orders that take effect are those that were taken to. JRN-14. Erasures are found first, in the same way: they hang
+    /// on no fork. ERA-4.
     pub fn judge_again(&mut self, directory: &dyn Directory) -> bool {
         let before = self.state.clone();
         self.settled.clear();
-        for _ in 0..=SETTLEMENT_ROUNDS {
+        self.erased.clear();
+        self.judge_all(directory);
+        for _ in 0..SETTLEMENT_ROUNDS {
+            if self.is_erased() {
+                break;
+            }
+            self.erased = self.state.residuals();
             self.judge_all(directory);
+        }
+        for _ in 0..SETTLEMENT_ROUNDS {
             if self.is_settled() {
                 break;
             }
             self.settled = self.state.settled();
+            self.judge_all(directory);
         }
         self.state != before
     }
@@ -249,8 +264,9 @@ impl Replica {
             let Some(mut record) = self.chains.record(&branch, seq).cloned() else {
                 continue;
             };
-            // What was not authentic never becomes so.
-            if !matches!(record.content, Content::Rejected) {
+            // What was not authentic never becomes so; an order to erase it counts all the same.
+            let erased = self.erased.contains_key(&record.message) || record.verdict == Verdict::Effective;
+            if erased || !matches!(record.content, Content::Rejected) {
                 let content = record.content.clone();
                 let recorded = Recorded {
                     branch,

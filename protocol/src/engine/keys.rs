@@ -111,6 +111,34 @@ impl<R: Registry> Engine<R> {
         self.unwraps.len() - before
     }
 
+    /// Asks for a later key that comes with a frontier, if the keeper of the roster has sealed under it what this node
+    /// holds: the entry that hands it over may come after one that is taken only once this is open. KEY-2.
+    pub(super) fn ask_missing_keys(&mut self, frontier: &Frontier) {
+        let dossier = frontier.dossier;
+        let Some(held) = self
+            .dossiers
+            .get(&dossier)
+            .filter(|held| held.replica.pending() > 0)
+        else {
+            return;
+        };
+        let missing = held.replica.missing_keys();
+        let addressed = frontier.wraps.iter().filter(|wrap| wrap.recipient == self.node);
+        for wrap in addressed.filter(|wrap| missing.contains(&wrap.epoch)) {
+            let context = WrapContext {
+                dossier,
+                epoch: wrap.epoch,
+                recipient: self.node,
+            };
+            if check_wrap(&wrap.jwe, &context).is_ok() {
+                self.unwraps.push_back(UnwrapRequest {
+                    context,
+                    jwe: wrap.jwe.clone(),
+                });
+            }
+        }
+    }
+
     /// Asks for the later keys that the journal hands to this node and that it lacks. KEY-2.
     pub(super) fn ask_later_keys(&mut self, dossier: DossierId) {
         let Some(held) = self.dossiers.get_mut(&dossier) else {

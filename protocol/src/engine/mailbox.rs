@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Engine, Registry};
 use crate::error::{Error, Malformed};
 use crate::id::{DossierId, SubjectId};
-use crate::journal::{Branch, ChainId};
+use crate::journal::{Branch, ChainId, SignedHead};
 use crate::mailbox::Address;
 use crate::time::Instant;
 use crate::wire::frame::Frame;
@@ -28,12 +28,13 @@ pub struct LeftRun {
 pub enum Taken {
     /// It is on file with the next commit, or was before.
     OnFile,
-    /// Something that it cites has not come yet: it is not kept.
+    /// Something that it cites has not come yet, or the dossier is not in memory: it is not kept.
     Early,
 }
 
 impl<R: Registry> Engine<R> {
-    /// Under what a mailbox keeps something for `addressee`; nothing without the dossier's first key. MBX-1.
+    /// Under what a mailbox keeps something for `addressee`; nothing without the dossier's first key, or while it is
+    /// dormant. MBX-1.
     pub fn mailbox_address(&self, dossier: &DossierId, addressee: SubjectId) -> Option<Address> {
         let key = self.dossiers.get(dossier)?.replica.key(0)?.clone();
         Some(Address {
@@ -45,7 +46,7 @@ impl<R: Registry> Engine<R> {
 
     /// The stored runs of a dossier that its latest head says that a member lacks, in the order applied here. Nothing of
     /// a member that has never signed a head in it: it may have no key yet. Chains of nodes that have left come from
-    /// members only. MBX-6.
+    /// members only; of a dormant dossier, [`super::Summary::behind`] says who lacks anything. MBX-6.
     pub fn lacking(&self, dossier: &DossierId, member: &SubjectId) -> Vec<LeftRun> {
         let Some(held) = self.dossiers.get(dossier) else {
             return Vec::new();
@@ -78,7 +79,8 @@ impl<R: Registry> Engine<R> {
         lacking
     }
 
-    /// Takes a run of `dossier` that a mailbox kept, through every check of a run that a peer brings. MBX-5.
+    /// Takes a run of `dossier` that a mailbox kept, through every check of a run that a peer brings. MBX-5. For a
+    /// dormant dossier it comes too early, and wakes it.
     ///
     /// # Errors
     /// As for a peer's frame; `bad-value` for what is no run of this dossier. Nothing of it is kept.
@@ -90,7 +92,12 @@ impl<R: Registry> Engine<R> {
         now: Instant,
     ) -> Result<Taken, Error> {
         match Frame::decode(bytes)? {
-            Frame::Run(run) if run.dossier == *dossier => match self.take_run(mailbox, run, now)? {
+            Frame::Run(run) if run.dossier == *dossier && self.is_dormant(dossier) => {
+                SignedHead::verify(&run.head, &self.registry)?;
+                self.wake(*dossier);
+                Ok(Taken::Early)
+            }
+            Frame::Run(run) if run.dossier == *dossier => match self.take_run(mailbox, run, None, now)? {
                 true => Ok(Taken::OnFile),
                 false => Ok(Taken::Early),
             },

@@ -2,7 +2,7 @@
 
 use serde_bytes::ByteBuf;
 
-use super::{Engine, Event, Held, Registry, Row, RunIndex, SignRequest};
+use super::{Engine, Event, Held, Registry, Row, SignRequest};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::id::DossierId;
@@ -19,15 +19,20 @@ impl<R: Registry> Engine<R> {
     ///
     /// The heads that the commit will allow are fixed here, so that they cover nothing that comes in meanwhile.
     pub fn poll_commit(&mut self, now: Instant) -> Option<Vec<Row>> {
-        if self.in_flight.is_some() || self.stage.is_empty() {
+        if self.in_flight.is_some() {
             return None;
         }
         if std::mem::take(&mut self.rejudge) {
+            self.wake_where_signers_changed();
             for (dossier, held) in &mut self.dossiers {
                 if held.replica.judge_again(&self.registry) {
                     self.stage.events.push(Event::Changed { dossier: *dossier });
                 }
             }
+        }
+        self.erase();
+        if self.stage.is_empty() {
+            return None;
         }
         let mut stage = std::mem::take(&mut self.stage);
         let registries = self.registry.heads();
@@ -84,9 +89,8 @@ impl<R: Registry> Engine<R> {
                 .take_while(|(item, _)| item.entry.seq < size)
                 .count();
             let items: Vec<_> = held.unsealed.drain(..covered).collect();
-            let index = held.runs.len() as u64;
             let branch = Branch::first(held.writer);
-            held.runs.push(RunIndex { branch, to: size });
+            let index = held.push_run(branch, size, &bytes);
             self.stage.rows.push(Row::Run {
                 dossier,
                 index,
@@ -98,7 +102,7 @@ impl<R: Registry> Engine<R> {
             held.sealed = size;
             let items = items.iter().map(|(item, _)| Item {
                 entry: ByteBuf::from(item.entry.encode()),
-                sealed: ByteBuf::from(item.sealed.encode()),
+                sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
             });
             Frame::Run(Run {
                 dossier,

@@ -44,8 +44,13 @@ pub const REGISTRIES: usize = 16;
 pub const BRANCHES: usize = 64;
 /// Key wraps in one entry: a new key to every member, or every key to nodes that join. JRN-9.
 pub const WRAPS: usize = 96;
+/// Characters of one key wrap; the form that it has needs fewer than 500. KEY-4.
+pub const WRAP_BYTES: usize = 640;
 /// Entries of other chains that one entry may cite. JRN-9.
 pub const DEPS: usize = FRONTIER_ROWS;
+
+/// Entries without their message that one frontier asks for. SYN-13.
+pub const LACKING: usize = 256;
 
 /// Bytes of a short text: a title, a reference, a file name. ENV-12.
 pub const SHORT_TEXT_BYTES: usize = 256;
