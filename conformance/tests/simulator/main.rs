@@ -39,6 +39,10 @@ const SCENARIOS: &[(u64, &str)] = &[
         "a node that joined was kept out by an entry of one that had joined under a key that it lacked",
     ),
     (
+        34,
+        "who was let in by what all others have lost since was taken for an intruder",
+    ),
+    (
         35,
         "a message on file twice had the date of the record that came last",
     ),

@@ -75,7 +75,9 @@ fn confined(world: &World) -> Result<(), String> {
     let court = replica(world, 0, 1)?;
     let held = |node: usize| world.federation.node(node).dossier(&world.dossiers[1]);
     let ever = court.state().ever_nodes();
-    let outside = |node: &usize| !ever.contains(&world.federation.node(*node).node());
+    // Who was let in by what every other member has lost since, with its disk, keeps what it was given.
+    let outside =
+        |node: &usize| !ever.contains(&world.federation.node(*node).node()) && !world.entered.contains(node);
     if let Some(node) = (0..NODES).filter(outside).find(|node| held(*node).is_some()) {
         return Err(format!("confined: node {node} has the small dossier"));
     }
@@ -203,11 +205,12 @@ fn durable(world: &World) -> Result<(), String> {
                 .map(|(_, _, record)| record.message),
         );
     }
-    // Who has left keeps what nobody takes from it any more.
-    for (_, node) in &world.removals {
-        let left = world.federation.node(*node).dossier(&world.dossiers[1]);
+    // Who has left, or was let in by what the others have lost, keeps what nobody takes from it any more.
+    for node in &world.entered {
+        let apart = world.federation.node(*node).dossier(&world.dossiers[1]);
         known.extend(
-            left.into_iter()
+            apart
+                .into_iter()
                 .flat_map(Replica::records)
                 .map(|(_, _, record)| record.message),
         );

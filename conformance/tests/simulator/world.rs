@@ -71,6 +71,8 @@ pub(crate) struct World {
     pub(crate) lost: BTreeSet<MessageId>,
     /// The changes of the roster by which a node was to leave the small dossier, and which one.
     pub(crate) removals: Vec<(MessageId, usize)>,
+    /// The nodes that were to enter it.
+    pub(crate) entered: BTreeSet<usize>,
     /// Nodes that were set back to an old copy.
     pub(crate) restored: BTreeSet<usize>,
     /// The most runs that ever waited at one node for one peer.
@@ -98,6 +100,7 @@ impl World {
             unlawful: BTreeSet::new(),
             lost: BTreeSet::new(),
             removals: Vec::new(),
+            entered: BTreeSet::new(),
             restored: BTreeSet::new(),
             most_waiting: 0,
             histogram: BTreeMap::new(),
@@ -239,6 +242,8 @@ impl World {
         self.federation.network = Network::default();
         self.federation.withheld.clear();
         (0..NODES).for_each(|node| self.federation.skew(node, 0));
+        // Who is a member, the court says.
+        self.federation.wake(0, None);
         self.heal();
         self.converge();
         // One order for each chain that can be forked; more are needed only where orders have no effect.
@@ -428,6 +433,9 @@ impl World {
             .say(Some(self.dossiers[1]), body, self.counter as u8, at);
         if !enters && let Ok(signed) = Envelope::decode(&envelope) {
             self.removals.push((signed.id(), 3 + lawyer));
+        }
+        if enters {
+            self.entered.insert(3 + lawyer);
         }
         // Refused where the expert's node, which may have lost what it knew, knows better.
         let _ = self.federation.submit(2, &envelope);

@@ -73,7 +73,7 @@ pub struct Options {
     pub deadline: Duration,
     /// A bulk reply on which nothing moves for so long is given up.
     pub stall: Duration,
-    /// The longest pause of a frame that has begun, and how far it may lag behind [`MIN_FRAME_RATE`] in all. Long: where
+    /// The longest pause of a frame that has begun, and how far it may lag behind 1 KiB/s in all. Long: where
     /// three of ten datagrams are lost, a sender's pauses between probes may double several times, and begin at seconds
     /// if the peer is busy; a connection that is dead ends by `idle_timeout` in any case.
     pub frame_stall: Duration,
