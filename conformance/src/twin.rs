@@ -25,6 +25,13 @@ pub fn again(what: What, bytes: &[u8]) -> Option<Vec<u8>> {
             let payload = ByteVec::from(same::<Head>(&payload)?);
             write(&Envelope(protected, payload, signature))
         }
+        What::Receipt => {
+            let Envelope(protected, payload, signature) = read(bytes)?;
+            let payload = ByteVec::from(same::<Receipt>(&payload)?);
+            write(&Envelope(protected, payload, signature))
+        }
+        What::Parcel => same::<Parcel>(bytes),
+        What::Request => request_again(bytes),
         What::Sealed => same::<Sealed>(bytes),
         What::Entry => same::<Entry>(bytes),
         What::Frame => frame_again(bytes),
@@ -57,6 +64,9 @@ struct Envelope(#[n(0)] ByteVec, #[n(1)] ByteVec, #[n(2)] ByteVec);
 
 #[derive(Encode, Decode)]
 struct Sealed(#[n(0)] u64, #[n(1)] u8, #[n(2)] Hash, #[n(3)] ByteVec);
+
+#[derive(Encode, Decode)]
+struct Parcel(#[n(0)] u64, #[n(1)] Hash, #[n(2)] ByteVec);
 
 macro_rules! structures {
     ($($name:ident { $($key:literal $field:ident: $kind:ty,)* })+) => {
@@ -144,6 +154,12 @@ structures! {
     Item { 0 entry: ByteVec, 1 sealed: Option<ByteVec>, }
     Run { 0 dossier: Hash, 1 chain: ChainId, 2 items: Vec<Item>, 3 head: ByteVec, }
     Refusal { 0 code: u64, 1 about: Hash, }
+    Receipt {
+        0 v: u64, 1 mailbox: Id, 2 depositor: Id, 3 tag: Hash, 4 parcel: Hash, 5 size: u64, 6 accepted_at: u64,
+        7 kept_until: u64,
+    }
+    Offer { 0 tag: Hash, 1 addressee: Id, 2 kind: u64, 3 parcel: Hash, 4 size: u64, 5 keep: u64, }
+    List { 0 after: u64, }
 }
 
 #[derive(Encode, Decode)]
@@ -212,6 +228,18 @@ fn frame_again(bytes: &[u8]) -> Option<Vec<u8>> {
         4 => same::<Run>(&content),
         5 => same::<ByteVec>(&content),
         6 => same::<Refusal>(&content),
+        _ => None,
+    };
+    write(&Frame(kind, ByteVec::from(content?)))
+}
+
+fn request_again(bytes: &[u8]) -> Option<Vec<u8>> {
+    let Frame(kind, content) = read(bytes)?;
+    let content = match kind {
+        1 => same::<Offer>(&content),
+        2 => same::<Hash>(&content),
+        3 => same::<List>(&content),
+        4 => same::<Vec<Hash>>(&content),
         _ => None,
     };
     write(&Frame(kind, ByteVec::from(content?)))

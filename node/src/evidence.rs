@@ -11,16 +11,17 @@ use basoche_protocol::envelope::{Envelope, EpochKey};
 use basoche_protocol::id::{DossierId, SubjectId};
 use basoche_protocol::jose::SoftwareKey;
 use basoche_protocol::journal::Entry;
-use basoche_protocol::wire::frame::RegistryLeaf;
+use basoche_protocol::mailbox::{Address, Content, Parcel, Receipt};
+use basoche_protocol::wire::frame::{Frame, RegistryLeaf};
 use basoche_registry::Anchors;
 
 use crate::blob::{BlobReader, BlobStore};
-use crate::bundle::{self, BundleError, Ciphertext, ExportReport, Items, Run, Source};
+use crate::bundle::{self, BundleError, Ciphertext, Deposit, ExportReport, Items, Run, Source};
 use crate::desk::Desk;
 use crate::documents::{TransferError, give_out, send};
 use crate::effects::now;
 use crate::files::unique_name;
-use crate::rows::Rows;
+use crate::rows::{Left, Rows, What};
 
 /// Everything of one dossier that a bundle needs, taken at the desk.
 pub struct Snapshot {
@@ -31,6 +32,7 @@ pub struct Snapshot {
     heads: Vec<Vec<u8>>,
     runs: u64,
     keys: Vec<(u64, EpochKey)>,
+    left: Vec<Left>,
     rows: Rows,
     blobs: Arc<dyn BlobStore>,
     seal: SoftwareKey,
@@ -55,6 +57,7 @@ impl Desk {
             heads: rows.heads(dossier).map_err(io::Error::other)?,
             runs: rows.run_count(dossier).map_err(io::Error::other)?,
             keys,
+            left: self.outbox().of_dossier(&dossier).cloned().collect(),
             rows,
             blobs: self.blobs(),
             seal: self.seal().map_err(io::Error::other)?,
@@ -75,6 +78,39 @@ impl Snapshot {
         let report = bundle::export(self, &mut file, &self.seal, self.node, now(), &|_, _| {})?;
         file.rewind()?;
         Ok((file, report))
+    }
+}
+
+impl Snapshot {
+    /// What a mailbox took, sealed again: the same content under the same tag is the same parcel. A document's leaves
+    /// are left out, they are in the bundle in clear; a run with a message that is erased since is another parcel.
+    fn deposit(&self, left: &Left) -> io::Result<Option<Deposit>> {
+        let first = self.keys.iter().find(|(epoch, _)| *epoch == 0);
+        let (What::Run(run), Some((_, key))) = (left.what, first) else {
+            return Ok(None);
+        };
+        let found = self
+            .rows
+            .run(self.dossier, run.run, run.from)
+            .map_err(io::Error::other)?;
+        let signed = Envelope::decode(&left.receipt).map_err(io::Error::other)?;
+        let receipt = Receipt::decode(signed.payload()).map_err(io::Error::other)?;
+        let address = Address {
+            dossier: self.dossier,
+            addressee: left.addressee,
+            key: key.clone(),
+        };
+        let sealed = found.map(|run| {
+            let content = Content::Run(Frame::Run(run).encode());
+            Parcel::seal(&address, &receipt.tag, &content)
+        });
+        Ok(sealed
+            .filter(|parcel| parcel.digest() == receipt.parcel)
+            .map(|parcel| Deposit {
+                receipt: left.receipt.clone(),
+                key: *parcel.own_key(&address),
+                parcel: parcel.encode(),
+            }))
     }
 }
 
@@ -114,6 +150,10 @@ impl Source for Snapshot {
         let Some(sealed) = sealed else { return Ok(None) };
         let key = self.keys.iter().find(|(epoch, _)| *epoch == sealed.key_epoch());
         Ok(key.and_then(|(_, key)| sealed.open(&self.dossier, entry.message, key).ok()))
+    }
+
+    fn deposits(&self) -> Items<'_, Deposit> {
+        Box::new(self.left.iter().filter_map(|left| self.deposit(left).transpose()))
     }
 
     fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>> {

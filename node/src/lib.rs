@@ -23,6 +23,7 @@ pub mod evidence;
 pub mod faults;
 pub mod files;
 pub mod keys;
+pub mod mailbox;
 pub mod network;
 pub mod operator;
 pub mod quic;

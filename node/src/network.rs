@@ -5,18 +5,20 @@ mod dial;
 mod fetch;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use basoche_protocol::id::SubjectId;
+use basoche_protocol::id::{Digest, SubjectId};
+use basoche_protocol::mailbox;
 use basoche_registry::Replica;
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::blob::BlobStore;
 use crate::desk::{DeskHandle, Input, Outside, Wanted};
-use crate::documents::{self, DocumentRequest, TransferError, Unexamined};
+use crate::documents::{self, DocumentRequest, Download, TransferError, Unexamined};
 use crate::effects::now;
+use crate::mailbox::Mailboxes;
 use crate::operator::{Direction, Monitor};
 use crate::quic::{
     BulkError, BulkReply, CloseCode, ConnectionId, Endpoint, Event, Lane, NodeId, PeerDirectory, SendError,
@@ -167,10 +169,14 @@ pub struct Network {
     transfers: Arc<Semaphore>,
     redial: Arc<Notify>,
     connected: Arc<Mutex<BTreeMap<NodeId, ConnectionId>>>,
+    mailboxes: Arc<Mailboxes>,
+    /// The documents of which something comes now: each has one part on the disk, whoever brings it.
+    downloads: Arc<tokio::sync::Mutex<BTreeMap<Digest, Weak<Download>>>>,
 }
 
 impl Network {
     /// Sets the network up, and what the desk will see of it.
+    #[allow(clippy::too_many_arguments)] // one caller, which has them all
     pub fn new(
         endpoint: Endpoint,
         phonebook: Arc<Phonebook>,
@@ -179,6 +185,7 @@ impl Network {
         own: SubjectId,
         allow_private: bool,
         transfers: usize,
+        mailboxes: Mailboxes,
     ) -> (Self, NetworkOutside, Work) {
         let endpoint = Arc::new(endpoint);
         let redial = Arc::new(Notify::new());
@@ -203,6 +210,8 @@ impl Network {
             transfers: Arc::new(Semaphore::new(transfers)),
             redial,
             connected: Arc::default(),
+            mailboxes: Arc::new(mailboxes),
+            downloads: Arc::default(),
         };
         let work = Work { wants, examinations };
         (network, outside, work)
@@ -246,6 +255,7 @@ impl Network {
                     ..
                 } => {
                     self.connected().insert(peer, conn);
+                    self.mailboxes.connected(peer);
                     Input::Connected { peer, conn }
                 }
                 Event::Closed {
@@ -293,7 +303,10 @@ impl Network {
     fn answer(self, peer: NodeId, request: Bytes, reply: BulkReply) {
         tokio::spawn(async move {
             let Some(request) = DocumentRequest::decode(&request) else {
-                return reply.reset(CloseCode::Protocol);
+                return match mailbox::Request::decode(&request) {
+                    Ok(request) => self.answer_mailbox(peer, request, reply).await,
+                    Err(_) => reply.reset(CloseCode::Protocol),
+                };
             };
             let Ok(_permit) = self.transfers.acquire().await else {
                 return;
@@ -333,5 +346,20 @@ impl Network {
     /// This node.
     pub fn own(&self) -> SubjectId {
         self.own
+    }
+
+    /// Mailboxes, this node's own included.
+    pub(crate) fn mailboxes(&self) -> &Mailboxes {
+        &self.mailboxes
+    }
+
+    /// The desk.
+    pub(crate) fn desk(&self) -> &DeskHandle {
+        &self.desk
+    }
+
+    /// The documents.
+    pub(crate) fn blobs(&self) -> &Arc<dyn BlobStore> {
+        &self.blobs
     }
 }

@@ -1,5 +1,9 @@
 //! Where the engine's rows stand in the store, and how they are read back at a start.
 
+mod mailbox;
+
+pub use mailbox::{KeptParcel, Left, What};
+
 use std::collections::BTreeSet;
 
 use basoche_protocol::dossier::RunItem;
@@ -388,9 +392,11 @@ impl Rows {
         Ok(self.commit(batch)?)
     }
 
-    /// Reads the submission keys, which nothing else reads as a whole.
+    /// Reads the submission keys and the rows of mailboxes, which nothing else that checks a node reads as a whole.
     pub fn check_submissions(&self) -> Result<(), RowsError> {
-        Ok(self.store.scan_family(SUBMISSIONS, &mut |_, _| Ok(()))?)
+        self.store.scan_family(SUBMISSIONS, &mut |_, _| Ok(()))?;
+        self.parcels()?;
+        self.left().map(|_| ())
     }
 
     /// Destroys what older values of the rows of erased messages are still on the disk, also those that an earlier

@@ -17,10 +17,11 @@ use crate::backup::{self, BackupError, Copied, Original};
 use crate::blob::{BlobError, BlobStore, FileBlobs};
 use crate::config::{Config, ConfigError};
 use crate::control;
-use crate::desk::{Desk, DeskHandle, Input, Parts};
+use crate::desk::{Desk, DeskHandle, Input, Outbox, Parts};
 use crate::disk::Space;
 use crate::effects::{now, random};
 use crate::keys::{KeysError, NodeKeys, NodeRequest};
+use crate::mailbox::{Keep, Mailboxes};
 use crate::network::{Network, Phonebook};
 use crate::operator::{Alarm, ListenError, Listener, Monitor, Pages, watch_disk, watch_queue};
 use crate::quic::{CloseCode, Endpoint, Options, TransportError};
@@ -334,6 +335,15 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     let listening = endpoint
         .local_addr()
         .map_or_else(|| config.listen.to_string(), |address| address.to_string());
+    let keep = match config.mailbox.serve {
+        true => {
+            let (dir, settings) = (config.data.join("mailbox"), config.mailbox.clone());
+            Some(Keep::open(rows.clone(), dir, settings, Arc::clone(&monitor))?)
+        }
+        false => None,
+    };
+    let mailboxes = Mailboxes::new(config.mailbox.clone(), keep, keys.seal()?);
+    let (outbox, stored) = (Outbox::read(&rows)?, rows.clone());
     let (network, outside, work) = Network::new(
         endpoint,
         phonebook,
@@ -342,6 +352,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         keys.node(),
         config.allow_private_addresses,
         config.limits.transfers,
+        mailboxes,
     );
     let seal = keys.seal()?;
     let (node, shared) = (keys.node(), Arc::clone(&blobs));
@@ -355,6 +366,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         monitor: Arc::clone(&monitor),
         hint,
         commits,
+        outbox,
         reading,
     };
     let (ended, mut end) = tokio::sync::oneshot::channel();
@@ -366,6 +378,11 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     tokio::spawn(network.clone().dial());
     tokio::spawn(network.clone().fetch_all(work.wants));
     tokio::spawn(network.clone().examine_all(work.examinations));
+    tokio::spawn(network.clone().sweep_mailbox());
+    if !config.mailbox.mailboxes.is_empty() {
+        tokio::spawn(network.clone().leave_parcels(stored));
+        tokio::spawn(network.clone().collect_parcels());
+    }
     tokio::spawn(tick(desk.clone()));
     tokio::spawn(watch_queue(desk.clone()));
     tokio::spawn(watch_disk(config.data.clone(), Arc::clone(&monitor)));

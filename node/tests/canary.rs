@@ -3,7 +3,8 @@
 //! Two real nodes carry a dossier whose every text is a canary, a random string that stands nowhere else; one is
 //! killed on the way. Whatever they leave is searched for each canary, in several encodings. Of what is for persons only
 //! the memory of the nodes is searched too; without `gcore`, or with `BASOCHE_NO_GCORE=1`, that counts as skipped. The
-//! rest is in a running node's memory, and its operator may read it anyway (README, *Who can read what*).
+//! rest is in a member's memory, and its operator may read it anyway (README, *Who can read what*); that of a mailbox
+//! is searched in `mailbox_memory`.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/image.rs"]
@@ -11,16 +12,15 @@ mod image;
 mod office;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use basoche_node::effects::random;
-use basoche_protocol::text::{b64url_encode, hex_encode};
+use basoche_protocol::text::hex_encode;
 use office::Office;
+use office::search::{Search, base64, files, forms, page};
 use serde_json::Value;
 
 /// How long anything that is awaited may take.
@@ -39,97 +39,6 @@ const TEXTS: [&str; 8] = [
 /// What no node may have even in its memory.
 const PERSONAL: usize = 7;
 
-/// Standard base64, which differs from base64url in two digits.
-fn base64(bytes: &[u8]) -> String {
-    b64url_encode(bytes).replace('-', "+").replace('_', "/")
-}
-
-/// A canary in each form in which it might be written.
-fn forms(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
-    let utf16 = |bytes: fn(u16) -> [u8; 2]| canary.encode_utf16().flat_map(bytes).collect::<Vec<_>>();
-    let hex = hex_encode(canary.as_bytes());
-    let mut forms = vec![
-        ("clear", canary.as_bytes().to_vec()),
-        ("UTF-16LE", utf16(u16::to_le_bytes)),
-        ("UTF-16BE", utf16(u16::to_be_bytes)),
-        ("hexadecimal", hex.to_uppercase().into_bytes()),
-        ("hexadecimal", hex.into_bytes()),
-    ];
-    // In base64 it depends on how many bytes precede it, and on its neighbours at both ends.
-    for before in 0..3 {
-        let padded = [&vec![0; before], canary.as_bytes()].concat();
-        let first = (before * 8).div_ceil(6);
-        let last = padded.len() * 8 / 6;
-        for encoded in [b64url_encode(&padded), base64(&padded)] {
-            forms.push(("base64", encoded.as_bytes()[first..last].to_vec()));
-        }
-    }
-    forms
-}
-
-/// Looks for many byte strings at once.
-struct Search {
-    /// What is looked for: which text, in which form.
-    wanted: Vec<(String, Vec<u8>)>,
-    /// Those that begin with these two bytes.
-    by_head: Vec<Vec<usize>>,
-}
-
-impl Search {
-    fn new(canaries: &[String]) -> Self {
-        let mut wanted = Vec::new();
-        for (text, canary) in TEXTS.iter().zip(canaries) {
-            let named = forms(canary).into_iter();
-            wanted.extend(named.map(|(form, bytes)| (format!("{text}, {form}"), bytes)));
-        }
-        let mut by_head = vec![Vec::new(); 1 << 16];
-        for (number, (_, bytes)) in wanted.iter().enumerate() {
-            by_head[usize::from(u16::from_be_bytes([bytes[0], bytes[1]]))].push(number);
-        }
-        Self { wanted, by_head }
-    }
-
-    /// What is found in these bytes, each once.
-    fn found(&self, bytes: &[u8]) -> Vec<&str> {
-        let mut found = Vec::new();
-        for (at, pair) in bytes.windows(2).enumerate() {
-            for number in &self.by_head[usize::from(u16::from_be_bytes([pair[0], pair[1]]))] {
-                let (what, wanted) = &self.wanted[*number];
-                if bytes[at..].starts_with(wanted) && !found.contains(&what.as_str()) {
-                    found.push(what.as_str());
-                }
-            }
-        }
-        found
-    }
-
-    /// Nothing is found in any file under a directory; how many there are.
-    fn clean(&self, dir: &Path) -> usize {
-        let files = files(dir);
-        for file in &files {
-            // A file that the running node has removed meanwhile holds nothing.
-            let bytes = fs::read(file).unwrap_or_default();
-            assert_eq!(self.found(&bytes), Vec::<&str>::new(), "{}", file.display());
-        }
-        files.len()
-    }
-}
-
-/// Every file under a directory.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            found.extend(files(&entry.path()));
-        } else if kind.is_file() {
-            found.push(entry.path());
-        }
-    }
-    found
-}
-
 /// Waits until something is so.
 fn until(what: &str, mut so: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -137,18 +46,6 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
         sleep(Duration::from_millis(50));
     }
-}
-
-/// A page of the operator's, whole.
-fn page(address: &str, path: &str) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 "), "{path}");
-    answer
 }
 
 /// Whether every addressee who has a key has every one of so many documents at their disposal, as a node shows it.
@@ -216,7 +113,12 @@ fn what_a_dossier_says_is_found_nowhere_in_clear() {
         .iter()
         .map(|_| format!("canari{}", hex_encode(&random::<16>())))
         .collect();
-    let search = Search::new(&canaries);
+    let search = Search::new(
+        &TEXTS
+            .into_iter()
+            .zip(canaries.iter().map(String::as_str))
+            .collect::<Vec<_>>(),
+    );
     let [content, name, title, dire, head, case_number, reason, personal] =
         [0, 1, 2, 3, 4, 5, 6, PERSONAL].map(|n| canaries[n].as_str());
     let mut office = Office::bare();

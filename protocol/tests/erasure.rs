@@ -7,7 +7,7 @@ mod stage;
 use std::sync::Arc;
 
 use basoche_protocol::dossier::{Replica, RunItem};
-use basoche_protocol::engine::Row;
+use basoche_protocol::engine::{Row, Taken};
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::error::Error;
 use basoche_protocol::fixture::{Actor, Cast, Federation, Signing};
@@ -207,6 +207,46 @@ fn what_is_erased_is_gone_from_every_node_and_its_tombstone_stays() {
     it.federation.connect_all();
     it.pass();
     assert!(it.agree(&[0, 1, 2, 3]) && !it.has(2, &dire));
+}
+
+#[test]
+fn what_is_left_at_a_mailbox_after_an_erasure_is_without_the_message_and_what_was_left_before_does_no_harm() {
+    for with_what_was_left_before in [false, true] {
+        let mut it = Five::under_way();
+        let cast = Arc::clone(&it.federation.cast);
+        let (away, dossier) = (2, it.dossier);
+        let member = it.federation.node(away).node();
+        (0..5)
+            .filter(|other| *other != away)
+            .for_each(|other| it.federation.cut(away, other));
+        let target = it.act(&cast.defendant_lawyer, dire(2)).unwrap();
+        let before = it.federation.left_for(0, dossier, &member);
+        it.erase(target).unwrap();
+        let after = it.federation.left_for(0, dossier, &member);
+        let messages = |frames: &[Vec<u8>]| {
+            let runs = frames.iter().map(|bytes| match Frame::decode(bytes) {
+                Ok(Frame::Run(run)) => run.items,
+                other => panic!("{other:?}"),
+            });
+            runs.flatten().filter(|item| item.sealed.is_some()).count()
+        };
+        assert_eq!(
+            (messages(&before), messages(&after)),
+            (1, 1),
+            "the dire; the order"
+        );
+        let left = match with_what_was_left_before {
+            true => [before, after].concat(),
+            false => after,
+        };
+        for frame in &left {
+            let mailbox = SubjectId::new([0x77; 16]);
+            let taken = it.federation.bring(away, mailbox, &dossier, frame);
+            assert_eq!(taken.unwrap(), Taken::OnFile);
+            it.federation.settle(500);
+        }
+        assert!(it.agree(&[0, 1, 2, 3]) && !it.has(away, &target));
+    }
 }
 
 #[test]
@@ -448,7 +488,7 @@ fn a_message_that_a_peer_lacks_is_brought_to_it() {
     let (branch, seq) = it.replica(2).position(&dire).unwrap();
     it.federation.strip(2, it.dossier, branch, seq);
     it.federation.crash(2);
-    it.federation.wake(2, Some(it.dossier));
+    it.federation.wake(2, None);
     assert_eq!(it.replica(2).pending(), 1);
     it.federation.connect_all();
     it.pass();

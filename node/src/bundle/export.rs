@@ -19,8 +19,8 @@ use super::journal::{self, MessageNames};
 use super::layout::{self, ANCHORS, MANIFEST, Manifest, README, SUMMARY, SUMS, Sums};
 use super::timeline::{self, Receipts};
 use super::{
-    BundleError, Ciphertext, Source, ciphertext_name, contested, document_name, head_name, key_name,
-    leaf_name, quittance_name, readme, run_name,
+    BundleError, Ciphertext, Source, ciphertext_name, contested, deposit_name, document_name, head_name,
+    key_name, leaf_name, quittance_name, readme, run_name,
 };
 use crate::quittance::QuittanceView;
 use crate::zip::Writer;
@@ -71,6 +71,10 @@ pub fn export<W: Write + Seek>(
     let registry = write_registry(source, Registry::new(anchors), &mut out)?;
     let (replica, receipts) = write_journal(source, &registry, &mut out)?;
     write_messages(source, &mut out)?;
+    for deposit in source.deposits() {
+        let bytes = deposit?.encode();
+        out.add(&deposit_name(&bytes), &bytes)?;
+    }
     for tombstone in replica.state().tombstones() {
         out.add(
             &layout::tombstone_name(&tombstone.target),

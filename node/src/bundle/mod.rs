@@ -8,6 +8,7 @@
 //! journal/<index>.run                       [chain, [entry …], head]: every chain, in a causal order
 //! heads/<node>.head                         each node's latest head: its receipt for all that it covers
 //! messages/<message id>.jws                 every message, opened: a compact JWS
+//! mailbox/<SHA-256>.kept                    [receipt, key, parcel]: what a mailbox took for a node that was away
 //! erased/<message id>.json                  what stays of an erased message
 //! documents/<root>/key, /<file name>        a document's key and its plaintext
 //! quittances/<barrier>.json                  who signed that they hold what a barrier names
@@ -25,6 +26,7 @@ mod contested;
 mod export;
 mod journal;
 mod layout;
+mod mailbox;
 mod members;
 mod readme;
 mod registry;
@@ -36,6 +38,7 @@ pub use export::{ExportReport, export};
 pub use layout::{
     ciphertext_name, document_name, head_name, key_name, leaf_name, message_name, quittance_name, run_name,
 };
+pub use mailbox::{Deposit, deposit_name};
 pub use report::{Claim, Reach, Report, Verdict};
 pub use verify::{Opener, verify, verify_as};
 
@@ -87,6 +90,9 @@ pub trait Source {
 
     /// The message that `entry` records, opened; `None` where this node has no key to it.
     fn envelope(&self, entry: &Entry) -> io::Result<Option<Envelope>>;
+
+    /// What mailboxes took of the journal's runs, with their receipts.
+    fn deposits(&self) -> Items<'_, Deposit>;
 
     /// The key and the plaintext of a document, exactly `reference.bytes` long; `None` where they are not here.
     fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>>;

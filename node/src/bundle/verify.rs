@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
-use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::document::{Decryptor, DocumentKey, Encryptor, LeafHasher, Sealed, ciphertext_len};
 use basoche_protocol::dossier::{DocumentFact, Replica};
-use basoche_protocol::envelope::{Envelope, Typ};
+use basoche_protocol::envelope::{Envelope, Typ, verify_node};
 use basoche_protocol::error::{Error, Malformed, Untrusted};
 use basoche_protocol::id::{Digest, DossierId};
 use basoche_protocol::journal::{Content, Verdict as Effect};
 use basoche_protocol::message::Extent;
-use basoche_protocol::role::{Class, Role};
+use basoche_protocol::role::Class;
 use basoche_registry::{Anchors, Replica as Registry};
 
 use super::journal::{self, Journal};
@@ -19,7 +18,7 @@ use super::layout::{self, MANIFEST, Manifest, QUITTANCES, README, SUMMARY, SUMS}
 use super::members::Members;
 use super::report::{Claims, NOT_DISCLOSED, Reach, Report, Verdict};
 use super::timeline::{self, Named};
-use super::{ciphertext_name, contested, document_name, key_name, quittance_name, registry};
+use super::{ciphertext_name, contested, document_name, key_name, mailbox, quittance_name, registry};
 use crate::quittance::QuittanceView;
 use crate::zip::{Archive, Member, ZipError};
 
@@ -157,6 +156,7 @@ fn check<R: Read + Seek>(
                 claim_forks(&journal, &registry, &mut claims);
                 claim_messages(&journal, &mut claims);
                 check_tombstones(&mut members, &journal, &mut claims);
+                mailbox::check(&mut members, &registry, &journal, &mut claims);
                 check_documents(&mut members, &journal, opener, &mut claims);
                 check_quittances(&mut members, &journal, &mut claims);
                 check_summary(&mut members, &registry, &journal, &mut claims);
@@ -217,29 +217,7 @@ fn read_manifest(jws: &[u8], registry: &Registry) -> Result<Manifest, Error> {
     if manifest.v != Manifest::VERSION {
         return Err(Malformed::bad_value().into());
     }
-    let (certificate, at) = (envelope.header().certificate, manifest.time);
-    let signer = match registry.status(&certificate, at) {
-        Status::Valid(signer) | Status::Contested { signer, .. } => signer,
-        Status::Invalid { reason } => {
-            return Err(Untrusted::SignerInvalid {
-                certificate,
-                at,
-                reason,
-            }
-            .into());
-        }
-        Status::Undetermined { .. } => return Err(Untrusted::UnknownSigner { certificate }.into()),
-    };
-    envelope.check(Typ::Bundle, &signer.key)?;
-    let subject = signer.subject;
-    if subject != manifest.node {
-        let author = manifest.node;
-        return Err(Untrusted::AuthorMismatch { author, subject }.into());
-    }
-    if !signer.roles.contains(&Role::Node) {
-        let role = Role::Node;
-        return Err(Untrusted::RoleNotHeld { subject, role }.into());
-    }
+    verify_node(&envelope, Typ::Bundle, manifest.node, manifest.time, registry)?;
     Ok(manifest)
 }
 

@@ -190,6 +190,12 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                         };
                         lines.push(format!("peer {} {}: {state}", peer.node, peer.organisation));
                     }
+                    lines.extend(status.mailbox.map(|kept| {
+                        format!(
+                            "mailbox: {} of {} parcels, {} of {} bytes",
+                            kept.parcels, kept.parcels_limit, kept.bytes, kept.quota
+                        )
+                    }));
                     for dossier in &status.dossiers {
                         lines.push(format!(
                             "dossier {} {} ({} entries)",

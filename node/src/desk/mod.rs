@@ -12,6 +12,7 @@ mod forks;
 mod gaps;
 mod handle;
 mod link;
+mod mailbox;
 mod pulse;
 mod retire;
 mod statements;
@@ -27,6 +28,7 @@ pub use forks::{ForkView, ProofView};
 pub use gaps::GapView;
 pub use handle::DeskHandle;
 use handle::ROOM;
+pub use mailbox::{Expected, LeftView, Outbox, Owed, ReceiptError};
 pub use retire::{KeptView, RetirementView, RetiringView, ServedView};
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 pub use waits::{Wait, WaitView};
@@ -260,6 +262,10 @@ pub struct Desk {
     stopping: bool,
     /// The registry has changed since the network was told.
     registry_news: bool,
+    /// What was left at mailboxes.
+    outbox: Outbox,
+    /// Runs from mailboxes that the next commit holds.
+    kept: Vec<mailbox::Kept>,
 }
 
 /// What a desk is made of.
@@ -282,6 +288,8 @@ pub struct Parts {
     pub hint: PathBuf,
     /// Commits so far.
     pub commits: u64,
+    /// What was left at mailboxes.
+    pub outbox: Outbox,
     /// The dossier that has been read back in part, and the next of its runs.
     pub reading: Option<(DossierId, u64)>,
 }
@@ -299,6 +307,7 @@ impl Desk {
             monitor,
             hint,
             commits,
+            outbox,
             reading,
         } = parts;
         Self {
@@ -309,7 +318,7 @@ impl Desk {
             keys,
             outside,
             links: BTreeMap::new(),
-            contacts: Contacts::default(),
+            contacts: Contacts::since(now()),
             waiting: BTreeMap::new(),
             watchers: Vec::new(),
             submissions: Vec::new(),
@@ -328,6 +337,8 @@ impl Desk {
             hinted: 0,
             stopping: false,
             registry_news: false,
+            outbox,
+            kept: Vec::new(),
         }
     }
 
@@ -583,6 +594,7 @@ impl Desk {
 
     /// Hands out what the last commit has allowed.
     fn let_out(&mut self) {
+        self.answer_kept();
         let mut changed = BTreeSet::new();
         while let Some(event) = self.engine.poll_event() {
             match event {

@@ -13,7 +13,7 @@ use super::erase::{HoldView, TombstoneView, orders};
 use super::forks::{ForkView, forks};
 use super::gaps::{GapView, gaps};
 use super::{Desk, Level, RetiringView, WaitView};
-use crate::operator::Condition;
+use crate::operator::{Condition, MailboxView};
 use crate::quittance::QuittanceView;
 
 /// A connected peer.
@@ -76,6 +76,9 @@ pub struct StatusView {
     pub reading_back: usize,
     /// What was refused, by code.
     pub refusals: BTreeMap<String, u64>,
+    /// What is kept here for others, if this node is a mailbox.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mailbox: Option<MailboxView>,
 }
 
 /// Somebody in the roster.
@@ -257,6 +260,7 @@ impl Desk {
             retiring: self.retiring(),
             reading_back: self.count_waking(),
             refusals: self.monitor.meters.refusals(),
+            mailbox: self.monitor.mailbox.get(),
         }
     }
 

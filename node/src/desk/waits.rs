@@ -10,7 +10,7 @@ use basoche_protocol::refusal::Code;
 use basoche_protocol::time::Instant;
 use serde::{Deserialize, Serialize};
 
-use super::Desk;
+use super::{Desk, LeftView};
 use crate::operator::{Fetch, Obstacle};
 
 /// A reason, by its stable code.
@@ -91,6 +91,9 @@ pub struct WaitView {
     /// All its ciphertext bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub total_bytes: Option<u64>,
+    /// The mailboxes where the message was left for the node.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left: Vec<LeftView>,
     /// What is so, and what to do.
     pub says: String,
 }
@@ -104,6 +107,7 @@ impl fmt::Display for WaitView {
             detail,
             bytes,
             total_bytes,
+            left,
             says,
             ..
         } = self;
@@ -117,18 +121,30 @@ impl fmt::Display for WaitView {
         if let (Some(bytes), Some(total_bytes)) = (bytes, total_bytes) {
             write!(f, ", {bytes} of {total_bytes} bytes")?;
         }
-        write!(f, ": {says}")
+        write!(f, ": {says}")?;
+        for LeftView { mailbox, at, until } in left {
+            write!(f, "; left at {mailbox} at {at}, kept until {until}")?;
+        }
+        Ok(())
     }
 }
 
 /// When peers were last connected. Kept in memory: a restart forgets it.
-#[derive(Default)]
-pub(super) struct Contacts(BTreeMap<SubjectId, Instant>);
+pub(super) struct Contacts {
+    begun: Instant,
+    left: BTreeMap<SubjectId, Instant>,
+}
 
 impl Contacts {
+    /// Of a node that starts.
+    pub(super) fn since(begun: Instant) -> Self {
+        let left = BTreeMap::new();
+        Self { begun, left }
+    }
+
     /// A peer with which a version was agreed has left.
     pub(super) fn left(&mut self, peer: SubjectId, now: Instant) {
-        self.0.insert(peer, now);
+        self.left.insert(peer, now);
     }
 }
 
@@ -317,6 +333,7 @@ impl Reason {
             detail: detail.map(str::to_owned),
             bytes: self.fetch.map(|fetch| fetch.bytes),
             total_bytes: self.fetch.map(|fetch| fetch.total_bytes),
+            left: Vec::new(),
             says: self.says(organisation),
         }
     }
@@ -371,10 +388,19 @@ impl Desk {
             };
             Reason::of(known).map(|reason| (node, reason))
         });
+        let place = replica.position(&record.message);
+        let left = |node: &SubjectId| match place {
+            Some((branch, seq)) if *node != own => {
+                self.left_for(&replica.dossier(), node, &branch.chain, seq)
+            }
+            _ => Vec::new(),
+        };
         let waits = here.into_iter().chain(lacking);
-        waits
-            .map(|(node, reason)| reason.view(node, &self.organisation(&node)))
-            .collect()
+        let view = |(node, reason): (SubjectId, Reason)| WaitView {
+            left: left(&node),
+            ..reason.view(node, &self.organisation(&node))
+        };
+        waits.map(view).collect()
     }
 
     /// The same of a message, by its id.
@@ -393,7 +419,7 @@ impl Desk {
         let away = *node != self.engine.node() && matches!(self.reach(node), Reach::Away(_));
         away.then(|| {
             self.contacts
-                .0
+                .left
                 .get(node)
                 .map(Instant::to_string)
                 .unwrap_or_default()
@@ -403,7 +429,15 @@ impl Desk {
     fn reach(&self, node: &SubjectId) -> Reach {
         match self.engine.peers().any(|peer| peer == *node) {
             true => Reach::Connected,
-            false => Reach::Away(self.contacts.0.get(node).copied()),
+            false => Reach::Away(self.contacts.left.get(node).copied()),
+        }
+    }
+
+    /// Since when a node is away, as far as this process knows; nothing while it is connected.
+    pub(super) fn away_since(&self, node: &SubjectId) -> Option<Instant> {
+        match self.reach(node) {
+            Reach::Away(left) => Some(left.unwrap_or(self.contacts.begun)),
+            Reach::Here(_) | Reach::Connected => None,
         }
     }
 

@@ -21,11 +21,13 @@ pub enum Alarm {
     LivesTwice,
     /// The disk of the data directory is nearly full.
     DiskLow,
+    /// The mailbox has no room for a parcel, or its disk has not. MBX-3.
+    MailboxFull,
 }
 
 impl Alarm {
     /// Every alarm.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::StoreOlder,
         Self::OwnChainBehind,
         Self::ChainDisputed,
@@ -33,6 +35,7 @@ impl Alarm {
         Self::Gap,
         Self::LivesTwice,
         Self::DiskLow,
+        Self::MailboxFull,
     ];
 
     /// Its name in metrics and logs.
@@ -46,6 +49,7 @@ impl Alarm {
             Self::Gap => "gap",
             Self::LivesTwice => "lives-twice",
             Self::DiskLow => "disk-low",
+            Self::MailboxFull => "mailbox-full",
         }
     }
 
@@ -60,6 +64,7 @@ impl Alarm {
             Self::Gap => "entries that another node names do not come",
             Self::LivesTwice => "a node signs under two incarnations",
             Self::DiskLow => "the disk is nearly full",
+            Self::MailboxFull => "the mailbox is full",
         }
     }
 
@@ -134,6 +139,6 @@ mod tests {
         let meters = Meters::default();
         Alarm::ChainForked.raise(&meters, "a test");
         let counts = Alarm::ALL.map(|alarm| meters.alarms(alarm));
-        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0]);
     }
 }

@@ -74,6 +74,14 @@ impl Rows {
         Ok(read)
     }
 
+    /// The key of epoch 0 of a dossier, whether or not it is in memory.
+    pub fn first_key(&self, dossier: &DossierId) -> Result<Option<EpochKey>, RowsError> {
+        let stored = self.store.get(KEYS, &self.dossier_owner(KEYS, dossier), 0)?;
+        stored
+            .map(|bytes| read_key(&bytes).map(|(_, key)| key))
+            .transpose()
+    }
+
     /// Reads back a dossier that `engine` has asked for, from run `next` on, until it is whole or the time is up, but
     /// one run at least. Gives the run to go on with; `None` once it is whole, and waits for `handle_awake`.
     pub fn restore_dossier(
@@ -95,9 +103,8 @@ impl Rows {
                 .store
                 .scan(KEYS, &self.dossier_owner(KEYS, &dossier), 0, usize::MAX)?
             {
-                let (_, epoch, key): StoredKey = read(&bytes, "key")?;
-                let key = <[u8; 32]>::try_from(key.as_slice()).map_err(|_| damaged("key", "not 32 bytes"))?;
-                engine.restore_key(dossier, epoch, EpochKey::new(key));
+                let (epoch, key) = read_key(&bytes)?;
+                engine.restore_key(dossier, epoch, key);
             }
         }
         while let Some(run) = self.run(dossier, next, 0)? {
@@ -133,4 +140,11 @@ impl Rows {
         }
         Ok(self.commit(batch)?)
     }
+}
+
+/// An epoch and its key from their stored bytes.
+fn read_key(bytes: &[u8]) -> Result<(u64, EpochKey), RowsError> {
+    let (_, epoch, key): StoredKey = read(bytes, "key")?;
+    let key = <[u8; 32]>::try_from(key.as_slice()).map_err(|_| damaged("key", "not 32 bytes"))?;
+    Ok((epoch, EpochKey::new(key)))
 }

@@ -60,6 +60,7 @@ fn a_verifier_that_ignores_a_kind_of_member_is_caught() {
         "journal/",
         "heads/",
         "messages/",
+        "mailbox/",
         "documents/",
         "quittances/",
         "summary.json",

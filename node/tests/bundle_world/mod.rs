@@ -3,6 +3,7 @@
 
 mod cast;
 mod fork;
+mod left;
 mod line;
 mod source;
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Cursor, Read};
 
-use basoche_node::bundle::{Ciphertext, Items, Run, Source};
+use basoche_node::bundle::{Ciphertext, Deposit, Items, Run, Source};
 use basoche_protocol::document::{DocumentKey, Encryptor};
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::envelope::Envelope;
@@ -56,6 +56,10 @@ impl Source for World {
         let key = replica.key(sealed.key_epoch()).unwrap();
         let opened = sealed.open(&self.dossier, entry.message, key).ok();
         Ok(opened.filter(|envelope| Some(envelope.id()) != self.withheld))
+    }
+
+    fn deposits(&self) -> Items<'_, Deposit> {
+        Box::new(self.left_for_the_expert().into_iter().map(Ok))
     }
 
     fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>> {

@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test program uses its part.
 
 pub(crate) mod disk;
+pub(crate) mod post;
+pub(crate) mod search;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -466,7 +468,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Its process.
+    /// Its process id.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }

@@ -65,6 +65,8 @@ pub struct Summary {
     nodes: BTreeSet<SubjectId>,
     ever_nodes: BTreeSet<SubjectId>,
     equal: BTreeSet<SubjectId>,
+    /// The other members that have signed a head and, as far as we know, lack an entry or a document. MBX-6.
+    behind: BTreeSet<SubjectId>,
     /// The wraps of the first key: a member that lost its store learns it from our frontier. KEY-5.
     wraps: Vec<EpochWrap>,
     /// Our latest head, and when it was signed.
@@ -109,6 +111,16 @@ impl Summary {
     /// How far each chain is held.
     pub fn frontier(&self) -> &[HeadRow] {
         &self.rows
+    }
+
+    /// The nodes of the dossier.
+    pub fn nodes(&self) -> &BTreeSet<SubjectId> {
+        &self.nodes
+    }
+
+    /// The other members that have signed a head and, as far as this node knows, lack an entry or a document. MBX-6.
+    pub fn behind(&self) -> &BTreeSet<SubjectId> {
+        &self.behind
     }
 
     /// Where the assessment stands.
@@ -500,16 +512,31 @@ impl Held {
             *last = (*last).max(record.recorded_at);
         }
         let heads = replica.heads();
-        let equal = heads.keys().filter(|peer| self.is_equal_at(peer)).copied();
+        let equal: BTreeSet<_> = heads
+            .keys()
+            .filter(|peer| self.is_equal_at(peer))
+            .copied()
+            .collect();
+        let nodes = state.nodes();
+        let lacks_document = |peer: &SubjectId| {
+            let mut documents = state.documents();
+            documents.any(|document| state.stated(Statement::Held, document, peer).is_none())
+        };
+        let behind = heads.keys().filter(|peer| {
+            let other = **peer != node && nodes.contains(peer);
+            other && (!equal.contains(peer) || lacks_document(peer))
+        });
+        let behind = behind.copied().collect();
         let own = heads.get(&node);
         Some(Summary {
             format: FORMAT,
             dossier: replica.dossier(),
             basis,
             rows: replica.frontier(),
-            nodes: state.nodes(),
+            nodes,
             ever_nodes: state.ever_nodes(),
-            equal: equal.collect(),
+            equal,
+            behind,
             wraps: replica.first_keys().cloned().collect(),
             head: own.map(|head| (ByteBuf::from(head.encode()), head.head().time)),
             phase: state.phase(),

@@ -18,6 +18,7 @@ mod dormant;
 mod erase;
 mod gaps;
 mod keys;
+mod mailbox;
 mod peer;
 mod receive;
 mod seal;
@@ -26,6 +27,7 @@ mod submit;
 pub use ahead::{Ahead, Share};
 pub use dormant::{Basis, Summary};
 pub use gaps::GAP_AFTER;
+pub use mailbox::{LeftRun, Taken};
 pub use receive::Backlog;
 pub use submit::{Fresh, Needs, Ticket, WrapNeed};
 

@@ -238,7 +238,7 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes one run; `false` if something that it cites has not come yet.
-    fn take_run(
+    pub(super) fn take_run(
         &mut self,
         from: SubjectId,
         run: Run,

@@ -15,7 +15,7 @@ mod verify;
 
 pub use header::{Header, Typ};
 pub use sealed::{EpochKey, Sealed};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, verify, verify_node};
 
 use std::sync::Arc;
 

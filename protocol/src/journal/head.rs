@@ -3,11 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::ChainId;
-use crate::directory::{Directory, Status};
-use crate::envelope::{Envelope, Typ};
-use crate::error::{Error, Incompatible, Malformed, Untrusted};
+use crate::directory::Directory;
+use crate::envelope::{Envelope, Typ, verify_node};
+use crate::error::{Error, Incompatible, Malformed};
 use crate::id::{Digest, DossierId, Incarnation, SubjectId};
-use crate::role::Role;
 use crate::time::Instant;
 use crate::wire::{codec, limits};
 
@@ -126,34 +125,7 @@ impl SignedHead {
     pub fn verify(bytes: &[u8], directory: &dyn Directory) -> Result<Self, Error> {
         let envelope = Envelope::decode(bytes)?;
         let head = Head::decode(envelope.payload())?;
-        let certificate = envelope.header().certificate;
-        let signer = match directory.status(&certificate, head.time) {
-            Status::Valid(signer) | Status::Contested { signer, .. } => signer,
-            Status::Invalid { reason } => {
-                return Err(Untrusted::SignerInvalid {
-                    certificate,
-                    at: head.time,
-                    reason,
-                }
-                .into());
-            }
-            Status::Undetermined { .. } => return Err(Untrusted::UnknownSigner { certificate }.into()),
-        };
-        envelope.check(Typ::Head, &signer.key)?;
-        if signer.subject != head.node {
-            return Err(Untrusted::AuthorMismatch {
-                author: head.node,
-                subject: signer.subject,
-            }
-            .into());
-        }
-        if !signer.roles.contains(&Role::Node) {
-            return Err(Untrusted::RoleNotHeld {
-                subject: signer.subject,
-                role: Role::Node,
-            }
-            .into());
-        }
+        verify_node(&envelope, Typ::Head, head.node, head.time, directory)?;
         Ok(Self { envelope, head })
     }
 

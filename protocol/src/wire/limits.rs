@@ -23,6 +23,11 @@ pub const LEAF_BYTES: usize = 16 * 1024;
 /// Bytes of one certificate. REG-4.
 pub const CERTIFICATE_BYTES: usize = 8 * 1024;
 
+/// Bytes of a parcel at a mailbox. MBX-2.
+pub const PARCEL_BYTES: usize = 4 * 1024 * 1024;
+/// Parcels in one listing of a mailbox, and in one request to forget them. MBX-5.
+pub const PARCELS_LISTED: usize = 256;
+
 /// Nodes of one dossier. DOS-20.
 pub const DOSSIER_NODES: usize = 30;
 /// Persons in one dossier's roster. DOS-20.

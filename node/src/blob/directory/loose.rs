@@ -4,23 +4,30 @@
 //! `tmp/<root>.lodged` stands beside it; it is not synced, and a blob that loses it to a power cut stays. A blob that came
 //! from peers came because a message names it, and has none.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use basoche_protocol::text::hex_decode;
 
 use super::super::{BlobError, Root};
-use super::{FileBlobs, create_file, from_io, remove_if_there};
+use super::{FileBlobs, from_io};
 
 /// The kind of the file that stands beside a document until a message names it.
 pub(super) const LODGED: &str = "lodged";
 
-/// Notes that a blob is about to be finished which nothing names yet.
+/// Notes that a blob is about to be finished which nothing names yet. Two may do so at once: the later counts.
 pub(super) fn lodge(set: &FileBlobs, root: &Root) -> Result<(), BlobError> {
     let path = set.beside(root, LODGED);
-    remove_if_there(&path)?;
-    create_file(&path).map(drop)
+    let mark = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path);
+    let dated = mark.and_then(|mark| mark.set_modified(SystemTime::now()));
+    dated.map_err(|error| from_io(&path, error))
 }
 
 /// The root that a staged file belongs to; `None` of one that nobody can go on with.
