@@ -213,6 +213,14 @@ impl<R: Registry> Engine<R> {
         self.dormant.contains_key(dossier)
     }
 
+    /// Asks for every dossier that is not in memory to be read back; true if there is none.
+    pub fn wake_all(&mut self) -> bool {
+        for dossier in self.dormant.keys().copied().collect::<Vec<_>>() {
+            self.wake(dossier);
+        }
+        self.dormant.is_empty()
+    }
+
     /// How many dossiers are to be read back: [`Self::poll_wake`] names them.
     pub fn wakes(&self) -> usize {
         self.wakes.len()
@@ -471,7 +479,9 @@ impl Held {
         let (replica, state) = (&self.replica, self.replica.state());
         let under_way = !self.unsealed.is_empty() || !self.waiting.is_empty() || self.brought_by.is_some();
         let open = replica.pending() > 0 || replica.chains().forks().next().is_some();
-        if under_way || open || basis.runs == 0 || state.designation().is_none() {
+        // What an erasure destroys beside the message is looked after where the journal is in memory.
+        let erases = state.tombstones().next().is_some();
+        if under_way || open || erases || basis.runs == 0 || state.designation().is_none() {
             return None;
         }
         let roster = state.roster();
