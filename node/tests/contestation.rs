@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::process::Command;
-
 use basoche_protocol::id::Digest;
 use basoche_protocol::message::Finding;
 use support::lodge::{ingest, lodge};
@@ -60,18 +58,6 @@ fn a_lie_about_a_document_is_contested_by_all_who_hold_it_and_stops_nothing() {
 
     // What lies does not keep the rest from being exported and proved.
     let (dossier, out) = (stage.dossier.to_hex(), "preuves.zip");
-    let ran = |arguments: &[&str]| {
-        let mut program = Command::new(ordinary());
-        let done = program
-            .args(arguments)
-            .current_dir(place.path())
-            .output()
-            .unwrap();
-        (
-            done.status.code(),
-            String::from_utf8_lossy(&done.stdout).into_owned(),
-        )
-    };
     let export = [
         "export",
         "--config",
@@ -81,9 +67,9 @@ fn a_lie_about_a_document_is_contested_by_all_who_hold_it_and_stops_nothing() {
         "--out",
         out,
     ];
-    assert_eq!(ran(&export).0, Some(0));
-    let (exit, report) = ran(&["verify", "--json", "--anchors", "anchors.json", out]);
-    assert_eq!(exit, Some(0), "{report}");
+    assert_eq!(stage.ran(&export).0, 0);
+    let (exit, report) = stage.ran(&["verify", "--json", "--anchors", "anchors.json", out]);
+    assert_eq!(exit, 0, "{report}");
     assert_eq!(report.matches("\"founded\"").count(), 6, "{report}");
     assert!(!report.contains("\"unfounded\""), "{report}");
     stage.nodes.iter_mut().for_each(Node::stop);

@@ -9,11 +9,8 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use basoche_node::store::{RocksStore, Store};
-use basoche_protocol::id::MessageId;
-use serde_json::Value;
 use support::disk::{command, documents, files};
 use support::judge::alarms;
 use support::nodes::{Node, Stage, show, until};
@@ -21,37 +18,6 @@ use support::{Place, ordinary};
 
 /// The family of the journal's entries in the store.
 const ENTRIES: u8 = 1;
-
-/// Exit code and answer of a command as somebody at a node.
-fn tell(
-    place: &Place,
-    stage: &Stage,
-    command: [&str; 2],
-    node: &str,
-    who: &str,
-    rest: &[&str],
-) -> (i32, Value) {
-    let (config, wallet) = (format!("{node}/node.toml"), format!("wallets/{who}"));
-    let done = Command::new(ordinary())
-        .args(command)
-        .args(["--json", "--config", &config, "--as", &wallet])
-        .args(["--passphrase-file", "passphrase", "--dossier"])
-        .arg(stage.dossier.to_hex())
-        .args(rest)
-        .current_dir(place.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
-    let answer = serde_json::from_str(said.lines().last().unwrap_or("null"));
-    (done.status.code().unwrap_or(-1), answer.unwrap_or_default())
-}
-
-fn does(place: &Place, stage: &Stage, command: [&str; 2], node: &str, who: &str, rest: &[&str]) -> MessageId {
-    let (exit, answer) = tell(place, stage, command, node, who, rest);
-    assert_eq!(exit, 0, "{command:?} {rest:?}: {answer}");
-    MessageId::from_hex(answer["message"].as_str().unwrap()).unwrap()
-}
 
 /// What a stopped node has stored of the journal: each row as it lies on the disk.
 fn rows(data: &Path) -> Vec<Vec<u8>> {
@@ -92,11 +58,11 @@ fn what_is_erased_is_in_no_file_of_any_node_and_the_rest_is_proved() {
     let lodge = |stage: &Stage, name: &str| {
         fs::write(place.path().join(name), format!("Contenu de {name}.")).unwrap();
         let rest = ["--title", "Note", "--wait", "received", name];
-        does(&place, stage, ["document", "deposit"], "court", "lawyer-0", &rest)
+        stage.does(["document", "deposit"], "court", "lawyer-0", &rest)
     };
     let (kept, erased) = (lodge(&stage, "garde"), lodge(&stage, "efface"));
     let said = ["--text", "Ce que nul ne doit plus lire.", "--wait", "received"];
-    let dire = does(&place, &stage, ["dossier", "dire"], "court", "lawyer-0", &said);
+    let dire = stage.does(["dossier", "dire"], "court", "lawyer-0", &said);
     stage.settled();
     until("the documents everywhere", || {
         let views = stage.views()?;
@@ -130,9 +96,9 @@ fn what_is_erased_is_in_no_file_of_any_node_and_the_rest_is_proved() {
     let (target, other) = (erased.to_hex(), dire.to_hex());
     let because = ["--reason", "Secret médical."];
     let hold = ["--message", &target, because[0], because[1], "--wait", "received"];
-    let hold = does(&place, &stage, ["dossier", "hold"], "court", "judge", &hold);
+    let hold = stage.does(["dossier", "hold"], "court", "judge", &hold);
     let erase = ["--message", &target, because[0], because[1], "--wait", "received"];
-    let (exit, answer) = tell(&place, &stage, ["dossier", "erase"], "court", "clerk", &erase);
+    let (exit, answer) = stage.tell(["dossier", "erase"], "court", "clerk", &erase);
     assert_eq!(
         (exit, answer["error"]["code"].as_str()),
         (77, Some("on-hold")),
@@ -142,19 +108,19 @@ fn what_is_erased_is_in_no_file_of_any_node_and_the_rest_is_proved() {
     assert_eq!((held.len(), held[0].id), (1, hold));
     let hold = hold.to_hex();
     let release = ["--hold", &hold, because[0], because[1]];
-    does(&place, &stage, ["dossier", "release"], "court", "judge", &release);
-    let (exit, answer) = tell(&place, &stage, ["dossier", "erase"], "company", "expert", &erase);
+    stage.does(["dossier", "release"], "court", "judge", &release);
+    let (exit, answer) = stage.tell(["dossier", "erase"], "company", "expert", &erase);
     assert_eq!(
         (exit, answer["error"]["code"].as_str()),
         (77, Some("sender-role")),
         "{answer}"
     );
-    let order = does(&place, &stage, ["dossier", "erase"], "court", "clerk", &erase);
+    let order = stage.does(["dossier", "erase"], "court", "clerk", &erase);
     // The company's node is killed as soon as it has the order.
     stage.nodes[2].kill();
     stage.nodes[2].start();
     let erase = ["--message", &other, because[0], because[1]];
-    does(&place, &stage, ["dossier", "erase"], "court", "clerk", &erase);
+    stage.does(["dossier", "erase"], "court", "clerk", &erase);
     stage.nodes.iter_mut().for_each(Node::connected);
     let views = stage.settled();
     for view in &views {
@@ -182,20 +148,8 @@ fn what_is_erased_is_in_no_file_of_any_node_and_the_rest_is_proved() {
     let bundle = place.path().join("preuves.zip");
     let dossier = stage.dossier.to_hex();
     let config = ["--config", "bar/node.toml", "--dossier", &dossier];
-    let ran = |arguments: &[&str]| {
-        let mut program = Command::new(ordinary());
-        let done = program
-            .args(arguments)
-            .current_dir(place.path())
-            .output()
-            .unwrap();
-        (
-            done.status.code(),
-            String::from_utf8_lossy(&done.stdout).into_owned(),
-        )
-    };
     let out = ["--out", bundle.to_str().unwrap()];
-    assert_eq!(ran(&[&["export"][..], &config, &out].concat()).0, Some(0));
+    assert_eq!(stage.ran(&[&["export"][..], &config, &out].concat()).0, 0);
 
     // No file has it any more, and every other row is where it was.
     stage.nodes.iter_mut().for_each(Node::stop);
@@ -258,14 +212,14 @@ fn what_is_erased_is_in_no_file_of_any_node_and_the_rest_is_proved() {
             node.name
         );
     }
-    let (exit, report) = ran(&[
+    let (exit, report) = stage.ran(&[
         "verify",
         "--json",
         bundle.to_str().unwrap(),
         "--anchors",
         "anchors.json",
     ]);
-    assert_eq!(exit, Some(0), "{report}");
+    assert_eq!(exit, 0, "{report}");
     for id in [erased, dire] {
         assert!(report.contains(&format!("erased:{id}")), "{report}");
     }

@@ -187,7 +187,7 @@ fn a_full_mailbox_refuses_and_what_expires_is_gone() {
     let dossier = post.dossier("26/00001");
     company.stop();
     post.office.pay(&dossier, 1).ok();
-    sleep(Duration::from_secs(2));
+    until("the first one kept", || post.kept() == 1);
     post.office.pay(&dossier, 2).ok();
     let refused = "basoche_mailbox_parcels_total{outcome=\"refused\"}";
     until("one kept, one refused", || {

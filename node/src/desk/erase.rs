@@ -83,6 +83,11 @@ impl Desk {
             documents.map(move |document| (one.target, document.root))
         });
         let due: BTreeSet<_> = erased.filter(|one| !settled.gone.contains(one)).collect();
+        // A dossier at rest may bring the same document: it is read back first, and each that is back comes here again.
+        if !due.is_empty() && !self.engine.wake_all() {
+            self.erasing.insert(dossier);
+            return;
+        }
         for (target, root) in due {
             if self.is_on_file(&root) {
                 continue;

@@ -246,6 +246,8 @@ pub struct Desk {
     settled: BTreeMap<DossierId, Settled>,
     waking: Waking,
     wanted: BTreeSet<Digest>,
+    /// Dossiers with erased documents, which wait until all others are in memory.
+    erasing: BTreeSet<DossierId>,
     /// The documents examined since that was last made durable, and whether it is time for that.
     examined: Vec<(MessageId, Digest)>,
     examined_due: bool,
@@ -326,6 +328,7 @@ impl Desk {
             settled: BTreeMap::new(),
             waking: Waking::from(reading),
             wanted: BTreeSet::new(),
+            erasing: BTreeSet::new(),
             examined: Vec::new(),
             examined_due: false,
             sweep_due: Instant::now(),

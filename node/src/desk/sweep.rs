@@ -13,6 +13,8 @@ use super::Desk;
 const AGE: Duration = Duration::from_secs(24 * 3600);
 /// How often it is looked for.
 pub(super) const EVERY: Duration = Duration::from_secs(3600);
+/// When it is looked for again, if dossiers had to be read back first.
+const AGAIN: Duration = Duration::from_secs(1);
 /// What one sweep removes at most.
 const MOST: usize = 1024;
 
@@ -42,6 +44,11 @@ impl Desk {
             Ok(loose) => loose,
             Err(error) => return tracing::warn!(%error, "documents that nobody names are not looked for"),
         };
+        // A dossier at rest names documents, too: it is read back first.
+        if !loose.is_empty() && !self.engine.wake_all() {
+            self.sweep_due = Instant::now() + AGAIN;
+            return;
+        }
         let mut removed = 0;
         for root in loose {
             let wanted = self.wanted.contains(&Digest::new(root));

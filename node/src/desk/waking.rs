@@ -116,6 +116,9 @@ impl Desk {
         self.engine.handle_awake(dossier, now());
         self.unwrap_keys();
         self.settle_documents(dossier);
+        for erasing in std::mem::take(&mut self.erasing) {
+            self.erase_documents(erasing);
+        }
         let waiting = std::mem::take(&mut self.waking.waiting);
         let (served, waiting) = waiting.into_iter().partition(|one| one.dossier == dossier);
         self.waking.waiting = waiting;

@@ -11,7 +11,7 @@ use basoche_node::config::read_passphrase;
 use basoche_node::control::{Answer, Client, Request};
 use basoche_node::desk::{DossierView, Level, StatusView};
 use basoche_node::wallet::Wallet;
-use basoche_protocol::id::{Digest, DossierId};
+use basoche_protocol::id::{Digest, DossierId, MessageId};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -351,6 +351,34 @@ impl Stage {
             _ => None,
         };
         self.nodes.iter().map(shown).collect()
+    }
+
+    /// Runs the program where everything is set up; its exit code and what it says.
+    pub(crate) fn ran(&self, arguments: &[&str]) -> (i32, String) {
+        let one = &self.nodes[0];
+        let mut program = Command::new(&one.program);
+        program.args(arguments).current_dir(&one.root);
+        let done = program.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        (done.status.code().unwrap_or(-1), said)
+    }
+
+    /// Exit code and answer of a command about the dossier, as somebody at a node.
+    pub(crate) fn tell(&self, command: [&str; 2], node: &str, who: &str, rest: &[&str]) -> (i32, Value) {
+        let (config, wallet) = (format!("{node}/node.toml"), format!("wallets/{who}"));
+        let dossier = self.dossier.to_hex();
+        let person = ["--json", "--config", &config, "--as", &wallet];
+        let where_to = ["--passphrase-file", "passphrase", "--dossier", &dossier];
+        let (exit, said) = self.ran(&[&command[..], &person, &where_to, rest].concat());
+        let answer = serde_json::from_str(said.lines().last().unwrap_or("null"));
+        (exit, answer.unwrap_or_default())
+    }
+
+    /// The same of an act that is taken; its message.
+    pub(crate) fn does(&self, command: [&str; 2], node: &str, who: &str, rest: &[&str]) -> MessageId {
+        let (exit, answer) = self.tell(command, node, who, rest);
+        assert_eq!(exit, 0, "{command:?} {rest:?}: {answer}");
+        MessageId::from_hex(answer["message"].as_str().unwrap()).unwrap()
     }
 
     /// The dossier as each node shows it; nothing if one does not.

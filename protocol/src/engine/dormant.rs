@@ -219,6 +219,14 @@ impl<R: Registry> Engine<R> {
         self.dormant.contains_key(dossier)
     }
 
+    /// Asks for every dossier that is not in memory to be read back; true if there is none.
+    pub fn wake_all(&mut self) -> bool {
+        for dossier in self.dormant.keys().copied().collect::<Vec<_>>() {
+            self.wake(dossier);
+        }
+        self.dormant.is_empty()
+    }
+
     /// How many dossiers are to be read back: [`Self::poll_wake`] names them.
     pub fn wakes(&self) -> usize {
         self.wakes.len()
@@ -483,7 +491,9 @@ impl Held {
         // A node that has left signs no barrier.
         let unsigned = state.nodes().contains(&node) && state.barriers().iter().any(asked);
         let watched = unsigned || self.lacks_what_is_named();
-        if under_way || open || watched || basis.runs == 0 || state.designation().is_none() {
+        // What an erasure destroys beside the message is looked after where the journal is in memory.
+        let erases = state.tombstones().next().is_some();
+        if under_way || open || watched || erases || basis.runs == 0 || state.designation().is_none() {
             return None;
         }
         let roster = state.roster();

@@ -501,14 +501,7 @@ impl<R: Registry> Engine<R> {
     /// Reads back one run that the store holds, in the order of its index. The same door as for a peer's run. ADM-1.
     pub fn restore_run(&mut self, dossier: DossierId, items: &[RunItem], head: &[u8]) -> Result<(), Error> {
         let head = SignedHead::verify(head, &self.registry)?;
-        let registry = &self.registry;
-        let held = restoring(
-            &mut self.dossiers,
-            &mut self.dormant,
-            dossier,
-            self.node,
-            self.fresh,
-        );
+        let (held, registry) = self.restoring(dossier);
         let received = held.replica.receive(items, &head, registry)?;
         let (Received::Applied { branch, .. }, Some(row)) = (received, head.head().own_row()) else {
             let what = "a run does not follow those before it";
@@ -524,13 +517,7 @@ impl<R: Registry> Engine<R> {
     /// Reads back a node's latest head.
     pub fn restore_head(&mut self, dossier: DossierId, head: &[u8]) -> Result<(), Error> {
         let head = SignedHead::verify(head, &self.registry)?;
-        let held = restoring(
-            &mut self.dossiers,
-            &mut self.dormant,
-            dossier,
-            self.node,
-            self.fresh,
-        );
+        let (held, _) = self.restoring(dossier);
         held.replica.note_head(&head);
         if head.head().chain() == held.writer {
             held.next_head = head.head().head_no + 1;
@@ -541,31 +528,27 @@ impl<R: Registry> Engine<R> {
 
     /// Reads back a key.
     pub fn restore_key(&mut self, dossier: DossierId, epoch: u64, key: EpochKey) {
-        let held = restoring(
-            &mut self.dossiers,
-            &mut self.dormant,
-            dossier,
-            self.node,
-            self.fresh,
-        );
-        held.replica.add_key(epoch, key, &self.registry);
+        let (held, registry) = self.restoring(dossier);
+        held.replica.add_key(epoch, key, registry);
     }
 
     /// Reads back under which incarnation we wrote; first of all rows of a dossier. It is unconfirmed. JRN-6.
     pub fn restore_writer(&mut self, dossier: DossierId, incarnation: Incarnation) {
-        let held = restoring(
-            &mut self.dossiers,
-            &mut self.dormant,
-            dossier,
-            self.node,
-            self.fresh,
-        );
-        held.writer = ChainId {
-            node: self.node,
-            incarnation,
-        };
+        let (held, _) = self.restoring(dossier);
+        held.writer.incarnation = incarnation;
         held.confirmed = planted(Bug::NoIncarnationRule);
         held.writer_kept = true;
+    }
+
+    /// The dossier that is being read back: dormant until it is whole, or, at a start that reads everything, at once
+    /// ours.
+    fn restoring(&mut self, dossier: DossierId) -> (&mut Held, &R) {
+        let waking = self.dormant.get_mut(&dossier);
+        let held = match waking.and_then(|dormant| dormant.waking.as_mut()) {
+            Some(waking) => waking,
+            None => held(&mut self.dossiers, dossier, self.node, self.fresh),
+        };
+        (held, &self.registry)
     }
 }
 
@@ -579,23 +562,6 @@ fn held(
     dossiers
         .entry(dossier)
         .or_insert_with(|| Held::new(dossier, node, fresh))
-}
-
-/// The dossier that is being read back: dormant until it is whole, or, at a start that reads everything, at once ours.
-fn restoring<'a>(
-    dossiers: &'a mut BTreeMap<DossierId, Held>,
-    dormant: &'a mut BTreeMap<DossierId, Dormant>,
-    dossier: DossierId,
-    node: SubjectId,
-    fresh: Incarnation,
-) -> &'a mut Held {
-    match dormant
-        .get_mut(&dossier)
-        .and_then(|dormant| dormant.waking.as_mut())
-    {
-        Some(waking) => waking,
-        None => held(dossiers, dossier, node, fresh),
-    }
 }
 
 impl Held {
