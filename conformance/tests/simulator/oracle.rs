@@ -7,7 +7,7 @@ use basoche_protocol::dossier::Replica;
 use basoche_protocol::engine::Event;
 use basoche_protocol::fixture::Rng;
 use basoche_protocol::id::{Digest, MessageId};
-use basoche_protocol::journal::{HeadRow, Record, SignedHead, Verdict};
+use basoche_protocol::journal::{Branch, HeadRow, Record, SignedHead, Verdict};
 use basoche_protocol::tree::verify_inclusion;
 
 use super::forger::Forger;
@@ -95,13 +95,34 @@ fn confined(world: &World) -> Result<(), String> {
         {
             return Err(format!("confined: node {node} has left, and is a member"));
         }
-        let item = world.federation.item(0, world.dossiers[1], branch, seq);
-        let begun = item.and_then(|item| item.entry.wraps.iter().map(|wrap| wrap.epoch).max());
-        let begun = begun.ok_or_else(|| format!("confined: no key epoch began when node {node} left"))?;
-        let newest = held(*node).and_then(|held| held.newest_key());
-        if let Some((epoch, _)) = newest.filter(|(epoch, _)| *epoch >= begun) {
+        let newest = court.newest_key().map(|(epoch, _)| epoch);
+        let Some(epoch) = newest.filter(|epoch| held(*node).is_some_and(|held| held.key(*epoch).is_some()))
+        else {
+            continue;
+        };
+        // They have the newest key: then the keeper has recorded nothing since it knew both why they had it and that they left.
+        let left = world.federation.node(*node).node();
+        let hands = |(branch, seq, _): &(Branch, u64, &Record)| {
+            let item = world.federation.item(0, world.dossiers[1], *branch, *seq);
+            let mut wraps = item.iter().flat_map(|item| &item.entry.wraps);
+            wraps.any(|wrap| wrap.epoch == epoch && wrap.recipient == left)
+        };
+        let handed = court.records().filter(hands);
+        let handed: Vec<_> = handed
+            .filter_map(|(branch, seq, _)| court.past_with(&branch, seq))
+            .collect();
+        let after = court.past_with(&branch, seq);
+        let late = |(other, at, record): &(Branch, u64, &Record)| {
+            let knows = (*other, *at) == (branch, seq) || after.iter().any(|after| record.past.covers(after));
+            knows && handed.iter().all(|handed| record.past.covers(handed))
+        };
+        let keeper = court.state().expert_seat();
+        let mut keepers = court
+            .records()
+            .filter(|(branch, ..)| Some(branch.chain.node) == keeper);
+        if let Some((_, at, _)) = keepers.find(late) {
             return Err(format!(
-                "confined: node {node} has left before epoch {begun}, and has the key of {epoch}"
+                "confined: node {node} has left, and no key epoch began with the keeper's entry {at}"
             ));
         }
     }

@@ -23,6 +23,8 @@ use super::plan::{Malice, NODES, Op, Plan, Saying};
 pub(crate) const REVOKED: Instant = Instant::from_seconds(1_790_000_012);
 /// When its backdated messages claim to have been signed.
 const CLAIMED: Instant = Instant::from_seconds(1_790_000_001);
+/// The expert, among those who speak.
+const EXPERT: usize = 3;
 /// Further histories of its chain that a dishonest node goes on with.
 const HISTORIES: usize = 3;
 /// Virtual time that a federation has to converge once every fault is over.
@@ -246,6 +248,15 @@ impl World {
         self.federation.wake(0, None);
         self.heal();
         self.converge();
+        // The keeper of the small dossier's roster hands out with what it records next what it has come to owe. KEY-2.
+        let waits = |node: &usize| {
+            let held = self.federation.node(*node).dossier(&self.dossiers[1]);
+            held.is_some_and(|held| held.pending() > 0)
+        };
+        if self.honest_members(1).iter().any(waits) {
+            self.say(1, EXPERT, Saying::Exhibit);
+            self.converge();
+        }
         // One order for each chain that can be forked; more are needed only where orders have no effect.
         for _ in 0..2 * NODES {
             if !self.settle() {

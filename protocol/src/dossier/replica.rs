@@ -262,7 +262,7 @@ impl Replica {
     }
 
     /// The past of an entry that we hold, and the entry itself.
-    fn past_with(&self, branch: &Branch, seq: u64) -> Option<Past> {
+    pub fn past_with(&self, branch: &Branch, seq: u64) -> Option<Past> {
         let owner = self.chains.owner(branch, seq);
         let mut past = self.chains.record(&owner, seq)?.past.clone();
         past.raise(*self.numbers.get(&owner)?, seq + 1);

@@ -133,7 +133,8 @@ impl<R: Registry> Engine<R> {
         self.unwraps.len() - before
     }
 
-    /// Asks for a later key that comes with a frontier, if a node of a seat has sealed under it what this node holds: the entry that hands it over may come after one that is taken only once this is open. KEY-2.
+    /// Asks for a later key that comes with a frontier, if a node of a seat has sealed under it what this node holds: the
+    /// entry that hands it over may come after one that is taken only once this is open. KEY-2.
     pub(super) fn ask_missing_keys(&mut self, frontier: &Frontier) {
         let dossier = frontier.dossier;
         let Some(held) = self
