@@ -1,20 +1,26 @@
 //! Documents: taken in, sent to peers, fetched from them, given out. SPEC §6.16, §10.5.
 //!
 //! This file takes in and gives out; `request` is what nodes ask each other, `serve` sends, `download` fetches, `batch` does both
-//! with many small ones at once, and `plan` says what is fetched next, and from whom.
+//! with many small ones at once, and `plan` says what is fetched next, and from whom. What persons have encrypted for
+//! persons is taken in and given out as it is by `ciphertext`; `personal` is their end of it, outside the node.
 //!
 //! Memory is constant whatever the size: pieces of a mebibyte, a handful under way. Reading, hashing and writing are
 //! threads of their own between which the pieces go round. A piece is checked against the document's tree before
 //! it counts, and the document exists once every byte of it is on the disk.
 
 mod batch;
+mod ciphertext;
 mod download;
+mod examine;
+pub mod personal;
 mod plan;
 mod request;
 mod serve;
 
 pub use batch::{BATCH_BYTES, Brought, fetch_batch, is_small, serve_batch};
+pub use ciphertext::{keep, send};
 pub use download::{Download, Reply, Source};
+pub use examine::{Examined, Unexamined, examine};
 pub use plan::{Job, Plan, Want};
 pub use request::{BatchRequest, DocumentRequest, Request};
 pub use serve::serve;
@@ -25,7 +31,7 @@ use std::thread;
 use basoche_protocol::document::{self, Decryptor, DocumentError, DocumentKey, Encryptor};
 use basoche_protocol::envelope::EpochKey;
 use basoche_protocol::id::{Digest, DossierId, KeySalt, Salt};
-use basoche_protocol::message::DocumentRef;
+use basoche_protocol::message::{Access, DocumentRef};
 use thiserror::Error;
 
 use crate::blob::{BlobError, BlobStore, BlobWriter};
@@ -144,7 +150,7 @@ pub fn ingest_small(
         .iter()
         .map(|(root, bytes)| (*root, bytes.as_slice()))
         .collect();
-    blobs.store_small(&ciphertexts)?;
+    blobs.store_small(&ciphertexts, false)?;
     Ok(references)
 }
 
@@ -162,8 +168,10 @@ fn reference(key: &DocumentKey, bytes: u64, done: &document::Sealed, target: Tar
             &done.plaintext_sha256,
         )),
         plaintext_salt,
-        wrapped_key: DocumentRef::wrap_key(key, target.epoch, &target.dossier, &wrap_salt),
-        wrap_salt,
+        access: Access::Members {
+            wrapped_key: DocumentRef::wrap_key(key, target.epoch, &target.dossier, &wrap_salt),
+            wrap_salt,
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-//! Documents come whatever happens to those who send and to those who receive them. DESIGN §5, SYN-11.
+//! Documents come whatever happens to those who send and to those who receive them. SYN-11, SYN-30.
 //!
 //! Four real nodes. Two sources are killed while another node fetches from three: the rest comes from the third. A node is
 //! killed when it has nine tenths of a document: it goes on where it was. `BASOCHE_BYTES` sets the size of a document.
@@ -36,6 +36,7 @@ fn four() -> Vec<Plan> {
         address: UdpSocket::bind("127.0.0.1:0")
             .and_then(|socket| socket.local_addr())
             .unwrap(),
+        front: None,
         namespace: None,
     });
     plans

@@ -14,6 +14,7 @@ pub use directory::FileBlobs;
 pub use memory::MemoryBlobs;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use basoche_protocol::text::hex_encode;
 
@@ -54,11 +55,12 @@ pub trait BlobStore: Send + Sync {
     fn part(&self, root: &Root, ciphertext_bytes: u64, leaves: u64) -> Result<Box<dyn BlobPart>, BlobError>;
 
     /// Makes small blobs durable under their roots, all at the price of one. Each has a single leaf, so that its root is
-    /// its outboard. One that is there may stay as it is: to heal damage, remove it first.
+    /// its outboard. One that is there may stay as it is: to heal damage, remove it first. Unless they are `named`, they are
+    /// [`loose`](Self::loose).
     ///
     /// # Errors
     /// [`BlobError::Full`]. On an error some of them may be there, each whole.
-    fn store_small(&self, blobs: &[(Root, &[u8])]) -> Result<(), BlobError>;
+    fn store_small(&self, blobs: &[(Root, &[u8])], named: bool) -> Result<(), BlobError>;
 
     /// The blob with this root.
     ///
@@ -69,8 +71,15 @@ pub trait BlobStore: Send + Sync {
     /// Whether there is a blob with this root; it may still prove damaged.
     fn contains(&self, root: &Root) -> Result<bool, BlobError>;
 
-    /// Removes the blob with this root.
+    /// Removes the blob with this root, and the part of it that is here. Who still writes to that part cannot finish it.
     fn remove(&self, root: &Root) -> Result<(), BlobError>;
+
+    /// At most `limit` roots of what no message may name, ascending: blobs that were finished by a [`BlobWriter`], or
+    /// stored unnamed, and not kept since, and parts, of which nothing was written for `age`. A restart keeps them in mind.
+    fn loose(&self, age: Duration, limit: usize) -> Result<Vec<Root>, BlobError>;
+
+    /// A message names this blob: it is not loose any more. A part stays what it is.
+    fn keep(&self, root: &Root) -> Result<(), BlobError>;
 
     /// The roots of all blobs, ascending.
     fn list(&self) -> Result<Vec<Root>, BlobError>;

@@ -33,8 +33,9 @@ pub(super) struct Packs {
     directory: PathBuf,
     /// Held while a blob is read or removed.
     index: Mutex<BTreeMap<Root, Place>>,
-    /// Held while packs are written, so that no blob is in two of them: it would outlive its removal.
-    writing: Mutex<()>,
+    /// Held while packs are written, so that no blob is in two of them: it would outlive its removal. The packs whose heads
+    /// are damaged.
+    writing: Mutex<Vec<Arc<PathBuf>>>,
 }
 
 /// Where a blob is.
@@ -51,27 +52,31 @@ struct Small {
 }
 
 impl Packs {
-    /// Reads the heads of all packs. One that is damaged is passed over: its blobs are absent.
+    /// Reads the heads of all packs. One that is damaged is passed over: its blobs are absent, and it stays until a blob is
+    /// removed.
     pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
         match fs::create_dir(&directory) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let mut index = BTreeMap::new();
+        let (mut index, mut damaged) = (BTreeMap::new(), Vec::new());
         for entry in fs::read_dir(&directory)? {
             let path = Arc::new(entry?.path());
             match read_head(&path)? {
                 Some(rows) => enter(&mut index, &path, &rows),
-                None => tracing::error!(
-                    pack = %path.display(),
-                    "a pack of documents is damaged: what it held is fetched from the other members"
-                ),
+                None => {
+                    tracing::error!(
+                        pack = %path.display(),
+                        "a pack of documents is damaged: what it held is fetched from the other members"
+                    );
+                    damaged.push(path);
+                }
             }
         }
         Ok(Self {
             directory,
             index: Mutex::new(index),
-            writing: Mutex::default(),
+            writing: Mutex::new(damaged),
         })
     }
 
@@ -96,7 +101,7 @@ impl Packs {
 
     /// Makes blobs durable in one new pack, staged in `staging`; those that are in another one stay there.
     pub(super) fn store(&self, staging: &Path, blobs: &[(Root, &[u8])]) -> io::Result<()> {
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.writing();
         let new: BTreeMap<Root, &[u8]> = blobs
             .iter()
             .copied()
@@ -113,9 +118,16 @@ impl Packs {
         Ok(())
     }
 
-    /// Removes a blob, if it is in a pack: the pack is written anew without it.
+    /// Removes a blob, if it is in a pack: the pack is written anew without it. Nobody can tell what is in a pack whose head
+    /// is damaged: what has to be gone may be in it, so it goes.
     pub(super) fn remove(&self, staging: &Path, root: &Root) -> io::Result<()> {
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged = self.writing();
+        while let Some(path) = damaged.last() {
+            fs::remove_file(path.as_ref())?;
+            files::sync_dir(&self.directory)?;
+            tracing::warn!(pack = %path.display(), "a damaged pack of documents is removed");
+            damaged.pop();
+        }
         let mut index = self.index();
         let Some(path) = index.get(root).map(|place| Arc::clone(&place.pack)) else {
             return Ok(());
@@ -129,15 +141,21 @@ impl Packs {
                 Some((*other, bytes.get(start..start + place.length)?))
             })
             .collect();
-        if left.is_empty() {
+        let rows = if left.is_empty() {
             fs::remove_file(path.as_ref())?;
             files::sync_dir(&self.directory)?;
+            Rows::new()
         } else {
-            let rows = write(staging, &path, &left)?;
-            enter(&mut index, &path, &rows);
-        }
-        index.remove(root);
+            write(staging, &path, &left)?
+        };
+        // Also what the pack has lost is not in it any more.
+        index.retain(|_, place| place.pack != path);
+        enter(&mut index, &path, &rows);
         Ok(())
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Vec<Arc<PathBuf>>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn index(&self) -> MutexGuard<'_, BTreeMap<Root, Place>> {
@@ -335,5 +353,37 @@ mod tests {
             packs.read(&root(2)).err().unwrap().kind(),
             ErrorKind::UnexpectedEof
         );
+        // What is lost is absent once the pack is written anew, and the pack goes with the last that it has.
+        packs.remove(dir.path(), &root(1)).unwrap();
+        assert_eq!(packs.roots(), [root(7)]);
+        assert_eq!(files_in(&directory).len(), 1);
+    }
+
+    #[test]
+    fn what_may_be_in_a_pack_that_cannot_be_read_is_gone_once_it_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("packs");
+        let packs = Packs::open(directory.clone()).unwrap();
+        packs
+            .store(dir.path(), &[(root(1), b"one"), (root(2), b"two")])
+            .unwrap();
+        let [pack] = &files_in(&directory)[..] else {
+            panic!("one pack")
+        };
+        let mut bytes = fs::read(pack).unwrap();
+        bytes[20] ^= 1;
+        fs::write(pack, &bytes).unwrap();
+        let packs = Packs::open(directory.clone()).unwrap();
+        // They have come again.
+        packs
+            .store(dir.path(), &[(root(1), b"one"), (root(2), b"two")])
+            .unwrap();
+        assert_eq!(files_in(&directory).len(), 2);
+        packs.remove(dir.path(), &root(1)).unwrap();
+        let [left] = &files_in(&directory)[..] else {
+            panic!("one pack")
+        };
+        assert!(!fs::read(left).unwrap().windows(3).any(|three| three == b"one"));
+        assert_eq!(content(&packs, 2).unwrap(), b"two");
     }
 }

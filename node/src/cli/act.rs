@@ -54,6 +54,9 @@ pub(super) struct Done {
     level: Level,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitView>,
+    /// The barrier that this milestone made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    barrier: Option<MessageId>,
 }
 
 /// What became of a lodged message.
@@ -85,6 +88,41 @@ impl Lodged {
     }
 }
 
+/// A file, or what comes on standard input, that somebody is about to lodge.
+pub(super) struct Lodging {
+    pub(super) source: Box<dyn std::io::Read>,
+    pub(super) name: String,
+    pub(super) media_type: &'static str,
+    pub(super) bytes: u64,
+}
+
+impl Lodging {
+    pub(super) fn of(file: &Path) -> Result<Self, Fault> {
+        let unreadable = |error| Fault::unreadable(file, &error);
+        let source = std::fs::File::open(file).map_err(unreadable)?;
+        let metadata = source.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(Fault::usage(format!("{} is not a file", file.display())));
+        }
+        Ok(Self {
+            source: Box::new(source),
+            name: name_of(file)?.to_owned(),
+            media_type: media_type(file),
+            bytes: metadata.len(),
+        })
+    }
+
+    /// The next `bytes` bytes of standard input, under a name.
+    pub(super) fn stdin(name: &str, bytes: u64) -> Self {
+        Self {
+            source: Box::new(std::io::stdin().lock()),
+            name: name.to_owned(),
+            media_type: media_type(Path::new(name)),
+            bytes,
+        }
+    }
+}
+
 /// A person about to act.
 pub(super) struct Act {
     pub(super) client: Client,
@@ -109,15 +147,18 @@ impl ActArgs {
 impl Act {
     /// The message that was sent under this key before, if there is one.
     pub(super) fn earlier(&self) -> Result<Option<Lodged>, Fault> {
-        let Some(key) = self.key.clone() else {
+        self.earlier_under(self.key.clone(), &self.wait)
+    }
+
+    fn earlier_under(&self, key: Option<String>, wait: &WaitArgs) -> Result<Option<Lodged>, Fault> {
+        let Some(key) = key else {
             return Ok(None);
         };
-        let patience_ms = self.wait.patience * 1000;
         let request = Request::Submitted {
             author: self.wallet.subject,
             key,
-            wait: self.wait.wait,
-            patience_ms,
+            wait: wait.wait,
+            patience_ms: wait.patience * 1000,
         };
         match self.client.ask(&request)? {
             Answer::Unknown => Ok(None),
@@ -125,18 +166,14 @@ impl Act {
         }
     }
 
-    /// The message that was sent under `key`, if there is one.
-    pub(super) fn earlier_under(&self, key: &str) -> Result<Option<MessageId>, Fault> {
-        let request = Request::Submitted {
-            author: self.wallet.subject,
-            key: key.to_owned(),
+    /// The message that was sent under `key`, if there is one, however far it has come.
+    pub(super) fn lodged_under(&self, key: &str) -> Result<Option<MessageId>, Fault> {
+        let wait = WaitArgs {
             wait: Level::Deposited,
-            patience_ms: 0,
+            ..self.wait.clone()
         };
-        match self.client.ask(&request)? {
-            Answer::Unknown => Ok(None),
-            answer => Ok(Some(Lodged::of(answer)?.message)),
-        }
+        let earlier = self.earlier_under(Some(key.to_owned()), &wait)?;
+        Ok(earlier.map(|lodged| lodged.message))
     }
 
     /// The author's own key for one of several files.
@@ -149,39 +186,32 @@ impl Act {
         (self.wait.wait, self.wait.patience * 1000)
     }
 
-    /// Takes `bytes` bytes of `source` in for this dossier, under a name.
-    pub(super) fn ingest_stream(
-        &self,
-        source: &mut dyn std::io::Read,
-        name: &str,
-        bytes: u64,
-        output: &Output,
-    ) -> Result<DocumentRef, Fault> {
+    /// Takes a file in for this dossier.
+    pub(super) fn ingest(&self, file: &Path, output: &Output) -> Result<DocumentRef, Fault> {
+        self.take_in(Lodging::of(file)?, output)
+    }
+
+    /// Takes in for this dossier what somebody is about to lodge.
+    pub(super) fn take_in(&self, lodging: Lodging, output: &Output) -> Result<DocumentRef, Fault> {
+        let Lodging {
+            source,
+            name,
+            media_type,
+            bytes,
+        } = lodging;
+        let bar = output.bytes(&name, bytes);
         let request = Request::Ingest {
             dossier: self.dossier,
-            name: name.to_owned(),
-            media_type: media_type(Path::new(name)).to_owned(),
+            name,
+            media_type: media_type.to_owned(),
             bytes,
         };
-        let bar = output.bytes(name, bytes);
         let answer = self.client.upload(&request, &mut bar.wrap_read(source), bytes);
         bar.finish_and_clear();
         match answer? {
             Answer::Ingested(reference) => Ok(*reference),
             _ => Err(unexpected()),
         }
-    }
-
-    /// Takes a file in for this dossier.
-    pub(super) fn ingest(&self, file: &Path, output: &Output) -> Result<DocumentRef, Fault> {
-        let mut source = std::fs::File::open(file).map_err(|error| Fault::unreadable(file, &error))?;
-        let metadata = source
-            .metadata()
-            .map_err(|error| Fault::unreadable(file, &error))?;
-        if !metadata.is_file() {
-            return Err(Fault::usage(format!("{} is not a file", file.display())));
-        }
-        self.ingest_stream(&mut source, name_of(file)?, metadata.len(), output)
     }
 
     /// The role that the dossier's roster gives this person.
@@ -215,7 +245,42 @@ impl Act {
             Some(earlier) => earlier,
             None => self.submit(self.role()?, body(self)?)?,
         };
-        done(output, lodged, self.wait.wait)
+        done(output, lodged, self.wait.wait, None)
+    }
+
+    /// The same of a milestone: a barrier follows it, so that its quittance can be had. That the barrier could not be
+    /// lodged takes nothing from the act, and is said.
+    pub(super) fn run_milestone(
+        &self,
+        output: &Output,
+        body: impl FnOnce(&Self) -> Result<Body, Fault>,
+    ) -> Result<ExitCode, Fault> {
+        let role = self.role()?;
+        let lodged = match self.earlier()? {
+            Some(earlier) => earlier,
+            None => self.submit(role, body(self)?)?,
+        };
+        let barrier = self.make_barrier(role);
+        if let Err(fault) = &barrier {
+            let what = "the act is lodged, but no barrier: lodge one with `basoche dossier barrier`";
+            output.note(&format!("{what} ({})", fault.message));
+        }
+        done(output, lodged, self.wait.wait, barrier.ok())
+    }
+
+    /// Lodges the barrier of a milestone, once for the author's key of the act.
+    fn make_barrier(&self, role: Role) -> Result<MessageId, Fault> {
+        let key = self.key.as_ref().map(|key| format!("{key}/barrier"));
+        let wait = WaitArgs {
+            wait: Level::Deposited,
+            ..self.wait.clone()
+        };
+        if let Some(earlier) = self.earlier_under(key.clone(), &wait)? {
+            return Ok(earlier.message);
+        }
+        let body = self.barrier(super::barrier::in_seven_days())?;
+        let (envelope, _) = sign(&self.wallet, role, Some(self.dossier), body)?;
+        Ok(submit(&self.client, envelope, key, &wait)?.message)
     }
 
     /// The exit code of a wait: 75 when the level was not reached in time.
@@ -252,7 +317,12 @@ pub(super) fn tell_waits(output: &Output, waits: &[WaitView]) {
 }
 
 /// Prints what became of an act.
-fn done(output: &Output, lodged: Lodged, wanted: Level) -> Result<ExitCode, Fault> {
+fn done(
+    output: &Output,
+    lodged: Lodged,
+    wanted: Level,
+    barrier: Option<MessageId>,
+) -> Result<ExitCode, Fault> {
     let Lodged {
         dossier,
         message,
@@ -267,10 +337,12 @@ fn done(output: &Output, lodged: Lodged, wanted: Level) -> Result<ExitCode, Faul
             message,
             level,
             waits,
+            barrier,
         },
         || {
             let level = format!("{level:?}").to_lowercase();
-            format!("message {message} of dossier {dossier}: {level}")
+            let made = barrier.map(|barrier| format!("\nbarrier {barrier}: each node signs once it holds all of it (`basoche dossier quittance`)"));
+            format!("message {message} of dossier {dossier}: {level}{}", made.unwrap_or_default())
         },
     );
     Ok(if level >= wanted {
@@ -287,7 +359,7 @@ pub(super) fn found(
     wait: &WaitArgs,
     output: &Output,
 ) -> Result<ExitCode, Fault> {
-    done(output, submit(client, envelope, None, wait)?, wait.wait)
+    done(output, submit(client, envelope, None, wait)?, wait.wait, None)
 }
 
 /// A dossier in full.

@@ -4,16 +4,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use basoche_protocol::id::{Digest, MessageId};
+use basoche_protocol::id::{Digest, MessageId, SubjectId};
 use basoche_protocol::message::{Body, DocumentRef, ExhibitDeposit};
-use basoche_protocol::role::Role;
+use basoche_protocol::role::{Class, Role};
 use serde::Serialize;
 
-use super::act::{Act, media_type, name_of, show, tell_waits, unexpected};
-use super::document::{same_content, sha256};
+use super::act::{Act, Lodging, media_type, name_of, show, tell_waits, unexpected};
+use super::document::{Audience, same_content, sha256};
 use super::person::sign;
+use super::personal::{Readers, WithoutKey, seal};
 use super::{Fault, Output};
-use crate::control::{Answer, BATCH, ClientError, NewDocument, Request};
+use crate::control::{Answer, BATCH, ClientError, LINE_BYTES, NewDocument, Request};
 use crate::desk::{DossierView, Level, WaitView};
 use crate::documents::{BATCH_BYTES, SMALL_BYTES};
 
@@ -24,6 +25,13 @@ struct Deposited {
     documents: Vec<One>,
     bytes: u64,
     level: Level,
+    class: Class,
+    /// Who can open personal documents.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<SubjectId>,
+    /// Who of the roster cannot, for want of an encryption key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    without_key: Vec<WithoutKey>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitView>,
 }
@@ -45,7 +53,17 @@ struct Piece<'a> {
     bytes: u64,
 }
 
-pub(super) fn deposit(act: &Act, number: u64, given: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {
+/// Bytes of the envelopes that are submitted together, about: half of what a request may be.
+const ENVELOPES: usize = LINE_BYTES / 2;
+
+pub(super) fn deposit(
+    act: &Act,
+    number: u64,
+    audience: &Audience,
+    given: &[PathBuf],
+    output: &Output,
+) -> Result<ExitCode, Fault> {
+    let class = audience.class()?;
     let paths = files_of(given)?;
     let mut pieces = Vec::new();
     for (path, number) in paths.iter().zip(number..) {
@@ -61,7 +79,7 @@ pub(super) fn deposit(act: &Act, number: u64, given: &[PathBuf], output: &Output
             bytes,
         });
     }
-    let mut lodging = Lodging {
+    let mut lodging = Deposit {
         act,
         role: act.role()?,
         output,
@@ -71,27 +89,24 @@ pub(super) fn deposit(act: &Act, number: u64, given: &[PathBuf], output: &Output
             documents: Vec::new(),
             bytes: 0,
             level: act.patience().0,
+            class,
+            recipients: Vec::new(),
+            without_key: Vec::new(),
             waits: Vec::new(),
         },
     };
-    let (mut batch, mut bytes) = (Vec::new(), 0);
+    let mut due = Vec::new();
     for piece in pieces {
-        if lodging.is_lodged(&piece)? {
-            continue;
+        if !lodging.is_lodged(&piece)? {
+            due.push(piece);
         }
-        if piece.bytes > SMALL_BYTES {
-            let document = act.ingest(piece.path, output)?;
-            lodging.submit(vec![piece], vec![document])?;
-            continue;
-        }
-        if batch.len() == BATCH || bytes + piece.bytes > BATCH_BYTES {
-            lodging.lodge(std::mem::take(&mut batch))?;
-            bytes = 0;
-        }
-        bytes += piece.bytes;
-        batch.push(piece);
     }
-    lodging.lodge(batch)?;
+    if !due.is_empty() {
+        match audience.readers(act, output)? {
+            Some(readers) => lodging.seal_all(due, readers)?,
+            None => lodging.lodge_all(due)?,
+        }
+    }
     let mut done = lodging.done;
     done.documents.sort_by_key(|one| one.number);
     tell_waits(output, &done.waits);
@@ -132,7 +147,7 @@ fn files_of(given: &[PathBuf]) -> Result<Vec<PathBuf>, Fault> {
 }
 
 /// A deposit under way.
-struct Lodging<'a> {
+struct Deposit<'a> {
     act: &'a Act,
     role: Role,
     output: &'a Output,
@@ -141,13 +156,13 @@ struct Lodging<'a> {
     done: Deposited,
 }
 
-impl Lodging<'_> {
+impl Deposit<'_> {
     /// Whether an earlier attempt has lodged a file under its key; it is the same file then.
     fn is_lodged(&mut self, piece: &Piece<'_>) -> Result<bool, Fault> {
         let Some(key) = self.act.key_of(&piece.name) else {
             return Ok(false);
         };
-        let Some(message) = self.act.earlier_under(&key)? else {
+        let Some(message) = self.act.lodged_under(&key)? else {
             return Ok(false);
         };
         let view = match self.view.take() {
@@ -168,6 +183,41 @@ impl Lodging<'_> {
         });
         self.done.bytes += found.bytes;
         Ok(true)
+    }
+
+    /// Encrypts each file for the readers, as a single one is, and submits their messages together.
+    fn seal_all(&mut self, pieces: Vec<Piece<'_>>, readers: Readers) -> Result<(), Fault> {
+        let (mut batch, mut documents) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            documents.push(seal(self.act, Lodging::of(piece.path)?, &readers, self.output)?);
+            batch.push(piece);
+            if batch.len() == BATCH {
+                self.submit(std::mem::take(&mut batch), std::mem::take(&mut documents))?;
+            }
+        }
+        self.submit(batch, documents)?;
+        self.done.recipients = readers.subjects();
+        self.done.without_key = readers.without_key;
+        Ok(())
+    }
+
+    /// Takes files in for the members: small ones together, each long one by itself.
+    fn lodge_all(&mut self, pieces: Vec<Piece<'_>>) -> Result<(), Fault> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for piece in pieces {
+            if piece.bytes > SMALL_BYTES {
+                let document = self.act.ingest(piece.path, self.output)?;
+                self.submit(vec![piece], vec![document])?;
+                continue;
+            }
+            if batch.len() == BATCH || bytes + piece.bytes > BATCH_BYTES {
+                self.lodge(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+            bytes += piece.bytes;
+            batch.push(piece);
+        }
+        self.lodge(batch)
     }
 
     /// Takes small files in with one request, and submits their messages with another.
@@ -212,9 +262,9 @@ impl Lodging<'_> {
         if pieces.len() != documents.len() {
             return Err(unexpected());
         }
-        let (mut messages, mut named) = (Vec::new(), Vec::new());
+        let (mut messages, mut named, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (piece, document) in pieces.into_iter().zip(documents) {
-            named.push((piece.number, piece.name.clone(), document.root, document.bytes));
+            let one = (piece.number, piece.name.clone(), document.root, document.bytes);
             let key = self.act.key_of(&piece.name);
             let body = Body::ExhibitDeposit(ExhibitDeposit {
                 ext: None,
@@ -223,7 +273,24 @@ impl Lodging<'_> {
                 document,
             });
             let (envelope, _) = sign(&self.act.wallet, self.role, Some(self.act.dossier), body)?;
+            if bytes + envelope.len() > ENVELOPES {
+                self.submit_signed(std::mem::take(&mut messages), std::mem::take(&mut named))?;
+                bytes = 0;
+            }
+            bytes += envelope.len();
             messages.push((envelope, key));
+            named.push(one);
+        }
+        self.submit_signed(messages, named)
+    }
+
+    fn submit_signed(
+        &mut self,
+        messages: Vec<(String, Option<String>)>,
+        named: Vec<(u64, String, Digest, u64)>,
+    ) -> Result<(), Fault> {
+        if messages.is_empty() {
+            return Ok(());
         }
         let (wait, patience_ms) = self.act.patience();
         let request = Request::SubmitMany {

@@ -6,14 +6,16 @@ use std::process::ExitCode;
 
 use basoche_protocol::crypto::Sha256;
 use basoche_protocol::document::plaintext_commitment;
-use basoche_protocol::id::{Digest, MessageId};
+use basoche_protocol::id::{Digest, MessageId, SubjectId};
 use basoche_protocol::message::{Body, ExhibitDeposit, Opening};
-use clap::Subcommand;
+use basoche_protocol::role::Class;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::act::{Act, ActArgs, Lodged, message_id, show, tell_waits};
+use super::act::{Act, ActArgs, Lodged, Lodging, message_id, show, subject_id, tell_waits};
 use super::fault::exit;
 use super::person::sign;
+use super::personal::{Readable, Readers, WithoutKey, seal, tell_members};
 use super::{Fault, Output, deposits};
 use crate::control::Request;
 use crate::desk::{DocumentView, Level, WaitView};
@@ -32,6 +34,8 @@ pub(super) enum Command {
         /// The number of the first on your list (bordereau); the others follow.
         #[arg(long, default_value_t = 1)]
         number: u64,
+        #[command(flatten)]
+        audience: Audience,
         /// With `-`: the bytes that come on standard input.
         #[arg(long, value_name = "BYTES", requires = "name")]
         bytes: Option<u64>,
@@ -54,9 +58,73 @@ pub(super) enum Command {
         #[arg(long, short)]
         out: PathBuf,
     },
+    /// Hand the key of a personal document, which you can open, on to further persons.
+    Grant {
+        #[command(flatten)]
+        act: ActArgs,
+        /// The message that brought it.
+        #[arg(long, value_parser = message_id)]
+        deposit: MessageId,
+        /// To whom; may be given several times.
+        #[arg(long, required = true, value_name = "PERSON", value_parser = subject_id)]
+        to: Vec<SubjectId>,
+    },
 }
 
-/// The answer to a deposit. DESIGN §12.
+/// For whom a document is.
+#[derive(Args)]
+pub(super) struct Audience {
+    /// member: every member node, and so its operator; personal: persons only, and no node. Member by default, and
+    /// personal for health data.
+    #[arg(long, value_parser = class)]
+    class: Option<Class>,
+    /// It is health data (données de santé).
+    #[arg(long)]
+    health: bool,
+    /// Of a personal document: only for this person and yourself, instead of everybody in the roster who has an
+    /// encryption key; may be given several times.
+    #[arg(long, value_name = "PERSON", value_parser = subject_id)]
+    to: Vec<SubjectId>,
+}
+
+impl Audience {
+    /// The class that was said, else the one that goes with the content.
+    pub(super) fn class(&self) -> Result<Class, Fault> {
+        let usual = if self.health {
+            Class::Personal
+        } else {
+            Class::Member
+        };
+        match self.class.unwrap_or(usual) {
+            Class::Member if !self.to.is_empty() => Err(Fault::usage("--to is for a personal document")
+                .action("Add --class personal, or leave --to out: every member node gets it.")),
+            class => Ok(class),
+        }
+    }
+
+    /// Who will be able to open a personal document; `None` of one for member nodes. It is told who can read what.
+    pub(super) fn readers(&self, act: &Act, output: &Output) -> Result<Option<Readers>, Fault> {
+        match self.class()? {
+            Class::Personal => {
+                let readers = Readers::choose(act, &self.to)?;
+                readers.tell(output);
+                Ok(Some(readers))
+            }
+            Class::Member => {
+                if self.health {
+                    tell_members(act, output)?;
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn class(text: &str) -> Result<Class, String> {
+    Class::from_name(text).ok_or_else(|| "a class is member or personal".into())
+}
+
+/// The answer to a deposit.
 #[derive(Serialize)]
 struct Deposited {
     v: u64,
@@ -64,6 +132,13 @@ struct Deposited {
     document: Digest,
     bytes: u64,
     level: Level,
+    class: Class,
+    /// Who can open a personal document.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<SubjectId>,
+    /// Who of the roster cannot, for want of an encryption key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    without_key: Vec<WithoutKey>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitView>,
 }
@@ -84,6 +159,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             act,
             title,
             number,
+            audience,
             bytes,
             name,
             files,
@@ -96,13 +172,18 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             }
             match &files[..] {
                 [file] if stdin || !file.is_dir() => {
-                    deposit(&act.open()?, title, number, file, name.zip(bytes), output)
+                    let stdin = name.zip(bytes);
+                    deposit(&act.open()?, title, number, &audience, file, stdin, output)
                 }
                 _ if title.is_some() => Err(Fault::usage("--title is for a single file".to_owned())),
-                _ => deposits::deposit(&act.open()?, number, &files, output),
+                _ => deposits::deposit(&act.open()?, number, &audience, &files, output),
             }
         }
         Command::Open { act, deposit, out } => open(&act.open()?, deposit, &out, output),
+        Command::Grant { act, deposit, to } => act.open()?.run(output, |act| {
+            let readable = Readable::find(act, deposit, None)?;
+            readable.grant(act, deposit, &Readers::named(act, &to)?)
+        }),
     }
 }
 
@@ -110,10 +191,13 @@ fn deposit(
     act: &Act,
     title: Option<String>,
     number: u64,
+    audience: &Audience,
     file: &Path,
     stdin: Option<(String, u64)>,
     output: &Output,
 ) -> Result<ExitCode, Fault> {
+    let class = audience.class()?;
+    let mut readers: Option<Readers> = None;
     let (lodged, document, bytes) = match act.earlier()? {
         Some(lodged) => {
             let message = lodged.message;
@@ -136,11 +220,14 @@ fn deposit(
         }
         None => {
             let role = act.role()?;
-            let document = match &stdin {
-                Some((name, bytes)) => {
-                    act.ingest_stream(&mut std::io::stdin().lock(), name, *bytes, output)?
-                }
-                None => act.ingest(file, output)?,
+            let lodging = match &stdin {
+                Some((name, bytes)) => Lodging::stdin(name, *bytes),
+                None => Lodging::of(file)?,
+            };
+            readers = audience.readers(act, output)?;
+            let document = match &readers {
+                Some(readers) => seal(act, lodging, readers, output)?,
+                None => act.take_in(lodging, output)?,
             };
             let (root, bytes) = (document.root, document.bytes);
             let title = title.unwrap_or_else(|| document.name.clone());
@@ -167,6 +254,9 @@ fn deposit(
             document,
             bytes,
             level,
+            class,
+            recipients: readers.as_ref().map(Readers::subjects).unwrap_or_default(),
+            without_key: readers.map(|readers| readers.without_key).unwrap_or_default(),
             waits,
         },
         || {
@@ -187,6 +277,11 @@ fn open(act: &Act, deposit: MessageId, out: &Path, output: &Output) -> Result<Ex
             let message = format!("message {deposit} brought no document to this dossier");
             Fault::new(exit::REFUSED, "unknown-reference", message, "--deposit")
         })?;
+    // Who has no key signs no opening.
+    let personal = match document.class {
+        Class::Member => None,
+        Class::Personal => Some(Readable::find(act, deposit, Some(document.root))?),
+    };
     let body = Body::Opening(Opening {
         ext: None,
         deposit,
@@ -200,12 +295,15 @@ fn open(act: &Act, deposit: MessageId, out: &Path, output: &Output) -> Result<Ex
         root: document.root,
         opening,
     };
-    let bytes = save(out, |file| {
-        let bar = output.bytes(&document.name, document.bytes);
-        let done = act.client.download(&request, &mut bar.wrap_write(file));
-        bar.finish_and_clear();
-        Ok(done?)
-    })?;
+    let bytes = match personal {
+        Some(readable) => readable.save(act, &request, out, output)?,
+        None => save(out, |file| {
+            let bar = output.bytes(&document.name, document.bytes);
+            let done = act.client.download(&request, &mut bar.wrap_write(file));
+            bar.finish_and_clear();
+            Ok(done?)
+        })?,
+    };
     let answer = Opened {
         v: 1,
         opening: id,

@@ -17,13 +17,17 @@ use super::Desk;
 use crate::documents::Want;
 use crate::effects::{now, random};
 
-/// The documents of a dossier of which all that this node has to state is stated, for so many persons.
+/// The documents of a dossier of which all that this node has to state is stated, for so many persons and as many
+/// grants of keys.
 #[derive(Default)]
 pub(super) struct Settled {
     persons: usize,
+    grants: usize,
     documents: BTreeSet<(MessageId, Digest)>,
     /// Their plaintext bytes.
     bytes: u64,
+    /// The erased documents that are seen to be gone.
+    pub(super) gone: BTreeSet<(MessageId, Digest)>,
 }
 
 impl Desk {
@@ -32,16 +36,27 @@ impl Desk {
         let count = |(documents, bytes), settled: &Settled| {
             (documents + settled.documents.len() as u64, bytes + settled.bytes)
         };
-        self.settled.values().fold((0, 0), count)
+        let awake = self.settled.values().fold((0, 0), count);
+        self.engine.dormant().fold(awake, |(documents, bytes), summary| {
+            let (more, of_bytes) = summary.documents();
+            (documents + more, bytes + of_bytes)
+        })
     }
 
-    /// All bytes of some documents have come.
+    /// All bytes of some documents have come, or they are awaited no more.
     pub(super) fn documents_stored(&mut self, roots: &[Digest]) {
         let roots: BTreeSet<_> = roots.iter().copied().collect();
         self.wanted.retain(|root| !roots.contains(root));
+        self.settled.values_mut().for_each(|settled| {
+            settled.gone.retain(|(_, gone)| !roots.contains(gone));
+        });
         let concerned = |replica: &Replica| {
-            let mut documents = replica.state().documents();
-            documents.any(|document| roots.contains(&document.reference.root))
+            let state = replica.state();
+            let mut erased = state.tombstones().flat_map(|one| &one.residual.documents);
+            state
+                .documents()
+                .any(|document| roots.contains(&document.reference.root))
+                || erased.any(|document| roots.contains(&document.root))
         };
         let dossiers: Vec<_> = self
             .engine
@@ -54,11 +69,12 @@ impl Desk {
         }
     }
 
-    /// Who says that it holds each of these documents: dossier, deposit and root.
+    /// Who says that it holds each of these documents: dossier, deposit and root. `None` for one that is not on file any
+    /// more: it was erased.
     pub fn holders(
         &self,
         documents: &[(DossierId, MessageId, Digest)],
-    ) -> Vec<(Digest, BTreeSet<SubjectId>)> {
+    ) -> Vec<(Digest, Option<BTreeSet<SubjectId>>)> {
         let mut nodes = BTreeMap::new();
         let mut found = Vec::with_capacity(documents.len());
         for (dossier, deposit, root) in documents {
@@ -67,10 +83,11 @@ impl Desk {
             };
             let state = replica.state();
             let nodes = nodes.entry(*dossier).or_insert_with(|| state.nodes());
-            if let Some(document) = state.document(deposit, root) {
+            let holders = state.document(deposit, root).map(|document| {
                 let holds = |node: &&SubjectId| state.stated(Statement::Held, document, node).is_some();
-                found.push((*root, nodes.iter().filter(holds).copied().collect()));
-            }
+                nodes.iter().filter(holds).copied().collect()
+            });
+            found.push((*root, holders));
         }
         found
     }
@@ -99,6 +116,7 @@ impl Desk {
 
     /// States what has become true of a dossier's documents, and asks for those that are missing.
     pub(super) fn settle_documents(&mut self, dossier: DossierId) {
+        self.erase_documents(dossier);
         // What it stated before it lost its store is on its way: it need not state that again.
         if self.awaits_own.is_some() && self.engine.lacks_own(&dossier) {
             return;
@@ -108,10 +126,12 @@ impl Desk {
         };
         let state = replica.state();
         let settled = self.settled.entry(dossier).or_default();
-        let persons = state.roster().len();
-        if settled.persons != persons {
+        let (persons, grants) = (state.roster().len(), state.grant_count());
+        if (settled.persons, settled.grants) != (persons, grants) {
             *settled = Settled {
                 persons,
+                grants,
+                gone: std::mem::take(&mut settled.gone),
                 ..Settled::default()
             };
         }
@@ -123,7 +143,7 @@ impl Desk {
             .map(|(subject, _)| subject)
             .collect();
         // Ascending, as the documents are.
-        let (mut held, mut wanted) = (Vec::new(), Vec::new());
+        let (mut held, mut stated, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
         let mut available: BTreeMap<Vec<SubjectId>, Vec<Stated>> = BTreeMap::new();
         for document in state.documents() {
             let (deposit, root) = (document.deposit, document.reference.root);
@@ -135,12 +155,20 @@ impl Desk {
                 continue;
             }
             settled.documents.insert((deposit, root));
+            held.push(document.clone());
             settled.bytes += document.reference.bytes;
             if state.stated(Statement::Held, document, &node).is_none() {
-                held.push(Stated { deposit, root });
+                stated.push(Stated { deposit, root });
             }
+            // What somebody has no key for is not at their disposal: it is once a recipient has handed the key on.
+            let recipients = state.recipients(document);
             let addressees: Vec<SubjectId> = served
                 .iter()
+                .filter(|one| {
+                    recipients
+                        .as_ref()
+                        .is_none_or(|recipients| recipients.contains(one))
+                })
                 .filter(|one| state.stated(Statement::MadeAvailable, document, one).is_none())
                 .copied()
                 .collect();
@@ -151,6 +179,8 @@ impl Desk {
                     .push(Stated { deposit, root });
             }
         }
+        let mut bodies = statements(stated, available);
+        bodies.extend(self.barriers_to_sign(replica));
         let wants = wants(state, dossier, node, &wanted);
         for want in wants {
             let root = want.root;
@@ -160,7 +190,12 @@ impl Desk {
             }
             self.wanted.insert(root);
         }
-        for body in statements(held, available) {
+        for document in held {
+            // It is not loose any more; if it cannot be noted now, the next sweep does.
+            let _ = self.blobs.keep(document.reference.root.as_bytes());
+            self.examine(dossier, &document);
+        }
+        for body in bodies {
             self.state(dossier, body);
         }
     }
@@ -182,7 +217,7 @@ impl Desk {
     }
 
     /// Signs and submits a statement of this node, through the same door as everybody's messages.
-    fn state(&mut self, dossier: DossierId, body: Body) {
+    pub(super) fn state(&mut self, dossier: DossierId, body: Body) {
         let message = Message {
             dossier: Some(dossier),
             author: self.engine.node(),
@@ -204,9 +239,13 @@ impl Desk {
             return;
         };
         match self.engine.prepare(&envelope.encode(), &fresh, at, &|_| true) {
-            Ok(needs) => {
-                self.engine.submit(needs, Vec::new(), &fresh, at);
-            }
+            // The keeper of the roster hands out with its next entry what others lack. KEY-2.
+            Ok(needs) => match super::wraps(&needs) {
+                Ok(wraps) => {
+                    self.engine.submit(needs, wraps, &fresh, at);
+                }
+                Err(error) => tracing::error!(%error, "a key could not be wrapped"),
+            },
             Err(error) => tracing::warn!(code = error.code().name(), "our own statement was refused"),
         }
     }

@@ -1,4 +1,4 @@
-//! Many small documents in one request, and durable with one sync. SYN-13.
+//! Many small documents in one request, and durable with one sync. SYN-30.
 //!
 //! A document of a few kilobytes costs more in requests, tasks and syncs than in bytes. So small ones, of one leaf each,
 //! are asked for by the hundred; what arrives is checked one by one, and what is whole is stored in one go. Whatever
@@ -109,7 +109,7 @@ fn store(blobs: &dyn BlobStore, arrived: &[(Digest, Bytes)]) -> Result<Checked, 
             Err(error) => checked = checked.and_then(|()| Err(error.into())),
         }
     }
-    blobs.store_small(&good)?;
+    blobs.store_small(&good, true)?;
     Ok((good.iter().map(|(root, _)| Digest::new(*root)).collect(), checked))
 }
 

@@ -1,4 +1,4 @@
-//! What is fetched next, and from whom: the rarest first, from the fastest. DESIGN §5.
+//! What is fetched next, and from whom: the rarest first, from the fastest.
 //!
 //! A table of what is wanted, without any input or output: who fetches asks [`Plan::next`] and tells what became of it.
 //! Documents that the fewest members hold come first, so that after a deposit thirty members do not all fetch from the
@@ -152,6 +152,11 @@ impl Plan {
         if let Some(one) = self.wants.get_mut(root) {
             one.holders = holders;
         }
+    }
+
+    /// A document is wanted no more, unless it is under way.
+    pub fn forget(&mut self, root: &Digest) {
+        self.wants.retain(|known, one| known != root || one.under_way);
     }
 
     /// The next job, if there is one to be begun now.

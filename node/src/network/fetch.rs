@@ -1,7 +1,7 @@
 //! Fetching documents from the members that have them.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use basoche_protocol::id::{Digest, DossierId, SubjectId};
@@ -87,9 +87,21 @@ impl Network {
     async fn ask_holders(&self, plan: &mut Plan) {
         let candidates = plan.candidates();
         let asked = self.desk.ask(move |desk| desk.holders(&candidates)).await;
+        let mut gone = Vec::new();
         // A desk that is busy or stopping says nothing: then it stays as it was known.
         for (root, holders) in asked.unwrap_or_default() {
-            plan.held(&root, holders);
+            match holders {
+                Some(holders) => plan.held(&root, holders),
+                None => {
+                    plan.forget(&root);
+                    self.desk.monitor().fetches.end(&root);
+                    gone.push(root);
+                }
+            }
+        }
+        if !gone.is_empty() {
+            // Another dossier may want the same document: the desk asks for it anew.
+            let _ = self.desk.send(Input::Stored { roots: gone }).await;
         }
     }
 
@@ -216,8 +228,7 @@ impl Network {
             return Ok(whole);
         }
         let begun = Instant::now();
-        let blobs = Arc::clone(&self.blobs);
-        let download = blocking(move || Download::new(blobs.as_ref(), dossier, root, bytes)).await?;
+        let download = self.download(dossier, root, bytes).await?;
         let (fetches, root) = (&self.desk.monitor().fetches, &root);
         fetches.has_room(root);
         let wide = if bytes < LONG { 1 } else { SOURCES };
@@ -284,8 +295,26 @@ impl Network {
         Ok(whole)
     }
 
+    /// What there is of a document of `bytes` ciphertext bytes, shared by all that bring something of it.
+    pub(crate) async fn download(
+        &self,
+        dossier: DossierId,
+        root: Digest,
+        bytes: u64,
+    ) -> Result<Arc<Download>, TransferError> {
+        let mut downloads = self.downloads.lock().await;
+        downloads.retain(|_, download| download.strong_count() > 0);
+        if let Some(download) = downloads.get(&root).and_then(Weak::upgrade) {
+            return Ok(download);
+        }
+        let blobs = Arc::clone(&self.blobs);
+        let download = blocking(move || Download::new(blobs.as_ref(), dossier, root, bytes)).await?;
+        downloads.insert(root, Arc::downgrade(&download));
+        Ok(download)
+    }
+
     /// Asks a peer on its bulk connection, which is dialled if there is none.
-    async fn ask(&self, peer: NodeId, request: Bytes) -> Result<BulkStream, TransferError> {
+    pub(crate) async fn ask(&self, peer: NodeId, request: Bytes) -> Result<BulkStream, TransferError> {
         match self.endpoint.fetch(peer, request.clone()).await {
             Err(TransportError::NotConnected) => {
                 match self.connect(peer, Lane::Bulk).await {

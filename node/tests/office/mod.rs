@@ -2,9 +2,11 @@
 #![allow(dead_code)] // Each test program uses its part.
 
 pub(crate) mod disk;
+pub(crate) mod post;
+pub(crate) mod search;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -370,6 +372,38 @@ impl Office {
         self.secret(&[verb.as_slice(), &common, rest].concat())
     }
 
+    /// The same, with something on standard input.
+    pub(crate) fn act_with(
+        &self,
+        stdin: &str,
+        node: &str,
+        who: &str,
+        verb: [&str; 2],
+        dossier: &Value,
+        rest: &[&str],
+    ) -> Said {
+        let (config, wallet) = (format!("{node}/node.toml"), format!("wallets/{who}"));
+        let common = [
+            "--config",
+            &config,
+            "--as",
+            &wallet,
+            "--dossier",
+            dossier.as_str().unwrap(),
+        ];
+        let secret = ["--passphrase-file", "passphrase"];
+        let mut command = self.command(&[verb.as_slice(), &common, &secret, rest].concat());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut running = command.spawn().unwrap();
+        let mut pipe = running.stdin.take().unwrap();
+        pipe.write_all(stdin.as_bytes()).unwrap();
+        drop(pipe);
+        Said::of(&running.wait_with_output().unwrap())
+    }
+
     /// The judge designates the expert; gives the dossier.
     pub(crate) fn designate(&self, case_number: &str) -> Value {
         self.designate_for(case_number, &format!("Décrire les désordres ({case_number})"))
@@ -466,6 +500,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM: drains and ends; gives the whole log.
     pub(crate) fn stop(self) -> String {
         self.signal("-TERM");

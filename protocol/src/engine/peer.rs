@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub(super) joined: bool,
     /// The dossiers of which it has told how far it holds them, and been sent what it lacked.
     pub(super) told: BTreeSet<DossierId>,
+    /// The dossiers that it has left, and been sent a last head of. SEAT-5.
+    pub(super) seen_off: BTreeSet<DossierId>,
     /// How far it holds each authority's log.
     pub(super) registries: BTreeMap<String, u64>,
     /// Runs that came before what they cite; bounded by [`EARLY_RUNS`].
@@ -115,8 +117,9 @@ impl<R: Registry> Engine<R> {
             .dossiers
             .iter()
             .filter(|(_, held)| held.replica.state().nodes().contains(&to))
-            .filter(|(_, held)| !only_lagging || !held.is_equal_at(&to))
+            .filter(|(_, held)| !only_lagging || !held.is_equal_at(&to) || !held.replica.lacking().is_empty())
             .map(|(dossier, _)| *dossier)
+            .chain(self.dormant_of(&to, only_lagging))
             .collect();
         for dossier in shared {
             self.offer_frontier(to, dossier);
@@ -125,24 +128,29 @@ impl<R: Registry> Engine<R> {
 
     /// Sends our frontier of one dossier, with the keys that the journal holds for `to`.
     pub(super) fn offer_frontier(&mut self, to: SubjectId, dossier: DossierId) {
-        let Some(held) = self.dossiers.get(&dossier) else {
-            return;
-        };
         if !self.peers.get(&to).is_some_and(|peer| peer.joined) {
             return;
         }
+        if let Some(frontier) = self.dormant_frontier(&to, &dossier) {
+            self.stage.frames.push((to, Frame::Frontier(frontier).encode()));
+        }
+        let Some(held) = self.dossiers.get(&dossier) else {
+            return;
+        };
         let head = held
             .replica
             .heads()
             .get(&self.node)
             .map(|head| ByteBuf::from(head.encode()));
-        let wraps = held.replica.first_keys_for(to).cloned();
+        let later = held.replica.later_keys_for(to).map(|(wrap, _)| wrap);
+        let wraps = held.replica.first_keys_for(to).chain(later).cloned();
         let wraps = wraps.take(limits::DOSSIER_NODES).collect();
         let frame = Frame::Frontier(Frontier {
             dossier,
             rows: held.durable_frontier(),
             wraps,
             head,
+            lacking: held.replica.lacking(),
         });
         self.stage.frames.push((to, frame.encode()));
     }
@@ -150,7 +158,7 @@ impl<R: Registry> Engine<R> {
 
 impl super::Held {
     /// Whether the latest head of `peer` covers all that we hold.
-    fn is_equal_at(&self, peer: &SubjectId) -> bool {
+    pub(super) fn is_equal_at(&self, peer: &SubjectId) -> bool {
         let head = self.replica.heads().get(peer).map(|head| head.head());
         head.is_some_and(|head| {
             self.replica

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::ahead::{self, Ahead};
 use super::peer::EARLY_RUNS;
-use super::{Engine, Event, Held, Registry, Row, RunIndex, held};
+use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::{Received, RunItem};
-use crate::envelope::Sealed;
 use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
-use crate::journal::{Branch, ChainId, Entry, SignedHead, Standing};
+use crate::journal::{Branch, ChainId, SignedHead, Standing};
 use crate::plant::{Bug, planted};
 use crate::time::{Instant, Span};
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
@@ -35,7 +35,12 @@ pub struct Backlog {
 impl<R: Registry> Engine<R> {
     /// Takes one frame of a peer. Whatever is wrong with it is refused with its code; the connection goes on.
     pub fn handle_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) {
-        if let Err(error) = self.take_frame(from, bytes, now) {
+        self.handle_ahead(from, bytes, None, now);
+    }
+
+    /// The same of a frame on which work has been done ahead.
+    pub fn handle_ahead(&mut self, from: SubjectId, bytes: &[u8], ahead: Option<Ahead>, now: Instant) {
+        if let Err(error) = self.take_frame(from, bytes, ahead, now) {
             let code = error.code();
             let about = Digest::of(&[bytes]);
             let refusal = Frame::Refusal(Refusal {
@@ -47,16 +52,26 @@ impl<R: Registry> Engine<R> {
         }
     }
 
-    fn take_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Result<(), Error> {
-        let frame = Frame::decode(bytes)?;
+    fn take_frame(
+        &mut self,
+        from: SubjectId,
+        bytes: &[u8],
+        ahead: Option<Ahead>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let (frame, items) = match ahead {
+            Some(Ahead { run, items }) => (Frame::Run(run), Some(items)),
+            None => (Frame::decode(bytes)?, None),
+        };
         let joined = self.peers.get(&from).is_some_and(|peer| peer.joined);
         match frame {
             Frame::Hello(hello) => self.handle_hello(from, &hello)?,
             // Nothing counts before the hello.
             _ if !joined => return Err(Malformed::bad_value().into()),
+            _ if self.take_dormant(from, &frame, bytes)? => {}
             Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves)?,
             Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,
-            Frame::Run(run) => self.take_runs(from, bytes, run, now)?,
+            Frame::Run(run) => self.take_runs(from, bytes, run, items, now)?,
             Frame::Head(head) => self.take_head(from, &head, now)?,
             Frame::Refusal(refusal) => {
                 let code = u16::try_from(refusal.code)
@@ -85,7 +100,10 @@ impl<R: Registry> Engine<R> {
     /// A peer says how far it holds a dossier: learns keys, confirms or doubts our own chain, lists what it lacks.
     fn take_frontier(&mut self, from: SubjectId, frontier: &Frontier, now: Instant) -> Result<(), Error> {
         let dossier = frontier.dossier;
-        if frontier.rows.len() > limits::FRONTIER_ROWS || frontier.wraps.len() > limits::DOSSIER_NODES {
+        if frontier.rows.len() > limits::FRONTIER_ROWS
+            || frontier.wraps.len() > limits::DOSSIER_NODES
+            || frontier.lacking.len() > limits::LACKING
+        {
             return Err(Malformed::bad_value().into());
         }
         let member = self
@@ -111,6 +129,7 @@ impl<R: Registry> Engine<R> {
             }
             held(&mut self.dossiers, dossier, self.node, self.fresh).brought_by = Some(from);
         }
+        self.ask_missing_keys(frontier);
         if let Some(head) = &frontier.head {
             self.take_head(from, head, now)?;
         }
@@ -149,6 +168,7 @@ impl<R: Registry> Engine<R> {
                 *known = run.to;
             }
         }
+        self.stage.backlogs.extend(held.bring(from, &frontier.lacking));
         for (chain, _) in standing
             .iter()
             .filter(|(_, standing)| *standing == Standing::Contradicts)
@@ -174,8 +194,15 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes a run, then every run that had waited for it.
-    fn take_runs(&mut self, from: SubjectId, bytes: &[u8], run: Run, now: Instant) -> Result<(), Error> {
-        if !self.take_run(from, run, now)? {
+    fn take_runs(
+        &mut self,
+        from: SubjectId,
+        bytes: &[u8],
+        run: Run,
+        items: Option<Vec<RunItem>>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if !self.take_run(from, run, items, now)? {
             let Some(peer) = self.peers.get_mut(&from) else {
                 return Ok(());
             };
@@ -193,7 +220,7 @@ impl<R: Registry> Engine<R> {
             let mut still = Vec::new();
             for bytes in early {
                 let taken = match Frame::decode(&bytes)? {
-                    Frame::Run(run) => self.take_run(from, run, now)?,
+                    Frame::Run(run) => self.take_run(from, run, None, now)?,
                     _ => true,
                 };
                 if !taken {
@@ -211,7 +238,13 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes one run; `false` if something that it cites has not come yet.
-    fn take_run(&mut self, from: SubjectId, run: Run, now: Instant) -> Result<bool, Error> {
+    pub(super) fn take_run(
+        &mut self,
+        from: SubjectId,
+        run: Run,
+        items: Option<Vec<RunItem>>,
+        now: Instant,
+    ) -> Result<bool, Error> {
         if run.items.is_empty() || run.items.len() > limits::ENTRIES_PER_FRAME {
             return Err(Malformed::bad_value().into());
         }
@@ -226,14 +259,10 @@ impl<R: Registry> Engine<R> {
         };
         let head = SignedHead::verify(&run.head, &self.registry)?;
         check_time(&head, now)?;
-        let mut items = Vec::with_capacity(run.items.len());
-        for item in &run.items {
-            let entry = Entry::decode(&item.entry)?;
-            items.push(RunItem {
-                entry,
-                sealed: Sealed::decode(&item.sealed)?,
-            });
-        }
+        let items = match items {
+            Some(items) => items,
+            None => ahead::items(&run)?,
+        };
         if items.iter().any(|item| item.entry.chain != run.chain) {
             return Err(Untrusted::HeadMismatch {
                 what: "an entry of another chain",
@@ -259,8 +288,17 @@ impl<R: Registry> Engine<R> {
         if held.replica.is_strange(&items, &head) {
             return Err(Refused::ForkedChain { node: run.chain.node }.into());
         }
-        match held.replica.receive(&items, &head, &self.registry)? {
-            Received::Early => return Ok(false),
+        let received = held.replica.receive(&items, &head, &self.registry)?;
+        for (branch, item) in held.replica.complete(&items, &self.registry) {
+            let item = Box::new(item);
+            self.stage.rows.push(Row::Entry { branch, item });
+            self.stage.events.push(Event::Changed { dossier });
+        }
+        match received {
+            Received::Early => {
+                held.note_missing(head.head());
+                return Ok(false);
+            }
             Received::Elsewhere => {
                 held.alarm(run.chain, None, &mut self.events);
                 return Ok(false);
@@ -274,24 +312,31 @@ impl<R: Registry> Engine<R> {
                 if forked {
                     held.alarm(run.chain, None, &mut self.events);
                 }
+                held.check_lives(head.head(), &mut self.events);
                 let to = head.head().own_row().map_or(first, |row| row.size);
-                let index = held.runs.len() as u64;
-                held.runs.push(RunIndex { branch, to });
                 for item in items.into_iter().filter(|item| item.entry.seq >= first) {
                     let item = Box::new(item);
                     self.stage.rows.push(Row::Entry { branch, item });
                 }
                 let head = head.encode();
+                let index = held.push_run(branch, to, &head);
                 let node = run.chain.node;
+                // A receipt that came before the run may be later than its head.
+                let latest = held.replica.heads().get(&node);
+                let latest = latest.map_or_else(|| head.clone(), |latest| latest.encode());
                 self.stage.rows.push(Row::Run {
                     dossier,
                     index,
                     branch,
                     from: first,
                     to,
-                    head: head.clone(),
+                    head,
                 });
-                self.stage.rows.push(Row::Head { dossier, node, head });
+                self.stage.rows.push(Row::Head {
+                    dossier,
+                    node,
+                    head: latest,
+                });
                 if held.brought_by.take().is_some() {
                     held.keep(&mut self.stage.rows);
                 }
@@ -330,6 +375,7 @@ impl<R: Registry> Engine<R> {
             let member = head.head().node;
             held.alarm(chain, (chain.node != member).then_some(member), &mut self.events);
         }
+        held.check_lives(head.head(), &mut self.events);
         if held.replica.note_head(&head) && held.brought_by.is_none() {
             self.stage.rows.push(Row::Head {
                 dossier,
@@ -356,10 +402,12 @@ impl Held {
         let Some(order) = order else {
             return Ok(self.replica.entries() > 0);
         };
-        let Some(key) = self.replica.key(order.sealed.key_epoch()) else {
+        let sealed = order.sealed.as_ref();
+        let key = sealed.and_then(|sealed| self.replica.key(sealed.key_epoch()));
+        let (Some(sealed), Some(key)) = (sealed, key) else {
             return Err(Refused::UnknownDossier { dossier }.into());
         };
-        order.sealed.open(&dossier, order.entry.message, key)?;
+        sealed.open(&dossier, order.entry.message, key)?;
         Ok(true)
     }
 

@@ -6,7 +6,7 @@ use serde_bytes::ByteBuf;
 use super::{codec, limits};
 use crate::error::{Malformed, MalformedKind as Kind};
 use crate::id::{Digest, DossierId, Incarnation, SubjectId};
-use crate::journal::{ChainId, EpochWrap, HeadRow, RegistryHead};
+use crate::journal::{ChainId, Citation, EpochWrap, HeadRow, RegistryHead};
 use crate::time::Instant;
 
 /// The first frame of each side. SYN-1.
@@ -60,15 +60,19 @@ pub struct Frontier {
     /// The sender's latest head, if it has signed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<ByteBuf>,
+    /// Entries whose message the sender lacks, and knows of no order to erase it. SYN-13.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Citation>,
 }
 
-/// An entry and its sealed message. SYN-6.
+/// An entry and its sealed message; without it, if that is erased. SYN-6, SYN-13.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// Canonical bytes of the entry.
     pub entry: ByteBuf,
     /// Canonical bytes of the sealed message.
-    pub sealed: ByteBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<ByteBuf>,
 }
 
 /// A run of one chain's entries, closed by the head that covers them. SYN-6.

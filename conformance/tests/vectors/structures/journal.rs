@@ -373,12 +373,19 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (2, "wraps", A(vec![epoch_wrap(context)])),
         (3, "head", bytes(&head)),
     ]);
+    let cited = M(vec![
+        (0, "chain", chain(&COURT_NODE)),
+        (1, "seq", U(0)),
+        (2, "leaf", bytes(&[0x1f; 32])),
+    ]);
+    let lacking = frontier.clone().with(4, A(vec![cited]));
     let inner = envelope(&EXPERT, &acceptance(context));
     let sealed = sealed(&context.dossier, &acceptance_id(context), &inner).encode();
     let item = M(vec![
         (0, "entry", bytes(&entry(context).encode())),
         (1, "sealed", bytes(&sealed)),
     ]);
+    let erased = A(vec![item.clone().without(1)]);
     let run = M(vec![
         (0, "dossier", bytes(&context.dossier)),
         (1, "chain", chain(&COURT_NODE)),
@@ -394,6 +401,8 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (4, "run", run.encode()),
         (5, "head", bytes(&head).encode()),
         (6, "refusal", refusal.encode()),
+        (3, "frontier_lacking", lacking.encode()),
+        (4, "run_without_message", run.with(2, erased).encode()),
     ];
     for (kind, name, content) in &contents {
         let comment = format!("kind {kind} (10.2)");
