@@ -61,7 +61,7 @@ impl Asker {
             events,
         )
         .unwrap();
-        endpoint.connect(court, address, Lane::Bulk).await.unwrap();
+        endpoint.connect(court, &[address], Lane::Bulk).await.unwrap();
         Self { endpoint, court }
     }
 

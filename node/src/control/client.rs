@@ -73,19 +73,12 @@ impl Client {
         bytes: u64,
     ) -> Result<Answer, ClientError> {
         let stream = self.send(request)?;
-        let sent = copy(source, &mut &stream, bytes);
-        let mut reader = BufReader::new(stream);
-        // A node that refuses answers before it has read everything: its answer says more than a broken pipe.
-        match read_answer(&mut reader) {
-            Ok(answer) => match sent {
-                Err(CopyError::Source(error)) => Err(ClientError::Local(error)),
-                _ => Ok(answer),
-            },
-            Err(error) => Err(match sent {
-                Err(CopyError::Source(source)) => ClientError::Local(source),
-                _ => error,
-            }),
+        // The node waits for what is missing of a source that ends early: it is told by the end of the connection.
+        if let Err(CopyError::Source(error)) = copy(source, &mut &stream, bytes) {
+            return Err(ClientError::Local(error));
         }
+        // A node that refuses answers before it has read everything: its answer says more than a broken pipe.
+        read_answer(&mut BufReader::new(stream))
     }
 
     /// Asks, and writes the raw bytes of the answer to `out`.
