@@ -116,10 +116,15 @@ structures! {
     }
     RegistryLeaf { 0 leaf: ByteVec, 1 certificate: ByteVec, }
     RegistryLeaves { 0 origin: String, 1 from: u64, 2 leaves: Vec<RegistryLeaf>, }
-    Frontier { 0 dossier: Hash, 1 rows: Vec<HeadRow>, 2 wraps: Vec<EpochWrap>, 3 head: Option<ByteVec>, }
+    Frontier {
+        0 dossier: Hash, 1 rows: Vec<HeadRow>, 2 wraps: Vec<EpochWrap>, 3 head: Option<ByteVec>,
+        4 yours: Option<ByteVec>,
+    }
     Item { 0 entry: ByteVec, 1 sealed: ByteVec, }
     Run { 0 dossier: Hash, 1 chain: ChainId, 2 items: Vec<Item>, 3 head: ByteVec, }
     Refusal { 0 code: u64, 1 about: Hash, }
+    DossierDigest { 0 dossier: Hash, 1 digest: Hash, }
+    Inventory { 0 from: u64, 1 to: u64, 2 acknowledged: u64, 3 digests: Vec<DossierDigest>, }
 }
 
 #[derive(Encode, Decode)]
@@ -180,6 +185,7 @@ fn frame_again(bytes: &[u8]) -> Option<Vec<u8>> {
         4 => same::<Run>(&content),
         5 => same::<ByteVec>(&content),
         6 => same::<Refusal>(&content),
+        7 => same::<Inventory>(&content),
         _ => None,
     };
     write(&Frame(kind, ByteVec::from(content?)))

@@ -15,6 +15,10 @@ pub enum Bug {
     PoisonBlocksQueue,
     /// Runs that come too early are kept without a bound. Breaks SYN-10.
     UnboundedBuffer,
+    /// Nobody compares with a random peer what no cursor asks for. Breaks SYN-15.
+    NoAntiEntropy,
+    /// Nobody believes what others have of its own heads. Breaks SYN-16.
+    ForgetsOwnHeads,
 }
 
 #[cfg(feature = "test-util")]

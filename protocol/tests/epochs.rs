@@ -193,6 +193,7 @@ fn a_wrong_first_key_gives_way_until_the_order_has_opened() {
             rows: vec![],
             wraps: vec![wrap],
             head: None,
+            yours: None,
         };
         Frame::Frontier(frontier).encode()
     };
@@ -278,6 +279,7 @@ fn begins(dossier: DossierId, recipient: SubjectId) -> Vec<u8> {
         rows: vec![],
         wraps: vec![wrap],
         head: None,
+        yours: None,
     };
     Frame::Frontier(frontier).encode()
 }

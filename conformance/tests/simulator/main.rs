@@ -35,6 +35,10 @@ const SCENARIOS: &[(u64, &str)] = &[
         "a member's false row of an honest node's chain was taken for that node's fork",
     ),
     (
+        26,
+        "a node that ended between a commit and its receipt never gave that receipt",
+    ),
+    (
         35,
         "a message on file twice had the date of the record that came last",
     ),

@@ -98,6 +98,11 @@ fn convergent(world: &World, number: usize) -> Result<(), String> {
             return Err(format!("convergent: node {node} still waits for something"));
         }
     }
+    if let Some((node, other)) = world.without_receipt(number) {
+        return Err(format!(
+            "received: the latest head of node {other} that node {node} has does not cover all of {number}"
+        ));
+    }
     // One bad item blocks nothing behind it: what a dishonest node recorded is on file everywhere.
     for ((node, _), forgers) in world.forgers.iter().filter(|((_, of), _)| *of == number) {
         let rows: Vec<_> = forgers.iter().filter_map(Forger::row).collect();

@@ -32,7 +32,7 @@ pub(crate) enum Malice {
     Invent,
     /// Says that others hold and signed what they did not.
     LieInHead,
-    /// The same without a signature, of any length.
+    /// The same without a signature, of any length; and inventories that are wrong.
     LieInFrontier,
     /// Sends many runs of which the first is missing, and the first much later.
     Flood,

@@ -14,7 +14,7 @@ use basoche_protocol::message::{
     RosterChange,
 };
 use basoche_protocol::time::{Instant, Span};
-use basoche_protocol::wire::frame::{Frame, Frontier};
+use basoche_protocol::wire::frame::{DossierDigest, Frame, Frontier, Inventory};
 
 use super::forger::Forger;
 use super::plan::{Malice, NODES, Op, Plan, Saying};
@@ -329,7 +329,25 @@ impl World {
                     let rows: Vec<_> = forgers.iter().filter_map(Forger::row).collect();
                     rows.len() > 1 || rows.iter().all(on_file)
                 });
-            whole && held[0].is_some() && held.windows(2).all(|pair| pair[0] == pair[1])
+            let same = held[0].is_some() && held.windows(2).all(|pair| pair[0] == pair[1]);
+            whole && same && self.without_receipt(number).is_none()
+        })
+    }
+
+    /// An honest member, and another whose latest head, as far as the first has it, does not cover all that it holds.
+    pub(crate) fn without_receipt(&self, number: usize) -> Option<(usize, usize)> {
+        let members = self.honest_members(number);
+        let pairs = members
+            .iter()
+            .flat_map(|node| members.iter().map(move |other| (*node, *other)));
+        pairs.into_iter().find(|(node, other)| {
+            let Some(held) = self.federation.node(*node).dossier(&self.dossiers[number]) else {
+                return true;
+            };
+            let head = held.heads().get(&self.federation.node(*other).node());
+            let covers =
+                |row: &HeadRow| head.is_some_and(|head| head.head().rows_of(&row.chain).contains(row));
+            !held.frontier().iter().all(covers)
         })
     }
 
@@ -467,10 +485,23 @@ impl World {
                     rows: self.lies(node, dossier),
                     wraps: vec![],
                     head: None,
+                    yours: None,
+                };
+                // And that everything is known, and something else held.
+                let digest = Digest::of(&[&count.to_be_bytes()]);
+                let lie = |acknowledged| Inventory {
+                    from: count,
+                    to: count + 1,
+                    acknowledged,
+                    digests: vec![DossierDigest { dossier, digest }],
                 };
                 for to in (0..NODES).filter(|to| *to != node) {
                     let frame = Frame::Frontier(frontier.clone());
                     self.federation.inject(node, to, frame.encode());
+                    for acknowledged in [count, u64::MAX] {
+                        let frame = Frame::Inventory(lie(acknowledged));
+                        self.federation.inject(node, to, frame.encode());
+                    }
                 }
             }
             Malice::Flood => {
@@ -502,6 +533,7 @@ impl World {
                         rows: vec![],
                         wraps: vec![],
                         head: None,
+                        yours: None,
                     };
                     self.federation
                         .inject(node, to, Frame::Frontier(frontier).encode());

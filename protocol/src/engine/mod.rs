@@ -13,6 +13,7 @@
 //! An entry is durable before the head that covers it is signed, and that head is durable before anybody hears of
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
 
+mod inventory;
 mod keys;
 mod peer;
 mod receive;
@@ -28,13 +29,14 @@ use crate::directory::Directory;
 use crate::dossier::{Received, Replica, RunItem};
 use crate::envelope::EpochKey;
 use crate::error::{Error, Untrusted};
-use crate::id::{DossierId, Incarnation, MessageId, SubjectId};
+use crate::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use crate::jose::WrapContext;
 use crate::journal::{Branch, ChainId, Head, RegistryHead, SignedHead};
 use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::{Instant, Span};
 use crate::wire::frame::RegistryLeaf;
+use inventory::Cursor;
 use peer::Peer;
 
 /// A replica of every authority's log: the registry crate implements it. SPEC §9.
@@ -209,6 +211,9 @@ pub struct Engine<R> {
     registry: R,
     dossiers: BTreeMap<DossierId, Held>,
     peers: BTreeMap<SubjectId, Peer>,
+    /// How many changes of dossiers there have been, and how far each peer and we have told each other of them.
+    changes: u64,
+    cursors: BTreeMap<SubjectId, Cursor>,
     next_ticket: u64,
     /// What the next commit will make durable.
     stage: Stage,
@@ -220,6 +225,9 @@ pub struct Engine<R> {
     backlogs: VecDeque<Backlog>,
     events: VecDeque<Event>,
     next_repair: Instant,
+    /// When to compare everything with one random peer, and how often that was done.
+    next_comparison: Option<Instant>,
+    comparisons: u64,
     /// The registry has changed since the dossiers were judged.
     rejudge: bool,
 }
@@ -253,6 +261,9 @@ struct Held {
     brought_by: Option<SubjectId>,
     /// Own entries since our last head, with their bytes, for the runs that the next heads close.
     unsealed: Vec<(RunItem, usize)>,
+    /// The number of the last change of what we hold of it, and the digest of the rows since then.
+    changed: u64,
+    rows_digest: Option<Digest>,
 }
 
 /// A run that the store holds.
@@ -296,6 +307,8 @@ impl<R: Registry> Engine<R> {
             registry,
             dossiers: BTreeMap::new(),
             peers: BTreeMap::new(),
+            changes: 0,
+            cursors: BTreeMap::new(),
             next_ticket: 0,
             stage: Stage::default(),
             in_flight: None,
@@ -305,6 +318,8 @@ impl<R: Registry> Engine<R> {
             backlogs: VecDeque::new(),
             events: VecDeque::new(),
             next_repair: Instant::default(),
+            next_comparison: None,
+            comparisons: 0,
             rejudge: false,
         }
     }
@@ -408,8 +423,11 @@ impl<R: Registry> Engine<R> {
             self.ask_later_keys(dossier);
         }
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.offer_frontiers(peer, true);
+            self.offer_frontiers(peer);
+            self.advance_cursor(peer, now);
         }
+        self.compare_at_random(now);
+        self.make_up_receipts();
     }
 
     /// Admits a leaf of an authority's log, from a file or a peer.
@@ -444,6 +462,7 @@ impl<R: Registry> Engine<R> {
             return Err(Untrusted::HeadMismatch { what }.into());
         };
         held.runs.push(RunIndex { branch, to: row.size });
+        held.note_change(&mut self.changes);
         if branch == Branch::first(held.writer) {
             held.sealed = row.size;
         }
@@ -455,6 +474,7 @@ impl<R: Registry> Engine<R> {
         let head = SignedHead::verify(head, &self.registry)?;
         let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
         held.replica.note_head(&head);
+        held.note_change(&mut self.changes);
         if head.head().chain() == held.writer {
             held.next_head = head.head().head_no + 1;
             held.resumed = true;
@@ -466,6 +486,7 @@ impl<R: Registry> Engine<R> {
     pub fn restore_key(&mut self, dossier: DossierId, epoch: u64, key: EpochKey) {
         let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
         held.replica.add_key(epoch, key, &self.registry);
+        held.note_change(&mut self.changes);
     }
 
     /// Reads back under which incarnation we wrote; first of all rows of a dossier. It is unconfirmed. JRN-6.
@@ -505,5 +526,7 @@ fn held(
         asked: BTreeSet::new(),
         brought_by: None,
         unsealed: Vec::new(),
+        changed: 0,
+        rows_digest: None,
     })
 }

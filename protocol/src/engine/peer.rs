@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub(super) joined: bool,
     /// The dossiers of which it has told how far it holds them, and been sent what it lacked.
     pub(super) told: BTreeSet<DossierId>,
+    /// The number of our last change of which it was told on this connection, and when.
+    pub(super) sent: (u64, Instant),
     /// How far it holds each authority's log.
     pub(super) registries: BTreeMap<String, u64>,
     /// Runs that came before what they cite; bounded by [`EARLY_RUNS`].
@@ -55,7 +57,12 @@ impl<R: Registry> Engine<R> {
     }
 
     /// A peer's hello: agrees on a version, then offers what it may lack. SYN-1.
-    pub(super) fn handle_hello(&mut self, from: SubjectId, hello: &Hello) -> Result<(), Malformed> {
+    pub(super) fn handle_hello(
+        &mut self,
+        from: SubjectId,
+        hello: &Hello,
+        now: Instant,
+    ) -> Result<(), Malformed> {
         let bounded = hello.versions.len() <= HELLO_ITEMS
             && hello.features.len() <= HELLO_ITEMS
             && hello.registries.len() <= limits::REGISTRIES
@@ -71,7 +78,9 @@ impl<R: Registry> Engine<R> {
         let Some(peer) = self.peers.get_mut(&from) else {
             return Ok(());
         };
-        peer.joined = true;
+        if std::mem::replace(&mut peer.joined, true) {
+            return Err(Malformed::bad_value());
+        }
         peer.registries = hello
             .registries
             .iter()
@@ -79,7 +88,7 @@ impl<R: Registry> Engine<R> {
             .collect();
         self.events.push_back(Event::Joined { peer: from });
         self.offer_registry(from);
-        self.offer_frontiers(from, false);
+        self.greet(from, hello.incarnation, now);
         Ok(())
     }
 
@@ -109,13 +118,13 @@ impl<R: Registry> Engine<R> {
         }
     }
 
-    /// Sends our frontier of every dossier of which `to` is a member: of all, or only where it lags. SYN-5, SYN-7.
-    pub(super) fn offer_frontiers(&mut self, to: SubjectId, only_lagging: bool) {
+    /// Sends our frontier of every dossier of which `to` is a member and lags. SYN-7.
+    pub(super) fn offer_frontiers(&mut self, to: SubjectId) {
         let shared: Vec<_> = self
             .dossiers
             .iter()
             .filter(|(_, held)| held.replica.state().nodes().contains(&to))
-            .filter(|(_, held)| !only_lagging || !held.is_equal_at(&to))
+            .filter(|(_, held)| !held.is_equal_at(&to))
             .map(|(dossier, _)| *dossier)
             .collect();
         for dossier in shared {
@@ -131,18 +140,18 @@ impl<R: Registry> Engine<R> {
         if !self.peers.get(&to).is_some_and(|peer| peer.joined) {
             return;
         }
-        let head = held
-            .replica
-            .heads()
-            .get(&self.node)
-            .map(|head| ByteBuf::from(head.encode()));
+        let head = |node| {
+            let head = held.replica.heads().get(node);
+            head.map(|head| ByteBuf::from(head.encode()))
+        };
         let wraps = held.replica.first_keys_for(to).cloned();
         let wraps = wraps.take(limits::DOSSIER_NODES).collect();
         let frame = Frame::Frontier(Frontier {
             dossier,
             rows: held.durable_frontier(),
             wraps,
-            head,
+            head: head(&self.node),
+            yours: head(&to),
         });
         self.stage.frames.push((to, frame.encode()));
     }
@@ -150,7 +159,7 @@ impl<R: Registry> Engine<R> {
 
 impl super::Held {
     /// Whether the latest head of `peer` covers all that we hold.
-    fn is_equal_at(&self, peer: &SubjectId) -> bool {
+    pub(super) fn is_equal_at(&self, peer: &SubjectId) -> bool {
         let head = self.replica.heads().get(peer).map(|head| head.head());
         head.is_some_and(|head| {
             self.replica
@@ -161,7 +170,7 @@ impl super::Held {
     }
 
     /// The rows of our frontier that a head covers: own entries still without one are nobody's business. JRN-5.
-    fn durable_frontier(&self) -> Vec<crate::journal::HeadRow> {
+    pub(super) fn durable_frontier(&self) -> Vec<crate::journal::HeadRow> {
         let mut rows = self.replica.frontier();
         let own = self.replica.chain(&self.writer).and_then(|chain| chain.last());
         rows.retain_mut(|row| {

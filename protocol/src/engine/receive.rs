@@ -51,13 +51,14 @@ impl<R: Registry> Engine<R> {
         let frame = Frame::decode(bytes)?;
         let joined = self.peers.get(&from).is_some_and(|peer| peer.joined);
         match frame {
-            Frame::Hello(hello) => self.handle_hello(from, &hello)?,
+            Frame::Hello(hello) => self.handle_hello(from, &hello, now)?,
             // Nothing counts before the hello.
             _ if !joined => return Err(Malformed::bad_value().into()),
             Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves)?,
             Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,
             Frame::Run(run) => self.take_runs(from, bytes, run, now)?,
             Frame::Head(head) => self.take_head(from, &head, now)?,
+            Frame::Inventory(inventory) => self.take_inventory(from, &inventory)?,
             Frame::Refusal(refusal) => {
                 let code = u16::try_from(refusal.code)
                     .ok()
@@ -88,6 +89,7 @@ impl<R: Registry> Engine<R> {
         if frontier.rows.len() > limits::FRONTIER_ROWS || frontier.wraps.len() > limits::DOSSIER_NODES {
             return Err(Malformed::bad_value().into());
         }
+        let own = self.own_head(frontier)?;
         let member = self
             .dossiers
             .get(&dossier)
@@ -114,6 +116,7 @@ impl<R: Registry> Engine<R> {
         if let Some(head) = &frontier.head {
             self.take_head(from, head, now)?;
         }
+        self.take_own_head(dossier, own);
         let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
         for row in frontier.rows.iter().filter(|row| row.chain.node == self.node) {
             let chain = held.replica.chain(&row.chain);
@@ -162,6 +165,8 @@ impl<R: Registry> Engine<R> {
         // The other side needs our frontier to know what we lack, unless it has just had it.
         if theirs_is_news && (first_time || !ours_is_news) {
             self.offer_frontier(from, dossier);
+        } else {
+            self.offer_head(from, dossier, frontier.yours.as_deref().map(Vec::as_slice));
         }
         Ok(())
     }
@@ -295,6 +300,7 @@ impl<R: Registry> Engine<R> {
                 if held.brought_by.take().is_some() {
                     held.keep(&mut self.stage.rows);
                 }
+                held.note_change(&mut self.changes);
                 self.stage.to_seal.insert(dossier);
                 self.stage.events.push(Event::Changed { dossier });
                 self.ask_later_keys(dossier);

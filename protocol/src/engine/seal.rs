@@ -26,6 +26,7 @@ impl<R: Registry> Engine<R> {
             for (dossier, held) in &mut self.dossiers {
                 if held.replica.judge_again(&self.registry) {
                     self.stage.events.push(Event::Changed { dossier: *dossier });
+                    held.note_change(&mut self.changes);
                 }
             }
         }
@@ -42,6 +43,17 @@ impl<R: Registry> Engine<R> {
         let rows = std::mem::take(&mut stage.rows);
         self.in_flight = Some(stage);
         Some(rows)
+    }
+
+    /// Asks for a head where the latest one does not cover what is held: the process may have ended between the commit
+    /// of a run and that of its receipt.
+    pub(super) fn make_up_receipts(&mut self) {
+        let node = self.node;
+        let due = self.dossiers.iter().filter(|(_, held)| {
+            let ours = held.confirmed && held.unsealed.is_empty() && held.brought_by.is_none();
+            ours && !held.is_equal_at(&node) && held.replica.state().nodes().contains(&node)
+        });
+        self.stage.to_seal.extend(due.map(|(dossier, _)| *dossier));
     }
 
     /// The commit is durable: what waited for it may be said, and its heads may be signed.
@@ -70,6 +82,7 @@ impl<R: Registry> Engine<R> {
             return Ok(());
         };
         held.replica.note_head(&signed);
+        held.note_change(&mut self.changes);
         let bytes = signed.encode();
         self.stage.rows.push(Row::Head {
             dossier,
@@ -187,6 +200,9 @@ impl Held {
         self.next_head += 1;
         let mut rows = self.replica.frontier();
         let own = self.replica.chain(&self.writer);
+        // Others take no head of another incarnation that is dated before the one that they have. JRN-7.
+        let latest = self.replica.heads().get(&self.writer.node);
+        let signed = latest.map(|head| head.head().time);
         let recorded = own.and_then(|chain| chain.last()).map(|(_, at)| at);
         let cut = own.and_then(|chain| chain.row_at(self.writer, size));
         let place = rows.partition_point(|row| row.chain < self.writer);
@@ -200,7 +216,7 @@ impl Held {
             incarnation: self.writer.incarnation,
             rows,
             registries: registries.to_vec(),
-            time: recorded.map_or(now, |at| at.max(now)),
+            time: recorded.max(signed).map_or(now, |at| at.max(now)),
         }
     }
 }

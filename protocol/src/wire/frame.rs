@@ -60,6 +60,9 @@ pub struct Frontier {
     /// The sender's latest head, if it has signed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<ByteBuf>,
+    /// The receiver's latest head, if the sender has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yours: Option<ByteBuf>,
 }
 
 /// An entry and its sealed message. SYN-6.
@@ -91,6 +94,28 @@ pub struct Refusal {
     pub code: u64,
     /// SHA-256 of the frame that was turned away.
     pub about: Digest,
+}
+
+/// What stands for a dossier as one node holds it, for one other. SYN-13.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DossierDigest {
+    /// The dossier.
+    pub dossier: DossierId,
+    /// Equal on both sides if they hold the same entries and have each other's latest head.
+    pub digest: Digest,
+}
+
+/// The dossiers that have changed at the sender since the receiver found all equal. SYN-13.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The number of the sender's change up to which the receiver has acknowledged all.
+    pub from: u64,
+    /// The number of the sender's change up to which this tells all.
+    pub to: u64,
+    /// The number of the receiver's change up to which the sender has found all equal.
+    pub acknowledged: u64,
+    /// Ascending by dossier.
+    pub digests: Vec<DossierDigest>,
 }
 
 macro_rules! frames {
@@ -125,4 +150,5 @@ frames! {
     4_u64 Run(Run),
     5_u64 Head(ByteBuf),
     6_u64 Refusal(Refusal),
+    7_u64 Inventory(Inventory),
 }

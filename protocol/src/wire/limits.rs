@@ -31,6 +31,8 @@ pub const DOSSIER_PERSONS: usize = 200;
 pub const REFS: usize = 256;
 /// Journal entries in one frame. SYN-3.
 pub const ENTRIES_PER_FRAME: usize = 256;
+/// Digests of one inventory. SYN-13.
+pub const INVENTORY_DIGESTS: usize = 4096;
 /// Rows of a frontier: chains of one dossier, old incarnations included. JRN-9.
 pub const FRONTIER_ROWS: usize = 512;
 /// Registries (authorities' logs) that a head or a hello may name. REG-5.
