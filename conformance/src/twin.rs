@@ -122,7 +122,7 @@ structures! {
     }
     Item { 0 entry: ByteVec, 1 sealed: ByteVec, }
     Run { 0 dossier: Hash, 1 chain: ChainId, 2 items: Vec<Item>, 3 head: ByteVec, }
-    Refusal { 0 code: u64, 1 about: Hash, }
+    Refusal { 0 code: u64, 1 about: Hash, 2 retry_after: Option<u64>, 3 dossier: Option<Hash>, }
     DossierDigest { 0 dossier: Hash, 1 digest: Hash, }
     Inventory { 0 from: u64, 1 to: u64, 2 acknowledged: u64, 3 digests: Vec<DossierDigest>, }
 }

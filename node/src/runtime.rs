@@ -223,6 +223,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, NodeError> {
         crate::VERSION,
         registry(&config, &rows)?,
     );
+    engine.set_quotas(config.limits.quotas());
     rows.restore(&mut engine)?;
     let signed = engine
         .dossiers()

@@ -408,6 +408,16 @@ impl Replica {
         Ok(Received::Applied { branch, from, forked })
     }
 
+    /// How many of a run's entries are held already.
+    pub(crate) fn known_of(&self, items: &[RunItem]) -> usize {
+        let Some(first) = items.first() else {
+            return 0;
+        };
+        let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
+        let followed = self.chains.follow(&first.entry.chain, &entries);
+        followed.map_or(0, |(_, known)| known)
+    }
+
     /// Whether a run begins a third history of its chain, which no other member's head covers: its node could make up
     /// any number of them. JRN-13.
     pub(crate) fn is_strange(&self, items: &[RunItem], head: &SignedHead) -> bool {

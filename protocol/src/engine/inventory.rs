@@ -102,6 +102,12 @@ impl<R: Registry> Engine<R> {
         shared.map(|(dossier, held)| (held.changed, *dossier))
     }
 
+    /// Whether a dossier is held of which the peer and we are members.
+    pub(super) fn is_shared_with(&self, peer: &SubjectId, dossier: &DossierId) -> bool {
+        let held = self.dossiers.get(dossier);
+        held.is_some_and(|held| held.is_shared(&self.node, peer))
+    }
+
     /// Sends the digests of what has changed after `from`, in pages that each tell of all changes up to a number.
     fn tell(&mut self, to: SubjectId, from: u64, now: Instant) {
         let mut changed: Vec<_> = self

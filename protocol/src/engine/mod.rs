@@ -13,14 +13,17 @@
 //! An entry is durable before the head that covers it is signed, and that head is durable before anybody hears of
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
 
+mod backlog;
 mod inventory;
 mod keys;
 mod peer;
+mod quota;
 mod receive;
 mod seal;
 mod submit;
 
-pub use receive::Backlog;
+pub use backlog::Backlog;
+pub use quota::{Allowance, Quotas};
 pub use submit::{Fresh, Needs, Ticket, WrapNeed};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -36,8 +39,10 @@ use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::{Instant, Span};
 use crate::wire::frame::RegistryLeaf;
+use backlog::Queue;
 use inventory::Cursor;
 use peer::Peer;
+use quota::{Account, Used};
 
 /// A replica of every authority's log: the registry crate implements it. SPEC §9.
 pub trait Registry: Directory {
@@ -214,6 +219,12 @@ pub struct Engine<R> {
     /// How many changes of dossiers there have been, and how far each peer and we have told each other of them.
     changes: u64,
     cursors: BTreeMap<SubjectId, Cursor>,
+    /// What peers may bring and persons may found, and what they have of late.
+    quotas: Quotas,
+    accounts: BTreeMap<SubjectId, Account>,
+    founders: BTreeMap<SubjectId, Used>,
+    /// How often a wait was drawn.
+    jitters: u64,
     next_ticket: u64,
     /// What the next commit will make durable.
     stage: Stage,
@@ -222,7 +233,6 @@ pub struct Engine<R> {
     unwraps: VecDeque<UnwrapRequest>,
     signs: VecDeque<SignRequest>,
     frames: VecDeque<(SubjectId, Vec<u8>)>,
-    backlogs: VecDeque<Backlog>,
     events: VecDeque<Event>,
     next_repair: Instant,
     /// When to compare everything with one random peer, and how often that was done.
@@ -279,7 +289,8 @@ struct Stage {
     rows: Vec<Row>,
     frames: Vec<(SubjectId, Vec<u8>)>,
     events: Vec<Event>,
-    backlogs: Vec<Backlog>,
+    /// What frontiers ask for.
+    backlogs: Vec<(SubjectId, DossierId, Queue)>,
     /// Dossiers of which something new will be durable, and so need a head.
     to_seal: BTreeSet<DossierId>,
     heads: Vec<Head>,
@@ -309,13 +320,16 @@ impl<R: Registry> Engine<R> {
             peers: BTreeMap::new(),
             changes: 0,
             cursors: BTreeMap::new(),
+            quotas: Quotas::default(),
+            accounts: BTreeMap::new(),
+            founders: BTreeMap::new(),
+            jitters: 0,
             next_ticket: 0,
             stage: Stage::default(),
             in_flight: None,
             unwraps: VecDeque::new(),
             signs: VecDeque::new(),
             frames: VecDeque::new(),
-            backlogs: VecDeque::new(),
             events: VecDeque::new(),
             next_repair: Instant::default(),
             next_comparison: None,
@@ -383,18 +397,13 @@ impl<R: Registry> Engine<R> {
             && self.in_flight.is_none()
             && self.signs.is_empty()
             && self.frames.is_empty()
-            && self.backlogs.is_empty()
+            && self.peers.values().all(|peer| peer.backlogs.is_empty())
             && self.events.is_empty()
     }
 
     /// A frame to send, oldest first.
     pub fn poll_frame(&mut self) -> Option<(SubjectId, Vec<u8>)> {
         self.frames.pop_front()
-    }
-
-    /// A stored run that a peer lacks: read it from the store and send it as a [`crate::wire::frame::Frame::Run`].
-    pub fn poll_backlog(&mut self) -> Option<Backlog> {
-        self.backlogs.pop_front()
     }
 
     /// Something that happened, oldest first.
@@ -422,6 +431,7 @@ impl<R: Registry> Engine<R> {
         for dossier in self.dossiers.keys().copied().collect::<Vec<_>>() {
             self.ask_later_keys(dossier);
         }
+        self.resume(now);
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.offer_frontiers(peer);
             self.advance_cursor(peer, now);

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_bytes::ByteBuf;
 
+use super::backlog::Backlogs;
 use super::{Engine, Event, Registry};
 use crate::error::Malformed;
 use crate::id::{DossierId, SubjectId};
+use crate::plant::{Bug, planted};
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Frontier, Hello, RegistryLeaves};
 use crate::wire::limits;
@@ -27,12 +29,31 @@ pub(super) struct Peer {
     pub(super) sent: (u64, Instant),
     /// How far it holds each authority's log.
     pub(super) registries: BTreeMap<String, u64>,
-    /// Runs that came before what they cite; bounded by [`EARLY_RUNS`].
-    pub(super) early: Vec<Vec<u8>>,
+    /// Runs that came before what they cite, each with its dossier.
+    pub(super) early: Vec<(DossierId, Vec<u8>)>,
+    /// What it lacks.
+    pub(super) backlogs: Backlogs,
+    /// The dossiers of which it takes no more now, and until when. SYN-18.
+    pub(super) held_back: BTreeMap<DossierId, Instant>,
 }
 
-/// Runs of one peer that may wait for others. SYN-10.
-pub(super) const EARLY_RUNS: usize = 64;
+/// Runs of one peer that may wait for others, and those of one dossier. SYN-10.
+const EARLY_RUNS: (usize, usize) = (64, 32);
+/// Their bytes, of one peer.
+const EARLY_BYTES: usize = 16 << 20;
+
+impl Peer {
+    /// Keeps a run that came before what it cites, if there is room: what there is no room for comes again.
+    pub(super) fn keep_early(&mut self, dossier: DossierId, bytes: &[u8]) {
+        let of_dossier = self.early.iter().filter(|(of, _)| *of == dossier).count();
+        let held: usize = self.early.iter().map(|(_, early)| early.len()).sum();
+        let room = (self.early.len() < EARLY_RUNS.0 && of_dossier < EARLY_RUNS.1)
+            && held + bytes.len() <= EARLY_BYTES;
+        if room || planted(Bug::UnboundedBuffer) {
+            self.early.push((dossier, bytes.to_vec()));
+        }
+    }
+}
 
 impl<R: Registry> Engine<R> {
     /// A control connection to `peer` is up: says hello. An earlier connection to it is forgotten.
@@ -125,6 +146,7 @@ impl<R: Registry> Engine<R> {
             .iter()
             .filter(|(_, held)| held.replica.state().nodes().contains(&to))
             .filter(|(_, held)| !held.is_equal_at(&to))
+            .filter(|(dossier, _)| !self.is_held_back(&to, dossier))
             .map(|(dossier, _)| *dossier)
             .collect();
         for dossier in shared {

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::peer::EARLY_RUNS;
+use super::backlog::Queue;
+use super::peer::Peer;
+use super::quota::Cost;
 use super::{Engine, Event, Held, Registry, Row, RunIndex, held};
 use crate::dossier::{Received, RunItem};
 use crate::envelope::Sealed;
 use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::journal::{Branch, ChainId, Entry, SignedHead, Standing};
-use crate::plant::{Bug, planted};
 use crate::time::{Instant, Span};
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
 use crate::wire::limits;
@@ -19,32 +20,30 @@ const BEGUN: usize = 256;
 /// Entries of a dossier whose order is not known to be good. SYN-12.
 const UNFOUNDED_ENTRIES: usize = 64;
 
-/// A peer lacks these: what the shell reads from the store and sends. SYN-6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backlog {
-    /// To whom.
-    pub peer: SubjectId,
-    /// Of which dossier.
-    pub dossier: DossierId,
-    /// The index of the run.
-    pub run: u64,
-    /// The first entry that the peer lacks.
-    pub from: u64,
-}
-
 impl<R: Registry> Engine<R> {
     /// Takes one frame of a peer. Whatever is wrong with it is refused with its code; the connection goes on.
     pub fn handle_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) {
         if let Err(error) = self.take_frame(from, bytes, now) {
-            let code = error.code();
-            let about = Digest::of(&[bytes]);
-            let refusal = Frame::Refusal(Refusal {
-                code: u64::from(code.number()),
-                about,
-            });
-            self.stage.frames.push((from, refusal.encode()));
-            self.events.push_back(Event::Refused { peer: from, code });
+            self.refuse(from, bytes, &error);
         }
+    }
+
+    fn refuse(&mut self, from: SubjectId, bytes: &[u8], error: &Error) {
+        let code = error.code();
+        let (retry_after, dossier) = match error {
+            Error::Refused(Refused::OverQuota {
+                dossier, retry_after, ..
+            }) => (Some(retry_after.ms()), Some(*dossier)),
+            _ => (None, None),
+        };
+        let refusal = Frame::Refusal(Refusal {
+            code: u64::from(code.number()),
+            about: Digest::of(&[bytes]),
+            retry_after,
+            dossier,
+        });
+        self.stage.frames.push((from, refusal.encode()));
+        self.events.push_back(Event::Refused { peer: from, code });
     }
 
     fn take_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Result<(), Error> {
@@ -63,6 +62,9 @@ impl<R: Registry> Engine<R> {
                 let code = u16::try_from(refusal.code)
                     .ok()
                     .and_then(crate::refusal::Code::from_number);
+                if code == Some(crate::refusal::Code::Busy) {
+                    self.hold_back(from, &refusal, now);
+                }
                 if let Some(code) = code {
                     self.events.push_back(Event::Refused { peer: from, code });
                 }
@@ -140,17 +142,10 @@ impl<R: Registry> Engine<R> {
             known.insert(*branch, chains.known_by(branch, &frontier.rows));
         }
         let ours_is_news = chains.iter().any(|(branch, chain)| known[branch] < chain.size());
-        for (run, index) in held.runs.iter().zip(0_u64..) {
-            let known = known.entry(run.branch).or_insert(0);
-            if run.to > *known {
-                self.stage.backlogs.push(Backlog {
-                    peer: from,
-                    dossier,
-                    run: index,
-                    from: *known,
-                });
-                *known = run.to;
-            }
+        let held_back = |peer: &Peer| peer.held_back.contains_key(&dossier);
+        if ours_is_news && !self.peers.get(&from).is_some_and(held_back) {
+            let queue = Queue::new(known, held.runs.len());
+            self.stage.backlogs.push((from, dossier, queue));
         }
         for (chain, _) in standing
             .iter()
@@ -178,14 +173,12 @@ impl<R: Registry> Engine<R> {
             .is_some_and(|held| held.replica.state().designation().is_none())
     }
 
-    /// Takes a run, then every run that had waited for it.
+    /// Takes a run, then every run that had waited for it. What is wrong with one of those is its own affair.
     fn take_runs(&mut self, from: SubjectId, bytes: &[u8], run: Run, now: Instant) -> Result<(), Error> {
+        let dossier = run.dossier;
         if !self.take_run(from, run, now)? {
-            let Some(peer) = self.peers.get_mut(&from) else {
-                return Ok(());
-            };
-            if peer.early.len() < EARLY_RUNS || planted(Bug::UnboundedBuffer) {
-                peer.early.push(bytes.to_vec());
+            if let Some(peer) = self.peers.get_mut(&from) {
+                peer.keep_early(dossier, bytes);
             }
             return Ok(());
         }
@@ -196,13 +189,15 @@ impl<R: Registry> Engine<R> {
             };
             let waiting = early.len();
             let mut still = Vec::new();
-            for bytes in early {
-                let taken = match Frame::decode(&bytes)? {
-                    Frame::Run(run) => self.take_run(from, run, now)?,
-                    _ => true,
+            for (dossier, bytes) in early {
+                let taken = match Frame::decode(&bytes) {
+                    Ok(Frame::Run(run)) => self.take_run(from, run, now),
+                    _ => Ok(true),
                 };
-                if !taken {
-                    still.push(bytes);
+                match taken {
+                    Ok(true) => {}
+                    Ok(false) => still.push((dossier, bytes)),
+                    Err(error) => self.refuse(from, &bytes, &error),
                 }
             }
             let progress = still.len() < waiting;
@@ -264,6 +259,23 @@ impl<R: Registry> Engine<R> {
         if held.replica.is_strange(&items, &head) {
             return Err(Refused::ForkedChain { node: run.chain.node }.into());
         }
+        let bytes = run
+            .items
+            .iter()
+            .map(|item| (item.entry.len() + item.sealed.len()) as u64);
+        let sizes: Vec<u64> = bytes.collect();
+        let begins = held.brought_by.is_some();
+        let cost = |from: usize| Cost {
+            entries: (sizes.len() - from.min(sizes.len())) as u64,
+            bytes: sizes.iter().skip(from).sum(),
+            begins,
+        };
+        // What is known already costs nothing: only a peer that repeats itself is told so late.
+        let known = held.replica.known_of(&items);
+        self.check_quota(from, dossier, cost(known), now)?;
+        let Some(held) = self.dossiers.get_mut(&dossier) else {
+            return Ok(true);
+        };
         match held.replica.receive(&items, &head, &self.registry)? {
             Received::Early => return Ok(false),
             Received::Elsewhere => {
@@ -303,6 +315,7 @@ impl<R: Registry> Engine<R> {
                 held.note_change(&mut self.changes);
                 self.stage.to_seal.insert(dossier);
                 self.stage.events.push(Event::Changed { dossier });
+                self.charge(from, dossier, cost(known), now);
                 self.ask_later_keys(dossier);
             }
         }

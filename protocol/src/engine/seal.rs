@@ -62,7 +62,7 @@ impl<R: Registry> Engine<R> {
             return;
         };
         self.frames.extend(stage.frames);
-        self.backlogs.extend(stage.backlogs);
+        self.release_backlogs(stage.backlogs);
         self.events.extend(stage.events);
         self.signs
             .extend(stage.heads.into_iter().map(|head| SignRequest { head }));
@@ -140,14 +140,18 @@ impl<R: Registry> Engine<R> {
             return;
         };
         let members = held.replica.state().nodes();
-        let bytes = frame.encode();
+        let (bytes, is_run) = (frame.encode(), matches!(frame, Frame::Run(_)));
         let mut newcomers = Vec::new();
         for (node, peer) in self
             .peers
             .iter_mut()
             .filter(|(node, peer)| peer.joined && members.contains(node))
         {
-            if peer.told.contains(&dossier) {
+            let held_back = peer.held_back.contains_key(&dossier);
+            if held_back && is_run {
+                continue;
+            }
+            if held_back || peer.told.contains(&dossier) {
                 self.stage.frames.push((*node, bytes.clone()));
             } else {
                 newcomers.push(*node);

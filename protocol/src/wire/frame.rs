@@ -94,6 +94,12 @@ pub struct Refusal {
     pub code: u64,
     /// SHA-256 of the frame that was turned away.
     pub about: Digest,
+    /// In how many milliseconds more of that dossier is taken. SYN-18.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// The dossier that the frame was about, where `retry_after` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dossier: Option<DossierId>,
 }
 
 /// What stands for a dossier as one node holds it, for one other. SYN-13.

@@ -387,6 +387,12 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (3, "head", bytes(&head)),
     ]);
     let refusal = M(vec![(0, "code", U(105)), (1, "about", bytes(&[0; 32]))]);
+    let busy = M(vec![
+        (0, "code", U(500)),
+        (1, "about", bytes(&[0; 32])),
+        (2, "retry_after", U(5000)),
+        (3, "dossier", bytes(&context.dossier)),
+    ]);
     let digest = M(vec![
         (0, "dossier", bytes(&context.dossier)),
         (1, "digest", bytes(&[0xd1; 32])),
@@ -410,6 +416,7 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (5, "head", bytes(&head).encode()),
         (6, "refusal", refusal.encode()),
         (7, "inventory", inventory.encode()),
+        (6, "refusal_busy", busy.encode()),
     ];
     for (kind, name, content) in &contents {
         let comment = format!("kind {kind} (10.2)");
