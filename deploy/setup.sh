@@ -24,6 +24,7 @@ needs=(
     'python-venv|python3-venv|test|the Python environment of the tests'
     'strace|strace|test|watches what reaches the disk before an acknowledgement'
     'faketime|faketime|test|gives a node a wrong clock'
+    'gcore|gdb|test|images of the memory of nodes, for what must not be in it'
     'mkfs.ext4|e2fsprogs|test|file systems for the power cuts'
     'ip|iproute2|test|network namespaces for seven nodes'
     'nft|nftables|test|loses packets between them'

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use basoche_protocol::id::SubjectId;
+
 use crate::Outcome;
+use crate::journal::Workshop;
 
 /// How long any awaited state may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(1200);
 /// Node, organisation, authority, that authority's profession.
 const NODES: [[&str; 4]; 2] = [
     ["court", "Tribunal judiciaire (essai)", "justice", "court"],
@@ -90,6 +93,8 @@ pub(crate) struct Pair {
     program: Program,
     nodes: [Child; 2],
     dossier: String,
+    /// The nodes' ids.
+    subjects: Vec<String>,
 }
 
 impl Pair {
@@ -140,6 +145,7 @@ impl Pair {
             program,
             nodes,
             dossier: String::new(),
+            subjects,
         };
         pair.connect(justice, experts)?;
         pair.dossier = pair.found(&persons)?;
@@ -284,14 +290,51 @@ impl Pair {
 
     /// SIGTERM to both; they must end well.
     pub(crate) fn stop(mut self) -> Outcome<()> {
-        for node in &mut self.nodes {
-            let told = Command::new("kill").arg(node.id().to_string()).status()?;
-            let ended = node.wait()?;
-            if !(told.success() && ended.success()) {
-                return Err(format!("a node ended with {ended}").into());
-            }
+        (0..2).try_for_each(|node| self.halt(node))
+    }
+
+    /// SIGTERM to one of them, which must end well.
+    pub(crate) fn halt(&mut self, node: usize) -> Outcome<()> {
+        let node = &mut self.nodes[node];
+        let told = Command::new("kill").arg(node.id().to_string()).status()?;
+        let ended = node.wait()?;
+        if !(told.success() && ended.success()) {
+            return Err(format!("a node ended with {ended}").into());
         }
         Ok(())
+    }
+
+    /// Starts a node that was halted; gives how long it took until it said that it is ready.
+    pub(crate) fn start(&mut self, node: usize) -> Outcome<Duration> {
+        let begun = Instant::now();
+        self.nodes[node] = start(&self.program, NODES[node][0])?;
+        let pause = Duration::from_millis(10);
+        self.until_status(node, pause, |status| {
+            (status["ready"] == true).then(|| begun.elapsed())
+        })
+    }
+
+    /// Waits until a node's status is enough.
+    pub(crate) fn until_status<T>(
+        &self,
+        node: usize,
+        pause: Duration,
+        enough: impl Fn(&Value) -> Option<T>,
+    ) -> Outcome<T> {
+        let config = format!("{}/node.toml", NODES[node][0]);
+        self.program
+            .until(&["node", "status", "--config", &config], pause, enough)
+    }
+
+    /// The store of the court's node, which must not run.
+    pub(crate) fn workshop(&self) -> Outcome<Workshop> {
+        let directory = &self.program.directory;
+        let expert_node = SubjectId::from_hex(&self.subjects[1]).ok_or("the node's id is not one")?;
+        Workshop::open(
+            &directory.join(NODES[0][0]).join("node.toml"),
+            &directory.join("wallets"),
+            expert_node,
+        )
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod document;
 mod federation;
+mod journal;
 mod limits;
 mod report;
 mod rsync;
@@ -37,6 +38,18 @@ struct Arguments {
     /// How often everything is measured; medians count.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
     rounds: u16,
+    /// Entries of the journals that a node starts with, and that another catches up with; none are measured with 0.
+    #[arg(long, default_value_t = 50_000)]
+    entries: u64,
+    /// Entries of each dossier.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(3..))]
+    dossier_entries: u64,
+    /// Leaves the second node without them: a start only, of more than can be caught up with.
+    #[arg(long)]
+    start_only: bool,
+    /// Leaves documents out.
+    #[arg(long)]
+    journals_only: bool,
     /// The program `basoche`; by default the one beside this program.
     #[arg(long)]
     program: Option<PathBuf>,
@@ -67,8 +80,16 @@ fn run(arguments: &Arguments) -> Outcome<Report> {
     let place = tempfile::Builder::new().prefix("run").tempdir_in(parent)?;
     let program = copy_of_program(arguments.program.as_deref(), place.path())?;
     let load = load_average();
-    let measured = measure(arguments, place.path(), &program)?;
-    let report = judge(arguments, &measured, load);
+    let mut report = if arguments.journals_only {
+        Report::default()
+    } else {
+        judge(arguments, &measure(arguments, place.path(), &program)?, load)
+    };
+    if arguments.entries > 0 {
+        let place = place.path().join("journals");
+        std::fs::create_dir(&place)?;
+        journals(arguments, &place, &program, &mut report)?;
+    }
     std::fs::write(&output, report.json()?)?;
     Ok(report)
 }
@@ -156,6 +177,66 @@ fn measure(arguments: &Arguments, place: &Path, program: &Path) -> Outcome<Measu
         measured.note(growth, Ok(mebibytes(highest[node].saturating_sub(before[node]))));
     }
     Ok(measured)
+}
+
+/// Starts with many entries, and a catch-up with them.
+fn journals(arguments: &Arguments, place: &Path, program: &Path, report: &mut Report) -> Outcome<()> {
+    let mut pair = federation::Pair::set_up(program, place)?;
+    pair.halt(1)?;
+    pair.halt(0)?;
+    let Arguments {
+        entries,
+        dossier_entries,
+        ..
+    } = *arguments;
+    eprintln!("{entries} entries are made");
+    let mut workshop = pair.workshop()?;
+    let made = workshop.fill(entries, dossier_entries, true)?;
+    let verified = workshop.verify(made)?.as_secs_f64();
+    drop(workshop);
+    let load = || load_average().map_or_else(String::new, |load| format!("; load {load}"));
+    let what = format!("{made} entries in dossiers of {dossier_entries}");
+    let ready = pair.start(0)?.as_secs_f64();
+    let title = format!("start to ready, {what}");
+    let reason = format!("stopped before, so every dossier is summarised{}", load());
+    report.push(Row::plain(&title, ready, "s", &reason).below(3.0));
+    pair.halt(0)?;
+    pair.workshop()?.fill(0, dossier_entries, false)?;
+    let ready = pair.start(0)?.as_secs_f64();
+    let title = format!("start to ready without summaries, {what}");
+    report.push(Row::plain(
+        &title,
+        ready,
+        "s",
+        &format!("they are read back after that{}", load()),
+    ));
+    let begun = std::time::Instant::now();
+    pair.until_status(0, Duration::from_millis(200), |status| {
+        (status["reading_back"] == 0).then_some(())
+    })?;
+    let title = format!("all read back after ready, {what}");
+    report.push(Row::plain(&title, begun.elapsed().as_secs_f64(), "s", &load()));
+    if !arguments.start_only {
+        let begun = std::time::Instant::now();
+        pair.start(1)?;
+        let all = made as f64;
+        pair.until_status(1, Duration::from_millis(500), |status| {
+            let held = status["dossiers"].as_array()?.iter();
+            let held: f64 = held.filter_map(|dossier| dossier["entries"].as_f64()).sum();
+            (held >= all).then_some(())
+        })?;
+        let caught_up = begun.elapsed().as_secs_f64();
+        let reason = format!(
+            "limit: their signatures on all cores; both nodes on this machine, start included{}",
+            load()
+        );
+        report.push(Row::plain(&format!("catch-up, {what}"), caught_up, "s", &reason).at_most(verified, 1.5));
+    }
+    pair.halt(0)?;
+    if !arguments.start_only {
+        pair.halt(1)?;
+    }
+    Ok(())
 }
 
 /// The rows, with the targets of a document that goes from node to node.

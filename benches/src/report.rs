@@ -62,6 +62,13 @@ impl Row {
         self
     }
 
+    /// Sets a duration beside the least possible, of which it may be `target` times as much.
+    pub(crate) fn at_most(mut self, least: f64, target: f64) -> Self {
+        self = self.beside(Some(least), Some(target), "the least");
+        self.met = self.ratio.map(|ratio| ratio <= target);
+        self
+    }
+
     /// The value must stay below a bound.
     pub(crate) fn below(mut self, bound: f64) -> Self {
         self.target = Some(bound);

@@ -187,7 +187,7 @@ pub(crate) fn bulk_lane(bytes: u64) -> Outcome<Duration> {
         let (events, mut incoming) = mpsc::channel(64);
         let secrets = Secrets::generate()?;
         let endpoint = Endpoint::bind(Options::default(), &identities.1, &secrets, directory, events)?;
-        endpoint.connect(SENDER, told.recv()?, Lane::Bulk).await?;
+        endpoint.connect(SENDER, &[told.recv()?], Lane::Bulk).await?;
         // Its Connected comes before any request is possible.
         incoming.recv().await.ok_or("the transport stopped")?;
         let started = Instant::now();

@@ -10,6 +10,7 @@ use basoche_protocol::error::{Error, Malformed};
 use basoche_protocol::id::{DossierId, MessageId};
 use basoche_protocol::jose::{WrapContext, unwrap};
 use basoche_protocol::journal::{Entry, SignedHead};
+use basoche_protocol::mailbox::{Address, Parcel, Request, SignedReceipt};
 use basoche_protocol::message::Message;
 use basoche_protocol::refusal::Code;
 use basoche_protocol::text::hex_decode;
@@ -100,6 +101,11 @@ impl Judge {
             What::Frame => Frame::decode(bytes)
                 .map(|_| Stage::Decode)
                 .map_err(|error| (Stage::Decode, error.into())),
+            What::Parcel => self.parcel(bytes),
+            What::Receipt => self.receipt(bytes),
+            What::Request => Request::decode(bytes)
+                .map(|_| Stage::Decode)
+                .map_err(|error| (Stage::Decode, error.into())),
         };
         match judged {
             Err((stage, error)) => Outcome::Refused(stage, error.code()),
@@ -115,7 +121,8 @@ impl Judge {
         Message::decode(envelope.payload()).map_err(|error| (Stage::Payload, error))?;
         let verified =
             verify(envelope, &self.registry, RECEIVED_AT).map_err(|error| (Stage::Signature, error))?;
-        match State::default().decide(verified.id(), verified.message(), RECEIVED_AT) {
+        let nothing = std::collections::BTreeSet::new();
+        match State::default().decide(verified.id(), verified.message(), RECEIVED_AT, &nothing) {
             Ok(_) => Ok(Stage::Decide),
             // On an empty dossier nothing but a designation can be decided.
             Err(error) if error.code() == Code::UnknownDossier => Ok(Stage::Signature),
@@ -129,6 +136,29 @@ impl Judge {
             Ok(_) => Ok(Stage::Signature),
             Err(error @ (Error::Malformed(_) | Error::Incompatible(_))) => Err((Stage::Payload, error)),
             Err(error) => Err((Stage::Signature, error)),
+        }
+    }
+
+    fn receipt(&self, bytes: &[u8]) -> Judged {
+        Envelope::decode(bytes).map_err(outer)?;
+        match SignedReceipt::verify(bytes, &self.registry) {
+            Ok(_) => Ok(Stage::Signature),
+            Err(error @ (Error::Malformed(_) | Error::Incompatible(_))) => Err((Stage::Payload, error)),
+            Err(error) => Err((Stage::Signature, error)),
+        }
+    }
+
+    fn parcel(&self, bytes: &[u8]) -> Judged {
+        let parcel = Parcel::decode(bytes).map_err(|error| (Stage::Decode, error))?;
+        let address = Address {
+            dossier: self.dossier,
+            addressee: self.wrap_context.recipient,
+            key: self.epoch_key.clone(),
+        };
+        let tag = address.tag(Address::period(RECEIVED_AT));
+        match parcel.open(&address, &tag) {
+            Ok(_) => Ok(Stage::Open),
+            Err(error) => Err((Stage::Open, error)),
         }
     }
 
@@ -164,7 +194,7 @@ fn outer(error: Malformed) -> (Stage, Error) {
 /// The bytes that the first codec writes for what it reads.
 fn again(what: What, bytes: &[u8]) -> Option<Vec<u8>> {
     match what {
-        What::Envelope | What::Head => {
+        What::Envelope | What::Head | What::Receipt => {
             let envelope = Envelope::decode(bytes).ok()?;
             if what == What::Envelope
                 && Message::decode(envelope.payload()).ok()?.encode() != envelope.payload()
@@ -180,6 +210,8 @@ fn again(what: What, bytes: &[u8]) -> Option<Vec<u8>> {
         What::Sealed => Some(Sealed::decode(bytes).ok()?.encode()),
         What::Entry => Some(Entry::decode(bytes).ok()?.encode()),
         What::Frame => Some(Frame::decode(bytes).ok()?.encode()),
+        What::Parcel => Some(Parcel::decode(bytes).ok()?.encode()),
+        What::Request => Some(Request::decode(bytes).ok()?.encode()),
         What::Cbor | What::Wrap => Some(bytes.to_vec()),
     }
 }

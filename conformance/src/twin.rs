@@ -25,6 +25,13 @@ pub fn again(what: What, bytes: &[u8]) -> Option<Vec<u8>> {
             let payload = ByteVec::from(same::<Head>(&payload)?);
             write(&Envelope(protected, payload, signature))
         }
+        What::Receipt => {
+            let Envelope(protected, payload, signature) = read(bytes)?;
+            let payload = ByteVec::from(same::<Receipt>(&payload)?);
+            write(&Envelope(protected, payload, signature))
+        }
+        What::Parcel => same::<Parcel>(bytes),
+        What::Request => request_again(bytes),
         What::Sealed => same::<Sealed>(bytes),
         What::Entry => same::<Entry>(bytes),
         What::Frame => frame_again(bytes),
@@ -58,6 +65,9 @@ struct Envelope(#[n(0)] ByteVec, #[n(1)] ByteVec, #[n(2)] ByteVec);
 #[derive(Encode, Decode)]
 struct Sealed(#[n(0)] u64, #[n(1)] u8, #[n(2)] Hash, #[n(3)] ByteVec);
 
+#[derive(Encode, Decode)]
+struct Parcel(#[n(0)] u64, #[n(1)] Hash, #[n(2)] ByteVec);
+
 macro_rules! structures {
     ($($name:ident { $($key:literal $field:ident: $kind:ty,)* })+) => {
         $(#[derive(Encode, Decode)]
@@ -70,8 +80,11 @@ structures! {
     Type { 1 message_type: u64, }
     DocumentRef {
         0 root: Hash, 1 bytes: u64, 2 media_type: String, 3 name: String, 4 key_commitment: Hash,
-        5 plaintext_commitment: Hash, 6 plaintext_salt: Id, 7 wrap_salt: Hash, 8 wrapped_key: ByteArray<48>,
+        5 plaintext_commitment: Hash, 6 plaintext_salt: Id, 7 wrap_salt: Option<Hash>,
+        8 wrapped_key: Option<ByteArray<48>>, 9 wraps: Option<Vec<KeyWrap>>,
     }
+    KeyWrap { 0 recipient: Id, 1 jwe: String, }
+    KeyGrant { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 wraps: Vec<KeyWrap>, }
     Designation {
         0 ext: Option<ByteVec>, 1 rules: u64, 2 case_number: String, 3 decided_at: u64, 4 heads: Vec<String>,
         5 judge: Id, 6 clerk: Id, 7 expert: Id, 8 court_node: Id, 9 expert_node: Id, 10 report_due: u64,
@@ -87,15 +100,33 @@ structures! {
         0 ext: Option<ByteVec>, 1 number: u64, 2 text: String, 3 recapitulative: bool,
         4 document: Option<DocumentRef>,
     }
-    PreReport { 0 ext: Option<ByteVec>, 1 document: DocumentRef, 2 dires_due: u64, }
+    PreReport { 0 ext: Option<ByteVec>, 1 document: DocumentRef, 2 dires_due: u64,
+        3 closes: Option<Vec<HeadRow>>,
+    }
     Answer { 0 dire: Hash, 1 text: String, }
-    Report { 0 ext: Option<ByteVec>, 1 document: DocumentRef, 2 answers: Vec<Answer>, }
+    Report { 0 ext: Option<ByteVec>, 1 document: DocumentRef, 2 answers: Vec<Answer>,
+        3 closes: Option<Vec<HeadRow>>,
+    }
     Fees { 0 ext: Option<ByteVec>, 1 amount: u64, 2 document: Option<DocumentRef>, }
-    CloseDossier { 0 ext: Option<ByteVec>, }
+    CloseDossier { 0 ext: Option<ByteVec>, 1 closes: Option<Vec<HeadRow>>, }
     ForkSettled { 0 ext: Option<ByteVec>, 1 keep: Citation, 2 reason: String, }
+    ErasedDocument { 0 root: Hash, 1 bytes: u64, }
+    Residual { 0 act: u64, 1 author: Id, 2 documents: Vec<ErasedDocument>, }
+    Erasure { 0 ext: Option<ByteVec>, 1 target: Hash, 2 extent: u8, 3 residual: Residual, 4 reason: String, }
+    LegalHold { 0 ext: Option<ByteVec>, 1 target: Option<Hash>, 2 lifts: Option<Hash>, 3 reason: String, }
     Held { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, }
     MadeAvailable { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 addressees: Vec<Id>, }
     Opening { 0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 reader: Id, }
+    Barrier {
+        0 ext: Option<ByteVec>, 1 frontier: Vec<HeadRow>, 2 documents: Vec<Hash>, 3 members: Vec<Id>, 4 due: u64,
+    }
+    BarrierHeld { 0 ext: Option<ByteVec>, 1 barrier: Hash, }
+    Gap { 0 ext: Option<ByteVec>, 1 chain: ChainId, 2 held: u64, 3 named: u64, 4 leaf: Hash, 5 named_by: Id, }
+    HandOver { 0 ext: Option<ByteVec>, 1 person: Id, 2 from: Id, 3 to: Id, 4 previous: Option<Hash>, }
+    Contestation {
+        0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 finding: u8, 4 segment: Option<u64>,
+        5 wrap_key: Option<ByteArray<32>>,
+    }
     ChainId { 0 node: Id, 1 incarnation: Id, }
     Citation { 0 chain: ChainId, 1 seq: u64, 2 leaf: Hash, }
     EpochWrap { 0 epoch: u64, 1 recipient: Id, 2 jwe: String, }
@@ -118,13 +149,19 @@ structures! {
     RegistryLeaves { 0 origin: String, 1 from: u64, 2 leaves: Vec<RegistryLeaf>, }
     Frontier {
         0 dossier: Hash, 1 rows: Vec<HeadRow>, 2 wraps: Vec<EpochWrap>, 3 head: Option<ByteVec>,
-        4 yours: Option<ByteVec>,
+        4 lacking: Option<Vec<Citation>>, 5 yours: Option<ByteVec>,
     }
-    Item { 0 entry: ByteVec, 1 sealed: ByteVec, }
+    Item { 0 entry: ByteVec, 1 sealed: Option<ByteVec>, }
     Run { 0 dossier: Hash, 1 chain: ChainId, 2 items: Vec<Item>, 3 head: ByteVec, }
     Refusal { 0 code: u64, 1 about: Hash, 2 retry_after: Option<u64>, 3 dossier: Option<Hash>, }
     DossierDigest { 0 dossier: Hash, 1 digest: Hash, }
     Inventory { 0 from: u64, 1 to: u64, 2 acknowledged: u64, 3 digests: Vec<DossierDigest>, }
+    Receipt {
+        0 v: u64, 1 mailbox: Id, 2 depositor: Id, 3 tag: Hash, 4 parcel: Hash, 5 size: u64, 6 accepted_at: u64,
+        7 kept_until: u64,
+    }
+    Offer { 0 tag: Hash, 1 addressee: Id, 2 kind: u64, 3 parcel: Hash, 4 size: u64, 5 keep: u64, }
+    List { 0 after: u64, }
 }
 
 #[derive(Encode, Decode)]
@@ -166,9 +203,17 @@ fn payload_again(bytes: &[u8]) -> Option<Vec<u8>> {
         10 | 11 => same::<Payload<Fees>>(bytes),
         12 => same::<Payload<CloseDossier>>(bytes),
         13 => same::<Payload<ForkSettled>>(bytes),
+        16 => same::<Payload<Barrier>>(bytes),
+        17 => same::<Payload<HandOver>>(bytes),
+        14 => same::<Payload<Erasure>>(bytes),
+        15 => same::<Payload<LegalHold>>(bytes),
         32 => same::<Payload<Held>>(bytes),
         33 => same::<Payload<MadeAvailable>>(bytes),
         34 => same::<Payload<Opening>>(bytes),
+        36 => same::<Payload<BarrierHeld>>(bytes),
+        37 => same::<Payload<Gap>>(bytes),
+        38 => same::<Payload<KeyGrant>>(bytes),
+        35 => same::<Payload<Contestation>>(bytes),
         _ => None,
     }
 }
@@ -186,6 +231,18 @@ fn frame_again(bytes: &[u8]) -> Option<Vec<u8>> {
         5 => same::<ByteVec>(&content),
         6 => same::<Refusal>(&content),
         7 => same::<Inventory>(&content),
+        _ => None,
+    };
+    write(&Frame(kind, ByteVec::from(content?)))
+}
+
+fn request_again(bytes: &[u8]) -> Option<Vec<u8>> {
+    let Frame(kind, content) = read(bytes)?;
+    let content = match kind {
+        1 => same::<Offer>(&content),
+        2 => same::<Hash>(&content),
+        3 => same::<List>(&content),
+        4 => same::<Vec<Hash>>(&content),
         _ => None,
     };
     write(&Frame(kind, ByteVec::from(content?)))

@@ -27,6 +27,12 @@ pub enum What {
     Head,
     /// A frame.
     Frame,
+    /// A parcel at a mailbox.
+    Parcel,
+    /// An envelope whose `typ` is a mailbox's receipt.
+    Receipt,
+    /// A request about mailboxes.
+    Request,
 }
 
 /// How far bytes came. SPEC §13.1 says which checks each stage holds.

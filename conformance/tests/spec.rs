@@ -113,8 +113,8 @@ macro_rules! named {
 fn the_limits_table_is_the_limits() {
     let values = named! {
         DEPTH ITEMS PAYLOAD_BYTES HEADER_BYTES SIGNATURE_BYTES ENVELOPE_BYTES SEALED_BYTES ENTRY_BYTES FRAME_BYTES
-        LEAF_BYTES CERTIFICATE_BYTES DOSSIER_NODES DOSSIER_PERSONS REFS ENTRIES_PER_FRAME INVENTORY_DIGESTS FRONTIER_ROWS REGISTRIES
-        BRANCHES WRAPS DEPS SHORT_TEXT_BYTES LONG_TEXT_BYTES LIST_ITEMS CLAIM_AHEAD_MS UNSEALED_ENTRIES UNSEALED_MS
+        LEAF_BYTES CERTIFICATE_BYTES PARCEL_BYTES PARCELS_LISTED DOSSIER_NODES DOSSIER_PERSONS REFS ENTRIES_PER_FRAME INVENTORY_DIGESTS FRONTIER_ROWS REGISTRIES
+        BARRIER_DOCUMENTS BRANCHES WRAPS WRAP_BYTES DEPS LACKING SHORT_TEXT_BYTES LONG_TEXT_BYTES LIST_ITEMS CLAIM_AHEAD_MS UNSEALED_ENTRIES UNSEALED_MS
     };
     let source = fs::read_to_string(checkout().join("protocol/src/wire/limits.rs")).unwrap();
     let constants = source.lines().filter_map(|line| line.strip_prefix("pub const "));
@@ -132,8 +132,9 @@ fn the_limits_table_is_the_limits() {
 
 /// `ENC-1` and its like in a text.
 fn ids(text: &str) -> BTreeSet<String> {
-    const SERIES: [&str; 10] = [
-        "ENC", "ENV", "KEY", "DOC", "DOS", "JRN", "ADM", "REG", "SYN", "INV",
+    const SERIES: [&str; 16] = [
+        "ENC", "ENV", "KEY", "DOC", "ERA", "CON", "DOS", "JRN", "ADM", "REG", "SYN", "MBX", "INV", "BAR",
+        "GAP", "SEAT",
     ];
     let word = |c: char| c.is_ascii_alphanumeric() || c == '-';
     text.split(|c| !word(c))
@@ -291,11 +292,20 @@ fn structures(name: &str, what: What, bytes: Vec<u8>) -> Vec<(String, Vec<u8>)> 
             let payload = payload_of(&bytes).unwrap();
             vec![("envelope".to_owned(), bytes), ("head".to_owned(), payload)]
         }
+        What::Receipt => {
+            let payload = payload_of(&bytes).unwrap();
+            let receipt = "mailbox-receipt".to_owned();
+            vec![("envelope".to_owned(), bytes), (receipt, payload)]
+        }
+        What::Parcel => vec![("parcel".to_owned(), bytes)],
+        What::Request => vec![("mailbox-request".to_owned(), bytes)],
         What::Sealed => vec![("sealed".to_owned(), bytes)],
         What::Entry => vec![("entry".to_owned(), bytes)],
         What::Frame => {
             let file = name.rsplit("accept_").next().unwrap();
-            let kind = file.trim_end_matches("_without_head").replace('_', "-");
+            let variants = ["_without_head", "_without_message", "_lacking", "_busy"];
+            let kind = variants.iter().fold(file, |file, end| file.trim_end_matches(end));
+            let kind = kind.replace('_', "-");
             vec![
                 ("frame".to_owned(), bytes.clone()),
                 (format!("{kind}-frame"), bytes),
@@ -333,6 +343,7 @@ fn accepted_bytes_fit_the_cddl_and_spoilt_ones_do_not() {
             let (rule, bytes) = match vector.what {
                 What::Envelope => ("payload".to_owned(), payload_of(&bytes).unwrap()),
                 What::Head => ("head".to_owned(), payload_of(&bytes).unwrap()),
+                What::Receipt => (group.to_owned(), payload_of(&bytes).unwrap()),
                 _ => (group.to_owned(), bytes),
             };
             assert!(

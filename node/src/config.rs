@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use basoche_protocol::engine::{Allowance, Quotas};
+use basoche_protocol::id::SubjectId;
+use basoche_protocol::mailbox;
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use secrecy::SecretString;
@@ -66,6 +68,9 @@ pub struct Config {
     /// Bounds that an operator may lower or raise.
     #[serde(default)]
     pub limits: Limits,
+    /// What this node keeps for others, and where it leaves and collects parcels itself.
+    #[serde(default)]
+    pub mailbox: Mailbox,
     /// Pages that show how the node is. None are served without this.
     pub operator: Option<Operator>,
     /// Log filter, as `tracing` reads it: `info`, `basoche_node=debug`.
@@ -86,6 +91,44 @@ pub struct Operator {
     /// Whether it may be another than a loopback address: whoever reaches it reads the pages.
     #[serde(default)]
     pub allow_remote: bool,
+}
+
+/// Mailboxes: this node as one, and those that it uses.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mailbox {
+    /// Whether this node keeps parcels for nodes that are away.
+    pub serve: bool,
+    /// Bytes of parcels that it keeps; a fourth of them of one depositor, an eighth under one tag.
+    pub quota: u64,
+    /// Parcels that it keeps, with the same shares.
+    pub parcels: u64,
+    /// Seconds that a parcel is kept: at most here, and as this node asks elsewhere.
+    pub ttl: u64,
+    /// The nodes at which this one leaves and collects parcels.
+    #[serde(rename = "use")]
+    pub mailboxes: Vec<SubjectId>,
+    /// Seconds that a member is away before something is left for it.
+    pub after: u64,
+    /// Seconds between two looks at what is to be left and collected.
+    pub every: u64,
+    /// The largest document that is left, in bytes.
+    pub document_bytes: u64,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self {
+            serve: false,
+            quota: 1 << 30,
+            parcels: 100_000,
+            ttl: mailbox::KEEP.ms() / 1000,
+            mailboxes: Vec::new(),
+            after: 300,
+            every: 60,
+            document_bytes: 64 << 20,
+        }
+    }
 }
 
 /// Bounds with their defaults.
@@ -119,7 +162,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What peers may bring and persons may found. SPEC SYN-17.
+    /// What peers may bring and persons may found. SPEC SYN-18.
     pub const fn quotas(&self) -> Quotas {
         Quotas {
             dossier_entries: Allowance::a_day(self.dossier_entries_per_day),
@@ -191,6 +234,15 @@ impl Config {
         ];
         if let Some((key, _)) = daily.iter().find(|(_, amount)| *amount == 0) {
             return Err(fail(format!("limits.{key}: it must be at least 1")));
+        }
+        let longest = mailbox::KEEP.ms() / 1000;
+        if !(1..=longest).contains(&config.mailbox.ttl) {
+            return Err(fail(format!("mailbox.ttl: it must be 1 to {longest} seconds")));
+        }
+        if config.mailbox.every == 0 || config.mailbox.parcels < 8 {
+            return Err(fail(
+                "mailbox: every must be at least 1, parcels at least 8".into(),
+            ));
         }
         if bounds.disk_low_percent > 99 {
             return Err(fail("limits.disk_low_percent: it must be at most 99".into()));

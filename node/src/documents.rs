@@ -1,15 +1,21 @@
 //! Documents: taken in, sent to peers, fetched from them, given out. SPEC §6.16, §10.5.
 //!
-//! This file takes in and gives out; `serve` sends, `download` fetches.
+//! This file takes in and gives out; `serve` sends, `download` fetches. What persons have encrypted for persons is
+//! taken in and given out as it is by `ciphertext`; `personal` is their end of it, outside the node.
 //!
 //! Memory is constant whatever the size: pieces of a mebibyte, a handful under way. Reading, hashing and writing are
 //! threads of their own between which the pieces go round. A piece is checked against the document's tree before
 //! it counts, and the document exists once every byte of it is on the disk.
 
+mod ciphertext;
 mod download;
+mod examine;
+pub mod personal;
 mod serve;
 
+pub use ciphertext::{keep, send};
 pub use download::{Download, Reply, Source};
+pub use examine::{Examined, Unexamined, examine};
 pub use serve::serve;
 
 use std::io::{self, Read, Write};
@@ -18,7 +24,7 @@ use std::thread;
 use basoche_protocol::document::{self, Decryptor, DocumentError, DocumentKey, Encryptor};
 use basoche_protocol::envelope::EpochKey;
 use basoche_protocol::id::{Digest, DossierId, KeySalt, Salt};
-use basoche_protocol::message::DocumentRef;
+use basoche_protocol::message::{Access, DocumentRef};
 use basoche_protocol::wire::codec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -151,8 +157,10 @@ pub fn ingest(
             &done.plaintext_sha256,
         )),
         plaintext_salt,
-        wrapped_key: DocumentRef::wrap_key(&key, target.epoch, &target.dossier, &wrap_salt),
-        wrap_salt,
+        access: Access::Members {
+            wrapped_key: DocumentRef::wrap_key(&key, target.epoch, &target.dossier, &wrap_salt),
+            wrap_salt,
+        },
     })
 }
 

@@ -11,17 +11,17 @@ use basoche_protocol::envelope::{Envelope, EpochKey};
 use basoche_protocol::id::{DossierId, SubjectId};
 use basoche_protocol::jose::SoftwareKey;
 use basoche_protocol::journal::Entry;
-use basoche_protocol::message::DocumentRef;
-use basoche_protocol::wire::frame::RegistryLeaf;
+use basoche_protocol::mailbox::{Address, Content, Parcel, Receipt};
+use basoche_protocol::wire::frame::{Frame, RegistryLeaf};
 use basoche_registry::Anchors;
 
-use crate::blob::BlobStore;
-use crate::bundle::{self, BundleError, ExportReport, Items, Run, Source};
+use crate::blob::{BlobReader, BlobStore};
+use crate::bundle::{self, BundleError, Ciphertext, Deposit, ExportReport, Items, Run, Source};
 use crate::desk::Desk;
-use crate::documents::give_out;
+use crate::documents::{TransferError, give_out, send};
 use crate::effects::now;
 use crate::files::unique_name;
-use crate::rows::Rows;
+use crate::rows::{Left, Rows, What};
 
 /// Everything of one dossier that a bundle needs, taken at the desk.
 pub struct Snapshot {
@@ -32,6 +32,7 @@ pub struct Snapshot {
     heads: Vec<Vec<u8>>,
     runs: u64,
     keys: Vec<(u64, EpochKey)>,
+    left: Vec<Left>,
     rows: Rows,
     blobs: Arc<dyn BlobStore>,
     seal: SoftwareKey,
@@ -56,6 +57,7 @@ impl Desk {
             heads: rows.heads(dossier).map_err(io::Error::other)?,
             runs: rows.run_count(dossier).map_err(io::Error::other)?,
             keys,
+            left: self.outbox().of_dossier(&dossier).cloned().collect(),
             rows,
             blobs: self.blobs(),
             seal: self.seal().map_err(io::Error::other)?,
@@ -76,6 +78,39 @@ impl Snapshot {
         let report = bundle::export(self, &mut file, &self.seal, self.node, now(), &|_, _| {})?;
         file.rewind()?;
         Ok((file, report))
+    }
+}
+
+impl Snapshot {
+    /// What a mailbox took, sealed again: the same content under the same tag is the same parcel. A document's leaves
+    /// are left out, they are in the bundle in clear; a run with a message that is erased since is another parcel.
+    fn deposit(&self, left: &Left) -> io::Result<Option<Deposit>> {
+        let first = self.keys.iter().find(|(epoch, _)| *epoch == 0);
+        let (What::Run(run), Some((_, key))) = (left.what, first) else {
+            return Ok(None);
+        };
+        let found = self
+            .rows
+            .run(self.dossier, run.run, run.from)
+            .map_err(io::Error::other)?;
+        let signed = Envelope::decode(&left.receipt).map_err(io::Error::other)?;
+        let receipt = Receipt::decode(signed.payload()).map_err(io::Error::other)?;
+        let address = Address {
+            dossier: self.dossier,
+            addressee: left.addressee,
+            key: key.clone(),
+        };
+        let sealed = found.map(|run| {
+            let content = Content::Run(Frame::Run(run).encode());
+            Parcel::seal(&address, &receipt.tag, &content)
+        });
+        Ok(sealed
+            .filter(|parcel| parcel.digest() == receipt.parcel)
+            .map(|parcel| Deposit {
+                receipt: left.receipt.clone(),
+                key: *parcel.own_key(&address),
+                parcel: parcel.encode(),
+            }))
     }
 }
 
@@ -117,6 +152,10 @@ impl Source for Snapshot {
         Ok(key.and_then(|(_, key)| sealed.open(&self.dossier, entry.message, key).ok()))
     }
 
+    fn deposits(&self) -> Items<'_, Deposit> {
+        Box::new(self.left.iter().filter_map(|left| self.deposit(left).transpose()))
+    }
+
     fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>> {
         let reference = &document.reference;
         if !self
@@ -131,23 +170,72 @@ impl Source for Snapshot {
             .iter()
             .find_map(|(_, key)| reference.open_key(key, &self.dossier));
         let Some(key) = key else { return Ok(None) };
-        let plaintext = Plaintext::start(Arc::clone(&self.blobs), reference.clone(), key.clone())?;
+        let (blobs, wanted, opener) = (Arc::clone(&self.blobs), reference.clone(), key.clone());
+        let plaintext = Piped::start("decrypt", move |sink| {
+            give_out(blobs.as_ref(), &wanted, &opener, sink)
+        })?;
         Ok(Some((key, Box::new(plaintext))))
+    }
+
+    fn ciphertext(&self, document: &DocumentFact) -> io::Result<Option<Box<dyn Read>>> {
+        let root = document.reference.root;
+        if !self.blobs.contains(root.as_bytes()).map_err(io::Error::other)? {
+            return Ok(None);
+        }
+        let blobs = Arc::clone(&self.blobs);
+        let ciphertext = Piped::start("ciphertext", move |sink| send(blobs.as_ref(), &root, sink))?;
+        Ok(Some(Box::new(ciphertext)))
+    }
+
+    fn contested(&self, document: &DocumentFact) -> io::Result<Option<Ciphertext>> {
+        let reference = &document.reference;
+        let blob = self
+            .blobs
+            .open(reference.root.as_bytes())
+            .map_err(io::Error::other)?;
+        let Some(blob) = blob else { return Ok(None) };
+        let mut keys = self.keys.iter();
+        Ok(Some(Ciphertext {
+            key: keys.find_map(|(_, key)| reference.open_key(key, &self.dossier)),
+            bytes: blob.len(),
+            ciphertext: Box::new(Held { blob, offset: 0 }),
+        }))
     }
 }
 
-/// A document's plaintext as a stream: a thread decrypts into a pipe.
-struct Plaintext {
+/// A document's ciphertext as a stream.
+struct Held {
+    blob: Box<dyn BlobReader>,
+    offset: u64,
+}
+
+impl Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.blob.len() - self.offset;
+        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.blob
+            .read_at(self.offset, &mut buffer[..length])
+            .map_err(io::Error::other)?;
+        self.offset += length as u64;
+        Ok(length)
+    }
+}
+
+/// A document as a stream: a thread writes it into a pipe.
+struct Piped {
     pipe: io::PipeReader,
     worker: Option<std::thread::JoinHandle<io::Result<()>>>,
 }
 
-impl Plaintext {
-    fn start(blobs: Arc<dyn BlobStore>, reference: DocumentRef, key: DocumentKey) -> io::Result<Self> {
+impl Piped {
+    fn start(
+        name: &str,
+        write: impl FnOnce(&mut io::PipeWriter) -> Result<(), TransferError> + Send + 'static,
+    ) -> io::Result<Self> {
         let (pipe, mut sink) = io::pipe()?;
         let worker = std::thread::Builder::new()
-            .name("decrypt".into())
-            .spawn(move || give_out(blobs.as_ref(), &reference, &key, &mut sink).map_err(io::Error::other))?;
+            .name(name.into())
+            .spawn(move || write(&mut sink).map_err(io::Error::other))?;
         Ok(Self {
             pipe,
             worker: Some(worker),
@@ -155,7 +243,7 @@ impl Plaintext {
     }
 }
 
-impl Read for Plaintext {
+impl Read for Piped {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.pipe.read(buffer)?;
         // At the end, what went wrong in the thread is said here.
@@ -165,7 +253,7 @@ impl Read for Plaintext {
         {
             worker
                 .join()
-                .map_err(|_| io::Error::other("the decrypting thread failed"))??;
+                .map_err(|_| io::Error::other("the thread that gives a document out failed"))??;
         }
         Ok(read)
     }

@@ -1,7 +1,85 @@
 //! Planted faults, for the harnesses' negative controls. Without the feature `faults` there are none.
 
+use std::io;
+
+use basoche_protocol::id::Digest;
+use basoche_protocol::mailbox::Listing;
+
 /// Whether this build can plant faults at all.
 pub const PRESENT: bool = cfg!(feature = "faults");
+
+#[cfg(feature = "faults")]
+fn planted(fault: &str) -> bool {
+    std::env::var("BASOCHE_FAULT").is_ok_and(|planted| planted.split(',').any(|one| one == fault))
+}
+
+/// A mailbox that lies about a parcel: what it sends instead of what it keeps.
+///
+/// # Errors
+/// Those of reading what it keeps.
+pub fn forge_parcel(
+    parcel: &Digest,
+    read: impl Fn(&Digest) -> io::Result<Option<Vec<u8>>>,
+) -> io::Result<Option<Vec<u8>>> {
+    #[cfg(feature = "faults")]
+    {
+        use std::sync::Mutex;
+        static EARLIER: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+        let kept = read(parcel)?;
+        let earlier = EARLIER.lock().ok().and_then(|mut earlier| match &kept {
+            Some(bytes) => earlier.replace(bytes.clone()),
+            None => None,
+        });
+        let Some(bytes) = kept else {
+            return Ok(forged().remove(parcel));
+        };
+        Ok(Some(match () {
+            () if planted("mailbox-garbage") => vec![0xa5; bytes.len()],
+            () if planted("mailbox-truncates") => bytes[..bytes.len() / 2].to_vec(),
+            () if planted("mailbox-endless") => bytes.iter().copied().cycle().take(bytes.len() * 8).collect(),
+            () if planted("mailbox-swaps") => earlier.unwrap_or_else(|| vec![0; bytes.len()]),
+            () => bytes,
+        }))
+    }
+    #[cfg(not(feature = "faults"))]
+    read(parcel)
+}
+
+/// A mailbox that makes parcels up: it lists the digests of what it made of those that it keeps.
+pub fn forge_listing(listing: &mut Listing, read: impl Fn(&Digest) -> Option<Vec<u8>>) {
+    #[cfg(feature = "faults")]
+    if planted("mailbox-forges") {
+        for one in &mut listing.parcels {
+            let Some(mut bytes) = read(&one.parcel) else {
+                continue;
+            };
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+            one.parcel = Digest::of(&[&bytes]);
+            forged().insert(one.parcel, bytes);
+        }
+    }
+    #[cfg(not(feature = "faults"))]
+    let _ = (listing, read);
+}
+
+/// What a mailbox made up.
+#[cfg(feature = "faults")]
+fn forged() -> std::sync::MutexGuard<'static, std::collections::BTreeMap<Digest, Vec<u8>>> {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, PoisonError};
+    static FORGED: Mutex<BTreeMap<Digest, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    FORGED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a mailbox keeps, and lists again, what its addressee has taken.
+pub fn mailbox_repeats() -> bool {
+    #[cfg(feature = "faults")]
+    return planted("mailbox-repeats");
+    #[cfg(not(feature = "faults"))]
+    false
+}
 
 /// Whether acknowledgements leave before the commit: the kill harness must notice.
 pub fn acknowledge_before_commit() -> bool {

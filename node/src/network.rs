@@ -1,35 +1,33 @@
 //! The network: carries frames between transport and desk, keeps peers connected, answers who asks for documents.
-//! `fetch` asks for them.
+//! `dial` keeps the connections, `fetch` asks for documents.
 
+mod dial;
 mod fetch;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use basoche_protocol::id::SubjectId;
+use basoche_protocol::id::{Digest, SubjectId};
+use basoche_protocol::mailbox;
 use basoche_registry::Replica;
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::time::{Instant, timeout};
 
 use crate::blob::BlobStore;
 use crate::desk::{DeskHandle, Input, Outside, Wanted};
-use crate::documents::{self, DocumentRequest, TransferError};
-use crate::effects::{now, random};
+use crate::documents::{self, DocumentRequest, Download, TransferError, Unexamined};
+use crate::effects::now;
+use crate::mailbox::Mailboxes;
 use crate::operator::{Direction, Monitor};
 use crate::quic::{
     BulkError, BulkReply, CloseCode, ConnectionId, Endpoint, Event, Lane, NodeId, PeerDirectory, SendError,
-    TransportError,
 };
 
 /// The first and the longest pause between two attempts to reach a peer.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Documents that may wait to be fetched.
 const WANTED: usize = 65_536;
-/// Time for the name of a peer to resolve.
-const RESOLVE: Duration = Duration::from_secs(5);
 
 /// The live view of the registry that the transport asks: which key belongs to which node, and where nodes listen.
 #[derive(Default)]
@@ -100,6 +98,7 @@ pub struct NetworkOutside {
     phonebook: Arc<Phonebook>,
     own: SubjectId,
     wanted: mpsc::Sender<Wanted>,
+    unexamined: mpsc::Sender<Unexamined>,
     redial: Arc<Notify>,
     monitor: Arc<Monitor>,
 }
@@ -136,12 +135,26 @@ impl Outside for NetworkOutside {
         }
     }
 
+    fn examine(&self, document: Unexamined) {
+        if self.unexamined.try_send(document).is_err() {
+            tracing::warn!("too many documents wait to be examined; the next start examines them");
+        }
+    }
+
     fn registry_changed(&self, registry: &Replica) {
         for gone in self.phonebook.update(registry, self.own) {
             self.endpoint.close_peer(gone, CloseCode::Revoked, "");
         }
         self.redial.notify_one();
     }
+}
+
+/// What the desk has asked for.
+pub struct Work {
+    /// Documents to fetch.
+    pub wants: mpsc::Receiver<Wanted>,
+    /// Documents to examine.
+    pub examinations: mpsc::Receiver<Unexamined>,
 }
 
 /// Everything that the tasks of this module share.
@@ -156,10 +169,14 @@ pub struct Network {
     transfers: Arc<Semaphore>,
     redial: Arc<Notify>,
     connected: Arc<Mutex<BTreeMap<NodeId, ConnectionId>>>,
+    mailboxes: Arc<Mailboxes>,
+    /// The documents of which something comes now: each has one part on the disk, whoever brings it.
+    downloads: Arc<tokio::sync::Mutex<BTreeMap<Digest, Weak<Download>>>>,
 }
 
 impl Network {
     /// Sets the network up, and what the desk will see of it.
+    #[allow(clippy::too_many_arguments)] // one caller, which has them all
     pub fn new(
         endpoint: Endpoint,
         phonebook: Arc<Phonebook>,
@@ -168,15 +185,18 @@ impl Network {
         own: SubjectId,
         allow_private: bool,
         transfers: usize,
-    ) -> (Self, NetworkOutside, mpsc::Receiver<Wanted>) {
+        mailboxes: Mailboxes,
+    ) -> (Self, NetworkOutside, Work) {
         let endpoint = Arc::new(endpoint);
         let redial = Arc::new(Notify::new());
         let (wanted, wants) = mpsc::channel(WANTED);
+        let (unexamined, examinations) = mpsc::channel(WANTED);
         let outside = NetworkOutside {
             endpoint: Arc::clone(&endpoint),
             phonebook: Arc::clone(&phonebook),
             own,
             wanted,
+            unexamined,
             redial: Arc::clone(&redial),
             monitor: Arc::clone(desk.monitor()),
         };
@@ -190,8 +210,33 @@ impl Network {
             transfers: Arc::new(Semaphore::new(transfers)),
             redial,
             connected: Arc::default(),
+            mailboxes: Arc::new(mailboxes),
+            downloads: Arc::default(),
         };
-        (network, outside, wants)
+        let work = Work { wants, examinations };
+        (network, outside, work)
+    }
+
+    /// Examines the documents that the desk has come to hold, one at a time. CON-1.
+    pub async fn examine_all(self, mut examinations: mpsc::Receiver<Unexamined>) {
+        while let Some(document) = examinations.recv().await {
+            let blobs = Arc::clone(&self.blobs);
+            let done = tokio::task::spawn_blocking(move || {
+                let found = documents::examine(blobs.as_ref(), &document);
+                (document, found)
+            });
+            let (document, found) = match done.await {
+                Ok((document, Ok(found))) => (Box::new(document), found),
+                Ok((_, Err(error))) => {
+                    tracing::warn!(%error, "a document was not examined; the next start tries again");
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            if self.desk.send(Input::Examined { document, found }).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The transport, to close it.
@@ -210,6 +255,7 @@ impl Network {
                     ..
                 } => {
                     self.connected().insert(peer, conn);
+                    self.mailboxes.connected(peer);
                     Input::Connected { peer, conn }
                 }
                 Event::Closed {
@@ -257,14 +303,17 @@ impl Network {
     fn answer(self, peer: NodeId, request: Bytes, reply: BulkReply) {
         tokio::spawn(async move {
             let Some(request) = DocumentRequest::decode(&request) else {
-                return reply.reset(CloseCode::Protocol);
+                return match mailbox::Request::decode(&request) {
+                    Ok(request) => self.answer_mailbox(peer, request, reply).await,
+                    Err(_) => reply.reset(CloseCode::Protocol),
+                };
             };
             let Ok(_permit) = self.transfers.acquire().await else {
                 return;
             };
             let (dossier, root, asker) = (request.dossier, request.root, SubjectId::new(peer));
             // To who is no member, a document that we have and one that we have not look the same.
-            let entitled = self.desk.ask(move |desk| {
+            let entitled = self.desk.ask_about(dossier, move |desk| {
                 let state = desk.engine().dossier(&dossier).map(|replica| replica.state());
                 state.is_some_and(|state| {
                     state.nodes().contains(&asker) && state.documents().any(|one| one.reference.root == root)
@@ -294,122 +343,23 @@ impl Network {
         });
     }
 
-    /// Keeps a control connection to every node of the registry, with capped and spread pauses.
-    pub async fn dial(self) {
-        let mut pauses: BTreeMap<NodeId, (Instant, Duration)> = BTreeMap::new();
-        loop {
-            let connected = self.connected().clone();
-            for node in self
-                .phonebook
-                .nodes()
-                .into_iter()
-                .filter(|node| !connected.contains_key(node))
-            {
-                let due = pauses.get(&node).is_none_or(|(due, _)| *due <= Instant::now());
-                if !due {
-                    continue;
-                }
-                let reached = self.connect(node, Lane::Control).await;
-                let pause = pauses
-                    .get(&node)
-                    .map_or(BACKOFF.0, |(_, pause)| (*pause * 2).min(BACKOFF.1));
-                match reached {
-                    Ok(()) | Err(TransportError::Duplicate | TransportError::AlreadyDialling) => {
-                        pauses.remove(&node);
-                    }
-                    Err(error) => {
-                        tracing::debug!(peer = %SubjectId::new(node), %error, "peer not reached");
-                        let spread = u32::from(random::<1>()[0]);
-                        pauses.insert(node, (Instant::now() + pause * (256 + spread) / 512, pause));
-                    }
-                }
-            }
-            let _ = timeout(BACKOFF.0, self.redial.notified()).await;
-            let connected = self.connected().clone();
-            pauses.retain(|node, _| !connected.contains_key(node));
-        }
-    }
-
-    /// Tries each address of a node.
-    async fn connect(&self, node: NodeId, lane: Lane) -> Result<(), TransportError> {
-        let mut last = TransportError::NotConnected;
-        for address in self.phonebook.addresses(&node) {
-            let Ok(Ok(resolved)) = timeout(RESOLVE, tokio::net::lookup_host(&address)).await else {
-                continue;
-            };
-            for address in resolved.filter(|address| self.allow_private || is_public(address)) {
-                match self.endpoint.connect(node, address, lane).await {
-                    Ok(_) => return Ok(()),
-                    Err(error @ (TransportError::Duplicate | TransportError::AlreadyDialling)) => {
-                        return Err(error);
-                    }
-                    Err(error) => last = error,
-                }
-            }
-        }
-        Err(last)
-    }
-
     /// This node.
     pub fn own(&self) -> SubjectId {
         self.own
     }
-}
 
-/// Whether an address may be dialled without leave: no loopback, no private or link-local range.
-fn is_public(address: &SocketAddr) -> bool {
-    match address.ip() {
-        IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
-            !(ip.is_loopback()
-                || ip.is_private()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || ip.is_multicast()
-                || ip.is_broadcast()
-                || shared)
-        }
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-            Some(mapped) => is_public(&SocketAddr::new(IpAddr::V4(mapped), address.port())),
-            None => {
-                !(ip.is_loopback()
-                    || ip.is_unspecified()
-                    || ip.is_multicast()
-                    || ip.is_unique_local()
-                    || ip.is_unicast_link_local())
-            }
-        },
+    /// Mailboxes, this node's own included.
+    pub(crate) fn mailboxes(&self) -> &Mailboxes {
+        &self.mailboxes
     }
-}
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
+    /// The desk.
+    pub(crate) fn desk(&self) -> &DeskHandle {
+        &self.desk
+    }
 
-    #[test]
-    fn private_ranges_are_not_dialled_without_leave() {
-        for private in [
-            "127.0.0.1:1",
-            "10.0.0.1:1",
-            "192.168.1.1:1",
-            "169.254.169.254:1",
-            "100.64.0.1:1",
-            "0.0.0.0:1",
-        ] {
-            assert!(!is_public(&private.parse().unwrap()), "{private}");
-        }
-        for private in [
-            "[::1]:1",
-            "[fe80::1]:1",
-            "[fc00::1]:1",
-            "[::ffff:10.0.0.1]:1",
-            "[::]:1",
-        ] {
-            assert!(!is_public(&private.parse().unwrap()), "{private}");
-        }
-        for public in ["93.184.215.14:1", "[2001:4860::1]:1"] {
-            assert!(is_public(&public.parse().unwrap()), "{public}");
-        }
+    /// The documents.
+    pub(crate) fn blobs(&self) -> &Arc<dyn BlobStore> {
+        &self.blobs
     }
 }

@@ -102,6 +102,10 @@ pub fn repair(path: &Path, consent: impl FnOnce(&Repaired) -> bool) -> Result<Re
                 missing: checked.missing.into_iter().map(Into::into).collect(),
                 aside: None,
             };
+            // At rest a dossier lacks no document: those that do must be looked at by the next start.
+            if !(repaired.damaged.is_empty() && repaired.missing.is_empty()) {
+                opened.rows.forget_summaries()?;
+            }
             if !repaired.damaged.is_empty() {
                 let aside = Aside::make(&opened.config.data)?;
                 aside.take_documents(&opened.blobs, &repaired.damaged)?;

@@ -1,11 +1,15 @@
 //! Where the engine's rows stand in the store, and how they are read back at a start.
 
+mod mailbox;
+
+pub use mailbox::{KeptParcel, Left, What};
+
 use std::collections::BTreeSet;
 
 use basoche_protocol::dossier::RunItem;
 use basoche_protocol::engine::{Engine, Row};
 use basoche_protocol::envelope::{EpochKey, Sealed};
-use basoche_protocol::id::{DossierId, Incarnation, MessageId, SubjectId};
+use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use basoche_protocol::journal::{Branch, ChainId, Entry};
 use basoche_protocol::wire::frame::{Item, RegistryLeaf, Run};
 use basoche_protocol::wire::{codec, limits};
@@ -16,6 +20,8 @@ use thiserror::Error;
 use crate::store::{Batch, REPAIR, StoreError};
 use crate::vault::SealedStore;
 
+mod dormant;
+
 const ENTRIES: u8 = 1;
 const RUNS: u8 = 2;
 const HEADS: u8 = 3;
@@ -24,6 +30,11 @@ const WRITERS: u8 = 5;
 const LEAVES: u8 = 6;
 const SUBMISSIONS: u8 = 7;
 const COUNTER: u8 = 8;
+const SUMMARIES: u8 = 9;
+/// Which entry rows may have older values on the disk, which hold an erased message.
+const ERASED: u8 = 10;
+/// Which documents have been examined.
+const EXAMINED: u8 = 11;
 
 /// Rows read at once when a range is walked.
 const PAGE: usize = 256;
@@ -86,10 +97,23 @@ impl Rows {
         match row {
             Row::Entry { branch, item } => {
                 let entry = &item.entry;
-                let value = (ByteBuf::from(entry.encode()), ByteBuf::from(item.sealed.encode()));
+                // An empty message is one that is erased, or has not come.
+                let sealed = item.sealed.as_ref().map(Sealed::encode).unwrap_or_default();
+                let value = (ByteBuf::from(entry.encode()), ByteBuf::from(sealed));
                 let owner = self.branch_owner(&entry.dossier, branch);
                 self.store
                     .put(batch, ENTRIES, owner, entry.seq, &codec::encode(&value))
+            }
+            Row::Erase { dossier, branch, seq } => {
+                let owner = self.branch_owner(dossier, branch);
+                let Some(bytes) = self.store.get(ENTRIES, &owner, *seq)? else {
+                    return Ok(());
+                };
+                let (entry, _) = codec::decode::<(ByteBuf, ByteBuf)>(&bytes, ROW_BYTES)
+                    .map_err(|error| StoreError::damaged(format!("entry {seq} of a chain ({error})")))?;
+                let value = codec::encode(&(entry, ByteBuf::new()));
+                self.store.put(batch, ENTRIES, owner, *seq, &value)?;
+                self.store.put(batch, ERASED, owner, *seq, &[])
             }
             Row::Run {
                 dossier,
@@ -140,6 +164,10 @@ impl Rows {
                 self.store
                     .put(batch, LEAVES, owner, *index, &codec::encode(&value))
             }
+            Row::Summary { summary } => {
+                let owner = self.dossier_owner(SUMMARIES, &summary.dossier());
+                self.store.put(batch, SUMMARIES, owner, 0, &summary.encode())
+            }
         }
     }
 
@@ -177,6 +205,23 @@ impl Rows {
             Some(bytes) => Ok(Some(read(&bytes, "submission key")?)),
             None => Ok(None),
         }
+    }
+
+    /// Remembers that a document has been examined, for the message that brought it. CON-1.
+    pub fn put_examined(
+        &self,
+        batch: &mut Batch,
+        deposit: &MessageId,
+        root: &Digest,
+    ) -> Result<(), StoreError> {
+        let owner = self.store.owner(EXAMINED, &[deposit.as_bytes(), root.as_bytes()]);
+        self.store.put(batch, EXAMINED, owner, 0, &[])
+    }
+
+    /// Whether a document has been examined.
+    pub fn is_examined(&self, deposit: &MessageId, root: &Digest) -> Result<bool, StoreError> {
+        let owner = self.store.owner(EXAMINED, &[deposit.as_bytes(), root.as_bytes()]);
+        Ok(self.store.get(EXAMINED, &owner, 0)?.is_some())
     }
 
     /// Adds the count of commits to a commit.
@@ -240,6 +285,9 @@ impl Rows {
                 continue;
             };
             let (_, sealed): (ByteBuf, ByteBuf) = read(&bytes, "entry")?;
+            if sealed.is_empty() {
+                continue;
+            }
             let sealed = Sealed::decode(&sealed).map_err(|error| damaged("sealed message", error))?;
             if sealed.digest() == entry.sealed_digest {
                 return Ok(Some(sealed));
@@ -260,6 +308,7 @@ impl Rows {
                     return Err(damaged("journal", format!("entry {next} of a chain is missing")));
                 }
                 let (entry, sealed): (ByteBuf, ByteBuf) = read(bytes, "entry")?;
+                let sealed = Some(sealed).filter(|sealed| !sealed.is_empty());
                 items.push(Item { entry, sealed });
                 next += 1;
             }
@@ -285,7 +334,7 @@ impl Rows {
         self.family(LEAVES, "registry leaf")
     }
 
-    /// Reads everything back into `engine`, through the doors by which it came. ADM-1.
+    /// Reads everything back into `engine`, and keeps it in memory, through the doors by which it came. ADM-1.
     pub fn restore(&self, engine: &mut Engine<Replica>) -> Result<(), RowsError> {
         let writers: Vec<StoredWriter> = self.family(WRITERS, "writer")?;
         let keys: Vec<StoredKey> = self.family(KEYS, "key")?;
@@ -343,9 +392,31 @@ impl Rows {
         Ok(self.commit(batch)?)
     }
 
-    /// Reads the submission keys, which nothing else reads as a whole.
+    /// Reads the submission keys and the rows of mailboxes, which nothing else that checks a node reads as a whole.
     pub fn check_submissions(&self) -> Result<(), RowsError> {
-        Ok(self.store.scan_family(SUBMISSIONS, &mut |_, _| Ok(()))?)
+        self.store.scan_family(SUBMISSIONS, &mut |_, _| Ok(()))?;
+        self.parcels()?;
+        self.left().map(|_| ())
+    }
+
+    /// Destroys what older values of the rows of erased messages are still on the disk, also those that an earlier
+    /// process left; how many rows those were. ERA-5.
+    pub fn scrub(&self) -> Result<usize, StoreError> {
+        let mut rows = Vec::new();
+        self.store.scan_family(ERASED, &mut |key, _| {
+            rows.push((key.owner, key.index));
+            Ok(())
+        })?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let mut batch = Batch::default();
+        for (owner, index) in &rows {
+            self.store.scrub(ENTRIES, owner, *index)?;
+            self.store.delete(&mut batch, ERASED, *owner, *index);
+        }
+        self.commit(batch)?;
+        Ok(rows.len())
     }
 
     /// Commits a batch.
@@ -357,7 +428,10 @@ impl Rows {
 /// An entry and its message from their stored bytes.
 pub fn run_item(item: &Item) -> Result<RunItem, RowsError> {
     let entry = Entry::decode(&item.entry).map_err(|error| damaged("entry", error))?;
-    let sealed = Sealed::decode(&item.sealed).map_err(|error| damaged("sealed message", error))?;
+    let sealed = item.sealed.as_ref().map(|sealed| Sealed::decode(sealed));
+    let sealed = sealed
+        .transpose()
+        .map_err(|error| damaged("sealed message", error))?;
     Ok(RunItem { entry, sealed })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use basoche_protocol::engine::Engine;
-use basoche_protocol::id::Incarnation;
+use basoche_protocol::id::{DossierId, Incarnation};
 use basoche_protocol::time::{Instant, Span};
 use basoche_registry::{Anchors, Replica};
 use thiserror::Error;
@@ -17,10 +17,11 @@ use crate::backup::{self, BackupError, Copied, Original};
 use crate::blob::{BlobError, BlobStore, FileBlobs};
 use crate::config::{Config, ConfigError};
 use crate::control;
-use crate::desk::{Desk, DeskHandle, Input, Parts};
+use crate::desk::{Desk, DeskHandle, Input, Outbox, Parts};
 use crate::disk::Space;
 use crate::effects::{now, random};
 use crate::keys::{KeysError, NodeKeys, NodeRequest};
+use crate::mailbox::{Keep, Mailboxes};
 use crate::network::{Network, Phonebook};
 use crate::operator::{Alarm, ListenError, Listener, Monitor, Pages, watch_disk, watch_queue};
 use crate::quic::{CloseCode, Endpoint, Options, TransportError};
@@ -30,6 +31,8 @@ use crate::vault::{self, SealedStore, VaultError};
 
 /// How often time passes at the desk.
 const TICK: Duration = Duration::from_millis(250);
+/// How long a start reads back dossiers that no summary stands for; the others come back once the node runs.
+const READ_BEFORE_READY: Duration = Duration::from_secs(1);
 /// Events of the transport that may wait for the desk.
 const EVENTS: usize = 256;
 /// A clock before this is wrong: 2026-01-01.
@@ -196,46 +199,52 @@ pub(crate) struct Opened {
     pub(crate) blobs: FileBlobs,
     pub(crate) engine: Engine<Replica>,
     commits: u64,
+    /// The dossier that has been read back in part, and the next of its runs.
+    reading: Option<(DossierId, u64)>,
 }
 
 /// Opens and reads back what a node holds: every row, signature and chain is verified.
 pub(crate) fn open(path: &Path) -> Result<Opened, NodeError> {
+    let mut opened = open_store_of(path)?;
+    opened.rows.restore(&mut opened.engine)?;
+    let signed = opened.engine.last_signed().map(|(at, _)| at);
+    check_clock(signed)?;
+    Ok(opened)
+}
+
+/// Opens what a node holds, to run: of a dossier at rest its summary, the others as far as they come back in time.
+fn open_to_run(path: &Path) -> Result<Opened, NodeError> {
+    let mut opened = open_store_of(path)?;
+    let (rows, engine) = (&opened.rows, &mut opened.engine);
+    check_clock(rows.restore_summaries(engine)?)?;
+    let until = std::time::Instant::now() + READ_BEFORE_READY;
+    while opened.reading.is_none()
+        && std::time::Instant::now() < until
+        && let Some(dossier) = engine.poll_wake()
+    {
+        match rows.restore_dossier(engine, dossier, 0, until)? {
+            Some(next) => opened.reading = Some((dossier, next)),
+            None => engine.handle_awake(dossier, now()),
+        }
+    }
+    Ok(opened)
+}
+
+fn open_store_of(path: &Path) -> Result<Opened, NodeError> {
     let config = Config::read(path)?;
     if !config.data.is_dir() {
         return Err(NodeError::NoData { path: config.data });
     }
-    let at = now();
-    if at < EARLIEST {
-        return Err(NodeError::Clock {
-            now: at,
-            bound: EARLIEST,
-        });
-    }
+    check_clock(None)?;
     let storage = vault::open(&config.data, &config.passphrase(path)?)?;
     let keys = NodeKeys::open(&config.data, &storage)?;
     let store = open_store(&config.data.join("store"))?;
     let original = Original::new(config.data.clone(), &keys, storage.clone(), Arc::clone(&store))?;
     let rows = Rows::new(SealedStore::new(store, storage));
     let blobs = FileBlobs::open(&config.data.join("blobs"))?;
-    let mut engine = Engine::new(
-        keys.node(),
-        Incarnation::new(random()),
-        crate::VERSION,
-        registry(&config, &rows)?,
-    );
+    let fresh = Incarnation::new(random());
+    let mut engine = Engine::new(keys.node(), fresh, crate::VERSION, registry(&config, &rows)?);
     engine.set_quotas(config.limits.quotas());
-    rows.restore(&mut engine)?;
-    let signed = engine
-        .dossiers()
-        .filter_map(|replica| replica.heads().get(&keys.node()))
-        .map(|head| head.head().time);
-    if let Some(bound) = signed
-        .max()
-        .map(|latest| latest - CLOCK_BEHIND)
-        .filter(|bound| at < *bound)
-    {
-        return Err(NodeError::Clock { now: at, bound });
-    }
     let commits = rows.counter()?;
     Ok(Opened {
         config,
@@ -245,7 +254,18 @@ pub(crate) fn open(path: &Path) -> Result<Opened, NodeError> {
         blobs,
         engine,
         commits,
+        reading: None,
     })
+}
+
+/// Refuses a clock that is impossible, or behind what this node has signed.
+fn check_clock(signed: Option<Instant>) -> Result<(), NodeError> {
+    let at = now();
+    let bound = signed.map_or(EARLIEST, |latest| EARLIEST.max(latest - CLOCK_BEHIND));
+    match at < bound {
+        true => Err(NodeError::Clock { now: at, bound }),
+        false => Ok(()),
+    }
 }
 
 /// A registry under the node's anchors, without any entry.
@@ -278,7 +298,7 @@ fn registry(config: &Config, rows: &Rows) -> Result<Replica, NodeError> {
 /// Runs a node until SIGTERM or SIGINT, or until its store fails. `ready` is called once it accepts work.
 pub fn run(path: &Path, ready: impl FnOnce(&str)) -> Result<(), NodeError> {
     keep_private();
-    let opened = open(path)?;
+    let opened = open_to_run(path)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| NodeError::Internal(error.to_string()))?;
     runtime.block_on(live(opened, ready))
@@ -293,6 +313,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         blobs,
         engine,
         commits,
+        reading,
     } = opened;
     let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
     let hint = config.data.join("high-water");
@@ -315,7 +336,16 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     let listening = endpoint
         .local_addr()
         .map_or_else(|| config.listen.to_string(), |address| address.to_string());
-    let (network, outside, wants) = Network::new(
+    let keep = match config.mailbox.serve {
+        true => {
+            let (dir, settings) = (config.data.join("mailbox"), config.mailbox.clone());
+            Some(Keep::open(rows.clone(), dir, settings, Arc::clone(&monitor))?)
+        }
+        false => None,
+    };
+    let mailboxes = Mailboxes::new(config.mailbox.clone(), keep, keys.seal()?);
+    let (outbox, stored) = (Outbox::read(&rows)?, rows.clone());
+    let (network, outside, work) = Network::new(
         endpoint,
         phonebook,
         desk.clone(),
@@ -323,6 +353,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         keys.node(),
         config.allow_private_addresses,
         config.limits.transfers,
+        mailboxes,
     );
     let seal = keys.seal()?;
     let (node, shared) = (keys.node(), Arc::clone(&blobs));
@@ -336,6 +367,8 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         monitor: Arc::clone(&monitor),
         hint,
         commits,
+        outbox,
+        reading,
     };
     let (ended, mut end) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("desk".into()).spawn(move || {
@@ -344,7 +377,13 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     thread.map_err(|error| NodeError::Internal(error.to_string()))?;
     tokio::spawn(network.clone().carry(incoming));
     tokio::spawn(network.clone().dial());
-    tokio::spawn(network.clone().fetch_all(wants));
+    tokio::spawn(network.clone().fetch_all(work.wants));
+    tokio::spawn(network.clone().examine_all(work.examinations));
+    tokio::spawn(network.clone().sweep_mailbox());
+    if !config.mailbox.mailboxes.is_empty() {
+        tokio::spawn(network.clone().leave_parcels(stored));
+        tokio::spawn(network.clone().collect_parcels());
+    }
     tokio::spawn(tick(desk.clone()));
     tokio::spawn(watch_queue(desk.clone()));
     tokio::spawn(watch_disk(config.data.clone(), Arc::clone(&monitor)));

@@ -1,11 +1,13 @@
-//! A person's key, in a file that the person holds: never in a node. SPEC §12.
+//! A person's keys, one to sign with and one to read with, in a file that the person holds: never in a node. SPEC §12.
 
 use std::path::{Path, PathBuf};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use basoche_protocol::crypto::{AeadKey, sha256};
-use basoche_protocol::id::{CertificateId, SubjectId};
+use basoche_protocol::document::DocumentKey;
+use basoche_protocol::id::{CertificateId, Digest, DossierId, SubjectId};
 use basoche_protocol::jose::{KeyError, Signer, SoftwareKey};
+use basoche_protocol::message::KeyWrap;
 use basoche_protocol::text::{b64url_decode, b64url_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -60,6 +62,10 @@ pub struct PersonRequest {
     pub subject: SubjectId,
     /// Certificate, DER, base64url. It is signed with its own key, which proves possession of it.
     pub certificate: String,
+    /// DER SubjectPublicKeyInfo of the key to which personal documents are wrapped, base64url. Who is enrolled without
+    /// one is nobody's recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_spki: Option<String>,
 }
 
 /// The file.
@@ -72,6 +78,26 @@ struct Stored {
     certificate: String,
     salt: String,
     sealed_key: String,
+    encryption_spki: String,
+    sealed_encryption_key: String,
+}
+
+/// Which of the two keys a wallet's cipher seals: each has its own nonce and its own name in the sealed bytes.
+#[derive(Clone, Copy)]
+enum Place {
+    Signature,
+    Encryption,
+}
+
+impl Place {
+    const fn nonce(self) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        nonce[11] = match self {
+            Self::Signature => 0,
+            Self::Encryption => 1,
+        };
+        nonce
+    }
 }
 
 /// An open wallet.
@@ -81,39 +107,42 @@ pub struct Wallet {
     /// What the holder calls it.
     pub label: String,
     key: SoftwareKey,
+    /// DER PKCS#8.
+    encryption_key: Zeroizing<Vec<u8>>,
 }
 
 impl Wallet {
-    /// Makes a key and writes it to `path`, sealed under `passphrase`; never replaces a file.
+    /// Makes the two keys and writes them to `path`, sealed under `passphrase`; never replaces a file.
     pub fn create(path: &Path, label: &str, passphrase: &SecretString) -> Result<PersonRequest, WalletError> {
-        let made = certificate::generate(label)?;
+        let (made, encryption) = (certificate::generate(label)?, certificate::generate(label)?);
         let subject = SubjectId::new(random());
         let salt: [u8; 16] = random();
-        let mut sealed = made.private_key_pkcs8.to_vec();
         let damaged = |what| WalletError::Damaged {
             path: path.to_owned(),
             what,
         };
         let cipher = cipher(passphrase, &salt).ok_or_else(|| damaged("argon2 failed"))?;
-        cipher.seal_in_place([0; 12], subject.as_bytes(), &mut sealed);
+        let seal = |place: Place, key: &[u8]| {
+            let mut sealed = key.to_vec();
+            cipher.seal_in_place(place.nonce(), subject.as_bytes(), &mut sealed);
+            b64url_encode(&sealed)
+        };
         let stored = Stored {
             v: 1,
             label: label.to_owned(),
             subject,
             certificate: b64url_encode(&made.certificate_der),
             salt: b64url_encode(&salt),
-            sealed_key: b64url_encode(&sealed),
+            sealed_key: seal(Place::Signature, &made.private_key_pkcs8),
+            encryption_spki: b64url_encode(&encryption.spki),
+            sealed_encryption_key: seal(Place::Encryption, &encryption.private_key_pkcs8),
         };
         let json = serde_json::to_vec_pretty(&stored).map_err(|_| damaged("it cannot be written as JSON"))?;
         write_new(path, &json, 0o600).map_err(|source| WalletError::File {
             path: path.to_owned(),
             source,
         })?;
-        Ok(PersonRequest {
-            v: 1,
-            subject,
-            certificate: stored.certificate,
-        })
+        Ok(stored.into_request())
     }
 
     /// Opens the wallet at `path`.
@@ -123,41 +152,62 @@ impl Wallet {
             path: path.to_owned(),
             what,
         };
-        let (salt, sealed) = (b64url_decode(&stored.salt), b64url_decode(&stored.sealed_key));
-        let (Some(salt), Some(sealed)) = (salt, sealed) else {
-            return Err(damaged("a field is not base64url"));
-        };
+        let bytes = |text: &str| b64url_decode(text).ok_or_else(|| damaged("a field is not base64url"));
+        let (salt, sealed) = (bytes(&stored.salt)?, bytes(&stored.sealed_key)?);
         let certificate =
             b64url_decode(&stored.certificate).ok_or_else(|| damaged("the certificate is not base64url"))?;
         let cipher = cipher(passphrase, &salt).ok_or_else(|| damaged("the salt is too short"))?;
-        let mut sealed = Zeroizing::new(sealed);
-        let wrong = WalletError::WrongPassphrase {
+        let wrong = || WalletError::WrongPassphrase {
             path: path.to_owned(),
         };
-        let Ok(key) = cipher.open_in_place([0; 12], stored.subject.as_bytes(), &mut sealed) else {
-            return Err(wrong);
+        let open = |place: Place, sealed: Vec<u8>| {
+            let mut sealed = Zeroizing::new(sealed);
+            let opened = cipher.open_in_place(place.nonce(), stored.subject.as_bytes(), &mut sealed);
+            opened
+                .map(|key| Zeroizing::new(key.to_vec()))
+                .map_err(|_| wrong())
         };
+        let key = open(Place::Signature, sealed)?;
+        let encryption_key = open(Place::Encryption, bytes(&stored.sealed_encryption_key)?)?;
         let id = CertificateId::new(sha256(&[&certificate]));
-        let key = SoftwareKey::from_pkcs8(key, id).map_err(|_| damaged("the key is not a P-256 key"))?;
+        let key = SoftwareKey::from_pkcs8(&key, id).map_err(|_| damaged("the key is not a P-256 key"))?;
         Ok(Self {
             subject: stored.subject,
             label: stored.label,
             key,
+            encryption_key,
         })
     }
 
     /// What the authority needs; the passphrase is not.
     pub fn request(path: &Path) -> Result<PersonRequest, WalletError> {
-        let stored = Stored::read(path)?;
-        Ok(PersonRequest {
-            v: 1,
-            subject: stored.subject,
-            certificate: stored.certificate,
-        })
+        Stored::read(path).map(Stored::into_request)
+    }
+
+    /// The key of a personal document, from the wrap for this wallet's holder.
+    ///
+    /// # Errors
+    /// [`KeyError::Mismatch`] where the wrap does not open.
+    pub fn open_key(
+        &self,
+        wrap: &KeyWrap,
+        dossier: &DossierId,
+        root: &Digest,
+    ) -> Result<DocumentKey, KeyError> {
+        wrap.open(dossier, root, &self.encryption_key)
     }
 }
 
 impl Stored {
+    fn into_request(self) -> PersonRequest {
+        PersonRequest {
+            v: 1,
+            subject: self.subject,
+            certificate: self.certificate,
+            encryption_spki: Some(self.encryption_spki),
+        }
+    }
+
     fn read(path: &Path) -> Result<Self, WalletError> {
         let bytes = std::fs::read(path).map_err(|source| WalletError::File {
             path: path.to_owned(),
@@ -222,6 +272,30 @@ mod tests {
             Wallet::create(&path, "judge", &right),
             Err(WalletError::File { .. })
         ));
+    }
+
+    #[test]
+    fn a_wallet_reads_what_is_wrapped_for_its_holder_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let passphrase = SecretString::from("right".to_owned());
+        let make = |name: &str| {
+            let path = dir.path().join(name);
+            let request = Wallet::create(&path, name, &passphrase).unwrap();
+            (Wallet::open(&path, &passphrase).unwrap(), request)
+        };
+        let ((judge, request), (clerk, _)) = (make("judge"), make("clerk"));
+        let (key, dossier) = (DocumentKey::new([7; 32]), DossierId::new([1; 32]));
+        let (root, spki) = (
+            Digest::new([2; 32]),
+            b64url_decode(&request.encryption_spki.unwrap()).unwrap(),
+        );
+        let wrap = KeyWrap::new(&key, &dossier, &root, judge.subject, &spki).unwrap();
+        assert_eq!(judge.open_key(&wrap, &dossier, &root).unwrap(), key);
+        assert!(clerk.open_key(&wrap, &dossier, &root).is_err());
+        assert!(judge.open_key(&wrap, &dossier, &Digest::new([3; 32])).is_err());
+        // It is a key of its own, not the one that signs.
+        let certificate = b64url_decode(&request.certificate).unwrap();
+        assert!(!certificate.windows(spki.len()).any(|part| part == spki));
     }
 
     #[test]

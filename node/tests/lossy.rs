@@ -16,16 +16,16 @@ mod support;
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::thread::{scope, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use basoche_node::desk::DocumentView;
 use support::harness::run;
 use support::judge::{alarms, findings};
-use support::load::{Acknowledged, CLIENTS, Documents, Record, Submitter};
+use support::load::{Acknowledged, Documents, Record};
 use support::namespaces::{Net, unavailable};
 use support::nodes::{Plan, Stage, show, within};
-use support::seed::{Dice, seed};
+use support::seed::seed;
 use support::{Place, count, ordinary};
 
 /// Name and authority of each node.
@@ -91,6 +91,7 @@ impl Scene {
             name,
             authority,
             address: net.address(node),
+            front: None,
             namespace: Some(net.namespace(node)),
         };
         let plans: Vec<_> = NODES.into_iter().enumerate().map(plan).collect();
@@ -111,30 +112,7 @@ impl Scene {
 
     /// The lawyers at these nodes make so many deposits each, all at once; what was acknowledged.
     fn deposit(&self, nodes: &[usize], each: usize) -> Vec<Acknowledged> {
-        let before = self.record.acknowledged().len();
-        scope(|scope| {
-            for (node, client) in nodes
-                .iter()
-                .flat_map(|node| (0..CLIENTS).map(|client| (*node, client)))
-            {
-                let submitter = Submitter {
-                    name: format!("{node}.{before}.{client}"),
-                    node,
-                    home: self.stage.nodes[node].client(),
-                    wallet: &self.stage.lawyers[node],
-                    dossier: self.stage.dossier,
-                    record: &self.record,
-                    documents: SMALL,
-                    dice: Dice::new(self.seed, (before + node * CLIENTS + client + 1) as u64),
-                };
-                // The first clients take what does not divide.
-                let share = (each + CLIENTS - 1 - client) / CLIENTS;
-                scope.spawn(move || submitter.submit(share as u64));
-            }
-        });
-        let acknowledged = self.record.acknowledged().split_off(before);
-        assert_eq!(acknowledged.len(), nodes.len() * each);
-        acknowledged
+        self.stage.deposit(&self.record, self.seed, nodes, each, SMALL)
     }
 
     /// Waits until these nodes show the same state and as many entries, and have `expected` on file.

@@ -5,12 +5,10 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use basoche_protocol::id::MessageId;
-use serde_json::Value;
 use support::judge::alarms;
 use support::nodes::{Node, Stage, show, until};
 use support::{Place, ordinary};
@@ -18,34 +16,11 @@ use support::{Place, ordinary};
 /// How long nothing has to come to who has left: longer than it takes a node to offer again what a member lacks.
 const SILENCE: Duration = Duration::from_secs(7);
 
-/// Runs a command as somebody at a node; its answer.
-fn run(place: &Place, stage: &Stage, command: [&str; 2], node: &str, who: &str, rest: &[&str]) -> Value {
-    let (config, wallet) = (format!("{node}/node.toml"), format!("wallets/{who}"));
-    let done = Command::new(ordinary())
-        .args(command)
-        .args(["--json", "--config", &config, "--as", &wallet])
-        .args(["--passphrase-file", "passphrase", "--dossier"])
-        .arg(stage.dossier.to_hex())
-        .args(rest)
-        .current_dir(place.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert!(
-        done.status.success(),
-        "{command:?}: {said}{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-    serde_json::from_str(said.lines().last().unwrap()).unwrap()
-}
-
 /// The lawyer at the court lodges a text, and everybody in the dossier has it.
 fn lodge(place: &Place, stage: &Stage, name: &str) -> MessageId {
     fs::write(place.path().join(name), format!("Contenu de {name}.")).unwrap();
     let rest = ["--title", "Note", "--wait", "received", name];
-    let done = run(place, stage, ["document", "deposit"], "court", "lawyer-0", &rest);
-    MessageId::from_hex(done["message"].as_str().unwrap()).unwrap()
+    stage.does(["document", "deposit"], "court", "lawyer-0", &rest)
 }
 
 /// What the lawyer at the company's node reads in a document.
@@ -61,7 +36,8 @@ fn read(place: &Place, stage: &Stage, deposit: MessageId) -> String {
     let _ = fs::remove_file(place.path().join(&out));
     let (id, rest) = (deposit.to_hex(), &out);
     let rest = ["--deposit", &id, "--out", rest];
-    run(place, stage, ["document", "open"], "company", "lawyer-2", &rest);
+    let (exit, opened) = stage.tell(["document", "open"], "company", "lawyer-2", &rest);
+    assert_eq!(exit, 0, "{opened}");
     fs::read_to_string(place.path().join(&out)).unwrap()
 }
 
@@ -72,7 +48,7 @@ fn who_leaves_reads_nothing_more_and_who_stays_reads_everything() {
     let before = lodge(&place, &stage, "avant");
     let leaver = stage.lawyers[1].subject.to_hex();
     let rest = ["--participant", &leaver, "--wait", "received"];
-    run(&place, &stage, ["dossier", "remove"], "company", "expert", &rest);
+    stage.does(["dossier", "remove"], "company", "expert", &rest);
     let after = lodge(&place, &stage, "apres");
 
     assert_eq!(read(&place, &stage, before), "Contenu de avant.");

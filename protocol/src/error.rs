@@ -163,6 +163,24 @@ pub enum Refused {
         /// The document's tree root.
         root: Digest,
     },
+    /// The dossier is being read back from the store: the message is taken once it is.
+    #[error("dossier {dossier} is being read back from the store; try again in a moment")]
+    Dormant {
+        /// Which.
+        dossier: DossierId,
+    },
+    /// The message is erased already. ERA-3.
+    #[error("it is erased already, by order {by}")]
+    Erased {
+        /// The order.
+        by: MessageId,
+    },
+    /// A legal hold covers what is to be erased. ERA-6.
+    #[error("hold {hold} stands: nothing that it covers is erased")]
+    OnHold {
+        /// The message that put the hold.
+        hold: MessageId,
+    },
     /// The act belongs to somebody else. DOS-3.
     #[error("{author} is not the person designated for this act")]
     NotCompetent {
@@ -174,6 +192,14 @@ pub enum Refused {
     NotParticipant {
         /// Who tried.
         author: SubjectId,
+    },
+    /// Only who has a personal document's key can hand it on. DOS-30.
+    #[error("{author} is no recipient of document {root}")]
+    NotRecipient {
+        /// Who tried.
+        author: SubjectId,
+        /// The document's tree root.
+        root: Digest,
     },
     /// Exhibits travel only once the provision is paid in. DOS-6, CPC art. 267.
     #[error("exhibit lodged before the provision was paid in")]
@@ -192,6 +218,16 @@ pub enum Refused {
         /// Whose chain.
         node: SubjectId,
     },
+    /// The frontier that a message names is not within the causal past of its entry. BAR-1.
+    #[error(
+        "the frontier names {size} entries of node {node}, which were not held where the message was recorded"
+    )]
+    FrontierUnheld {
+        /// Whose chain.
+        node: SubjectId,
+        /// How many of its entries are named.
+        size: u64,
+    },
     /// No message of that type may come from that role. DOS-2.
     #[error("the role {role} may not send a {act}")]
     SenderRole {
@@ -200,7 +236,7 @@ pub enum Refused {
         /// The message type.
         act: MessageType,
     },
-    /// A peer has brought as much as it may for now. SYN-17.
+    /// A peer has brought as much as it may for now. SYN-18.
     #[error("{peer} has brought as much as it may for now; more after {} s", retry_after.ms() / 1000)]
     OverQuota {
         /// Which peer.
@@ -210,7 +246,7 @@ pub enum Refused {
         /// How long it is to wait.
         retry_after: Span,
     },
-    /// A person has founded as many dossiers at this node as one may for now. SYN-17.
+    /// A person has founded as many dossiers at this node as one may for now. SYN-18.
     #[error("{author} has founded as many dossiers here as one person may for now; another one after {} s", retry_after.ms() / 1000)]
     TooManyFounded {
         /// Who.
@@ -306,9 +342,14 @@ impl Error {
                 Refused::DireUnanswered { .. } => Code::DireUnanswered,
                 Refused::DiresStillDue { .. } => Code::DiresStillDue,
                 Refused::DocumentMissing { .. } => Code::DocumentMissing,
+                Refused::Dormant { .. } => Code::Busy,
+                Refused::Erased { .. } => Code::Erased,
                 Refused::ForkedChain { .. } => Code::ForkedChain,
+                Refused::FrontierUnheld { .. } => Code::FrontierUnheld,
                 Refused::NotCompetent { .. } => Code::NotCompetent,
                 Refused::NotParticipant { .. } => Code::NotParticipant,
+                Refused::NotRecipient { .. } => Code::NotRecipient,
+                Refused::OnHold { .. } => Code::OnHold,
                 Refused::ProvisionUnpaid => Code::ProvisionUnpaid,
                 Refused::RosterConflict { .. } => Code::RosterConflict,
                 Refused::SenderRole { .. } => Code::SenderRole,

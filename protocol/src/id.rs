@@ -120,6 +120,10 @@ byte_string! {
     Salt, 16
 }
 byte_string! {
+    /// Under what a mailbox keeps parcels for a node of a dossier, for a while. MBX-1.
+    MailboxTag, 32
+}
+byte_string! {
     /// Random bytes from which one item's key is derived. ENV-9.
     KeySalt, 32
 }

@@ -19,9 +19,10 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::crypto;
-use crate::id::{CertificateId, DossierId, SubjectId};
+use crate::id::{CertificateId, Digest, DossierId, SubjectId};
 use crate::text::{b64url_decode, b64url_encode};
 use crate::time::Instant;
+use crate::wire::limits;
 use crate::wire::number::numbers;
 
 numbers! {
@@ -127,6 +128,11 @@ impl VerifyingKey {
         &self.spki
     }
 
+    /// Whether both are one key under one algorithm.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && self.spki == other.spki
+    }
+
     /// Verifies `signature` over a JWS signing input (RFC 7515 §5.2).
     pub fn verify(&self, signing_input: &[u8], signature: &[u8]) -> Result<(), KeyError> {
         match &self.verifier {
@@ -216,13 +222,40 @@ pub struct WrapContext {
     pub recipient: SubjectId,
 }
 
-impl WrapContext {
+/// What the wrap of a document's key for a person is bound to. KEY-10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DocumentWrapContext {
+    /// The dossier that the document belongs to.
+    pub dossier: DossierId,
+    /// The document's tree root.
+    pub root: Digest,
+    /// The person who can open it.
+    pub recipient: SubjectId,
+}
+
+/// What a wrap is bound to.
+pub trait Binding {
     /// The `apv` of the JWE (RFC 7518 §4.6.1.3).
-    pub(crate) fn party(&self) -> [u8; 32] {
+    fn party(&self) -> [u8; 32];
+}
+
+impl Binding for WrapContext {
+    fn party(&self) -> [u8; 32] {
         crypto::sha256(&[
             b"basoche/wrap/1",
             self.dossier.as_bytes(),
             &self.epoch.to_be_bytes(),
+            self.recipient.as_bytes(),
+        ])
+    }
+}
+
+impl Binding for DocumentWrapContext {
+    fn party(&self) -> [u8; 32] {
+        crypto::sha256(&[
+            b"basoche/person-wrap/1",
+            self.dossier.as_bytes(),
+            self.root.as_bytes(),
             self.recipient.as_bytes(),
         ])
     }
@@ -263,10 +296,10 @@ fn wrap_context() -> JweContext {
     context
 }
 
-/// Wraps a dossier's epoch key for a node: a compact JWE, `ECDH-ES+A256KW` with `A256GCM` (RFC 7516). KEY-3.
+/// Wraps a key for a node or a person: a compact JWE, `ECDH-ES+A256KW` with `A256GCM` (RFC 7516). KEY-3, KEY-10.
 ///
-/// `recipient_spki` is the DER SubjectPublicKeyInfo of the node's P-256 encryption key. Draws randomness.
-pub fn wrap(key: &[u8; 32], context: &WrapContext, recipient_spki: &[u8]) -> Result<String, KeyError> {
+/// `recipient_spki` is the DER SubjectPublicKeyInfo of the recipient's P-256 encryption key. Draws randomness.
+pub fn wrap(key: &[u8; 32], context: &impl Binding, recipient_spki: &[u8]) -> Result<String, KeyError> {
     let encrypter = EcdhEsJweAlgorithm::EcdhEsA256kw
         .encrypter_from_der(recipient_spki)
         .map_err(|_| KeyError::Unfit)?;
@@ -278,10 +311,10 @@ pub fn wrap(key: &[u8; 32], context: &WrapContext, recipient_spki: &[u8]) -> Res
         .map_err(|_| KeyError::Signer("key wrap failed"))
 }
 
-/// Opens a wrap with the node's encryption key (DER PKCS#8). Every length and member is checked first. KEY-3.
+/// Opens a wrap with the recipient's encryption key (DER PKCS#8). Every length and member is checked first. KEY-3.
 pub fn unwrap(
     wrap: &str,
-    context: &WrapContext,
+    context: &impl Binding,
     private_pkcs8: &[u8],
 ) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     check_wrap(wrap, context)?;
@@ -297,8 +330,11 @@ pub fn unwrap(
 }
 
 /// Refuses every wrap that is not exactly of our form, without any cryptography. KEY-4.
-pub fn check_wrap(wrap: &str, context: &WrapContext) -> Result<(), KeyError> {
+pub fn check_wrap(wrap: &str, context: &impl Binding) -> Result<(), KeyError> {
     const LENGTHS: [usize; 4] = [40, 12, 32, 16]; // encrypted key, iv, ciphertext, tag
+    if wrap.len() > limits::WRAP_BYTES {
+        return Err(KeyError::Mismatch);
+    }
     let mut parts = wrap.split('.');
     let header = parts.next().and_then(b64url_decode).ok_or(KeyError::Mismatch)?;
     let header: WrapHeader = serde_json::from_slice(&header).map_err(|_| KeyError::Mismatch)?;
@@ -390,6 +426,12 @@ mod tests {
             with_member(r#""alg":"ECDH-ES""#),    // a member twice
             format!("{good}.AA"),
             good.replace('.', ""),
+            // White space is no member, so that only the length tells it apart.
+            forge(
+                &good,
+                0,
+                &b64url_encode(format!("{header}{}", " ".repeat(200)).as_bytes()),
+            ),
         ];
         for wrap in bad {
             assert_eq!(check_wrap(&wrap, &context()), Err(KeyError::Mismatch), "{wrap}");

@@ -21,6 +21,7 @@ pub mod fixture;
 pub mod id;
 pub mod jose;
 pub mod journal;
+pub mod mailbox;
 pub mod message;
 pub mod plant;
 pub mod refusal;

@@ -13,12 +13,16 @@ pub enum Bug {
     TrustClaimedTime,
     /// A run with a message that is not authentic is turned away as a whole. Breaks JRN-12.
     PoisonBlocksQueue,
+    /// An erased message is judged by what a replica still has of it. Breaks ERA-4.
+    NoResidual,
     /// Runs that come too early are kept without a bound. Breaks SYN-10.
     UnboundedBuffer,
-    /// Nobody compares with a random peer what no cursor asks for. Breaks SYN-15.
+    /// Nobody compares with a random peer what no cursor asks for. Breaks SYN-16.
     NoAntiEntropy,
-    /// Nobody believes what others have of its own heads. Breaks SYN-16.
+    /// Nobody believes what others have of its own heads. Breaks SYN-17.
     ForgetsOwnHeads,
+    /// A summary is believed although the journal has gone on since it was made.
+    StaleSummaryBelieved,
 }
 
 #[cfg(feature = "test-util")]

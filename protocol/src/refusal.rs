@@ -83,6 +83,14 @@ numbers! {
         SetAside = 312 "set-aside",
         /// The chain is forked, and no other member has this history.
         ForkedChain = 313 "forked-chain",
+        /// A legal hold covers what is to be erased.
+        OnHold = 314 "on-hold",
+        /// The message is erased.
+        Erased = 315 "erased",
+        /// The named frontier is not within what the recording node had.
+        FrontierUnheld = 316 "frontier-unheld",
+        /// Only a recipient of a personal document hands its key on.
+        NotRecipient = 319 "not-recipient",
         /// The message version is not supported.
         Version = 400 "version",
         /// The dossier's rules are not known here.
@@ -120,6 +128,7 @@ impl Code {
             | Self::AlreadyDone
             | Self::NotCompetent
             | Self::SetAside
+            | Self::Erased
             | Self::Version => Retry::Never,
             Self::UnknownSigner
             | Self::ClaimedAhead
@@ -134,6 +143,9 @@ impl Code {
             | Self::DocumentMissing
             | Self::RosterConflict
             | Self::ForkedChain
+            | Self::FrontierUnheld
+            | Self::NotRecipient
+            | Self::OnHold
             | Self::Rules => Retry::AfterChange,
             Self::Busy | Self::Stopping | Self::StorageFull => Retry::Later,
         }
@@ -154,13 +166,20 @@ impl Code {
                 Self::ProvisionUnpaid => "Wait for the clerk's notice that the provision is paid in.",
                 Self::DiresStillDue => "Wait for the date set by the pre-report.",
                 Self::DireUnanswered => "Answer every dire in the report.",
+                Self::FrontierUnheld => "Ask the node for its frontier again, and sign a new message.",
                 Self::DocumentMissing => "Deposit the document at this node first.",
+                Self::NotRecipient => {
+                    "Ask one of the document's recipients for it: `basoche document grant`."
+                }
                 Self::UnknownDossier | Self::NotParticipant => {
                     "Check the dossier's id, and that the expert has added you to the roster."
                 }
+                Self::OnHold => "Release the hold first: `basoche dossier show` lists those that stand.",
                 _ => "Look at `basoche dossier show` for the dossier's phase.",
             },
-            Retry::Never if matches!(self, Self::AlreadyDone) => "Nothing to do: it is on file.",
+            Retry::Never if matches!(self, Self::AlreadyDone | Self::Erased) => {
+                "Nothing to do: it is on file."
+            }
             Retry::Never => "Do not send it again: correct the message and sign a new one.",
         }
     }

@@ -26,7 +26,7 @@ struct Five {
 }
 
 fn change(add: &[&Actor], remove: &[&Actor]) -> Body {
-    let cast = Cast::new(5, Signing::StandIn);
+    let cast = Cast::new(6, Signing::StandIn);
     let participants = cast.participants().into_iter();
     let joins = |subject: &SubjectId| add.iter().any(|actor| actor.subject == *subject);
     Body::RosterChange(RosterChange {
@@ -38,7 +38,12 @@ fn change(add: &[&Actor], remove: &[&Actor]) -> Body {
 
 impl Five {
     fn under_way() -> Self {
-        let cast = Arc::new(Cast::new(5, Signing::StandIn));
+        Self::of(5)
+    }
+
+    /// The same with so many nodes.
+    fn of(nodes: usize) -> Self {
+        let cast = Arc::new(Cast::new(nodes, Signing::StandIn));
         let federation = Federation::of(Arc::clone(&cast), cast.registry(), 7);
         let mut it = Self {
             federation,
@@ -102,8 +107,9 @@ impl Five {
     fn opens(&self, node: usize, message: MessageId) -> bool {
         let (branch, seq) = self.replica(0).position(&message).unwrap();
         let item = self.federation.item(0, self.dossier, branch, seq).unwrap();
+        let sealed = item.sealed.as_ref().unwrap();
         let mut keys = self.replica(node).keys();
-        keys.any(|(_, key)| item.sealed.open(&self.dossier, message, key).is_ok())
+        keys.any(|(_, key)| sealed.open(&self.dossier, message, key).is_ok())
     }
 }
 
@@ -159,6 +165,21 @@ fn who_joins_later_gets_every_key_and_the_whole_history() {
     assert!(it.agree(&[0, 1, 2]));
 }
 
+/// The joiner takes nothing of a node of which it cannot read that it is a member, and its keys come after that.
+#[test]
+fn who_joins_is_not_kept_out_by_who_joined_under_a_key_that_it_lacks() {
+    let mut it = Five::of(6);
+    let cast = Arc::clone(&it.federation.cast);
+    it.act(&cast.expert, change(&[], &[&cast.further[0].1])).unwrap();
+    it.act(&cast.expert, change(&[&cast.further[1].1], &[])).unwrap();
+    it.act(&cast.further[1].1, dire(1)).unwrap();
+    it.act(&cast.expert, change(&[&cast.further[2].1], &[])).unwrap();
+    it.pass();
+    assert!(it.agree(&[0, 1, 2, 4, 5]));
+    assert_eq!(it.keys(5), it.keys(2));
+    assert_eq!(it.keys(3), [0]);
+}
+
 #[test]
 fn a_removal_is_for_the_node_that_keeps_the_roster() {
     let mut it = Five::under_way();
@@ -193,6 +214,7 @@ fn a_wrong_first_key_gives_way_until_the_order_has_opened() {
             rows: vec![],
             wraps: vec![wrap],
             head: None,
+            lacking: vec![],
             yours: None,
         };
         Frame::Frontier(frontier).encode()
@@ -279,6 +301,7 @@ fn begins(dossier: DossierId, recipient: SubjectId) -> Vec<u8> {
         rows: vec![],
         wraps: vec![wrap],
         head: None,
+        lacking: vec![],
         yours: None,
     };
     Frame::Frontier(frontier).encode()

@@ -154,6 +154,7 @@ fn the_main_line_runs_from_the_designation_to_the_fee_order() {
             ext: None,
             document: document("pre-report"),
             dires_due,
+            closes: None,
         }),
     )
     .unwrap();
@@ -173,6 +174,7 @@ fn the_main_line_runs_from_the_designation_to_the_fee_order() {
             ext: None,
             document: document("report"),
             answers,
+            closes: None,
         }),
     )
     .unwrap();
@@ -196,8 +198,14 @@ fn the_main_line_runs_from_the_designation_to_the_fee_order() {
         }),
     )
     .unwrap();
-    it.act(|f| &f.cast.clerk, Body::CloseDossier(CloseDossier { ext: None }))
-        .unwrap();
+    it.act(
+        |f| &f.cast.clerk,
+        Body::CloseDossier(CloseDossier {
+            ext: None,
+            closes: None,
+        }),
+    )
+    .unwrap();
     it.federation.settle(2000);
     assert_eq!(
         (0..3).map(|node| it.phase(node)).collect::<Vec<_>>(),

@@ -68,9 +68,9 @@ impl Three {
         self.federation.run_until(until);
     }
 
-    fn entries(&self, node: usize) -> usize {
-        let held = self.federation.node(node).dossier(&self.dossier);
-        held.map_or(0, |held| held.entries())
+    fn entries(&self, node: usize) -> u64 {
+        let rows = self.federation.node(node).frontier(&self.dossier);
+        rows.unwrap_or_default().iter().map(|row| row.size).sum()
     }
 
     /// What two nodes say to each other while they connect, hellos left out.
@@ -417,6 +417,7 @@ fn nobody_brings_back_a_head_that_the_node_has_not_signed() {
             rows: it.replica().frontier(),
             wraps: vec![],
             head: None,
+            lacking: vec![],
             yours: Some(ByteBuf::from(yours)),
         };
         assert_eq!(it.frame(&Frame::Frontier(frontier).encode()), code);

@@ -378,6 +378,7 @@ fn frontier(it: &Stage, rows: Vec<HeadRow>) -> Vec<u8> {
         rows,
         wraps: vec![],
         head: None,
+        lacking: vec![],
         yours: None,
     })
     .encode()

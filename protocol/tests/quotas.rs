@@ -1,4 +1,4 @@
-//! What a peer may bring and a person may found, what waits for whom, and in which turn. SPEC SYN-6, SYN-17, SYN-18.
+//! What a peer may bring and a person may found, what waits for whom, and in which turn. SPEC SYN-6, SYN-18, SYN-19.
 #![allow(clippy::unwrap_used)]
 
 mod stage;
@@ -26,11 +26,11 @@ fn few(burst: u64) -> Allowance {
 }
 
 fn refusal(it: &Stage) -> Refusal {
-    let refusals = it.frames.iter().filter_map(|(_, frame)| match frame {
+    let mut refusals = it.frames.iter().filter_map(|(_, frame)| match frame {
         Frame::Refusal(refusal) => Some(refusal.clone()),
         _ => None,
     });
-    refusals.last().unwrap()
+    refusals.next_back().unwrap()
 }
 
 #[test]
@@ -195,8 +195,9 @@ impl Two {
     }
 
     fn entries(&self, node: usize, dossier: usize) -> usize {
-        let held = self.federation.node(node).dossier(&self.dossiers[dossier]);
-        held.map_or(0, |held| held.entries())
+        let rows = self.federation.node(node).frontier(&self.dossiers[dossier]);
+        let sizes = rows.unwrap_or_default().into_iter().map(|row| row.size as usize);
+        sizes.sum()
     }
 
     fn has(&self, node: usize, dossier: usize, message: &MessageId) -> bool {

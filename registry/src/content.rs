@@ -9,6 +9,7 @@ use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::Instant;
 use basoche_protocol::wire::{codec, limits};
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 /// Addresses of one node.
 pub const ADDRESSES: usize = 8;
@@ -102,7 +103,14 @@ impl Content {
                 Digest::of(&[&node.encryption_spki]),
                 node.tls_spki_sha256,
             ],
-            Self::Enrolment(enrolment) => vec![enrolment.key.spki_sha256],
+            Self::Enrolment(enrolment) => {
+                let encryption = enrolment.encryption_spki.as_ref();
+                let encryption = encryption.map(|spki| Digest::of(&[spki]));
+                [enrolment.key.spki_sha256]
+                    .into_iter()
+                    .chain(encryption)
+                    .collect()
+            }
             Self::Genesis(_) | Self::Organisation(_) | Self::Revocation(_) => Vec::new(),
         }
     }
@@ -201,11 +209,17 @@ pub struct Enrolment {
     /// Salted digest of the person's name and contact, which are kept beside the log and can be erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commitment: Option<Digest>,
+    /// DER SubjectPublicKeyInfo of the P-256 key to which personal documents' keys are wrapped: another key than
+    /// [`Self::key`]. Who has none is nobody's recipient. REG-20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_spki: Option<ByteBuf>,
 }
 
 impl Enrolment {
     fn is_in_range(&self) -> bool {
-        !self.roles.is_empty()
+        let is_apart = |spki: &ByteBuf| Digest::of(&[spki]) != self.key.spki_sha256 && is_p256_spki(spki);
+        self.encryption_spki.as_ref().is_none_or(is_apart)
+            && !self.roles.is_empty()
             && self.roles.windows(2).all(|pair| pair[0] < pair[1])
             && self.assurance != Assurance::Seal
     }

@@ -208,6 +208,33 @@ impl Replica {
         }
     }
 
+    /// The key to which documents for `person` are wrapped at `at`: DER SubjectPublicKeyInfo. REG-20: that of the last
+    /// enrolment in effect, as long as its certificate is valid; a contested one may be in other hands.
+    ///
+    /// # Errors
+    /// Why there is none, in words that a person can act on.
+    pub fn person_encryption_key(&self, person: &SubjectId, at: Instant) -> Result<Vec<u8>, &'static str> {
+        let (log, subject) = self.subject(person).ok_or("in no log held here")?;
+        let stated = subject
+            .stated
+            .iter()
+            .rev()
+            .filter_map(|index| log.entries.get(*index));
+        let in_effect = stated.into_iter().find(|entry| entry.effective_at <= at);
+        let Some(Content::Enrolment(enrolment)) = in_effect.map(|entry| &entry.content) else {
+            return Err("no enrolment of a person is in effect");
+        };
+        let held = self.known.certificates.get(&enrolment.key.certificate);
+        match held.map(|held| held.standing(at)) {
+            Some(Standing::Valid(_)) => {}
+            Some(Standing::Contested(_, reason) | Standing::Invalid(reason)) => return Err(reason),
+            None => return Err("the certificate is in no log held here"),
+        }
+        let spki = enrolment.encryption_spki.as_ref();
+        spki.map(|spki| spki.to_vec())
+            .ok_or("enrolled without an encryption key")
+    }
+
     /// Every person, ascending by id, as [`Self::person`] gives it.
     pub fn persons(&self) -> impl Iterator<Item = PersonInfo> {
         let persons = self

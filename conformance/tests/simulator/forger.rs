@@ -78,7 +78,10 @@ impl Forger {
         self.cited.extend(&entry.deps);
         self.tree.push(*entry.leaf().as_bytes());
         self.entries.push((entry.leaf(), entry.recorded_at));
-        let item = RunItem { entry, sealed };
+        let item = RunItem {
+            entry,
+            sealed: Some(sealed),
+        };
         let mut rows = replica.frontier();
         rows.retain(|row| row.chain != self.chain);
         rows.extend(self.row());
@@ -86,7 +89,7 @@ impl Forger {
         let head = self.head(rows, item.entry.recorded_at);
         let item = Item {
             entry: ByteBuf::from(item.entry.encode()),
-            sealed: ByteBuf::from(item.sealed.encode()),
+            sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
         };
         let run = Run {
             dossier: self.dossier,

@@ -35,8 +35,16 @@ const SCENARIOS: &[(u64, &str)] = &[
         "a member's false row of an honest node's chain was taken for that node's fork",
     ),
     (
+        22,
+        "a node that joined was kept out by an entry of one that had joined under a key that it lacked",
+    ),
+    (
         26,
         "a node that ended between a commit and its receipt never gave that receipt",
+    ),
+    (
+        34,
+        "who was let in by what all others have lost since was taken for an intruder",
     ),
     (
         35,
@@ -185,6 +193,36 @@ fn a_seed_is_the_same_run_every_time() {
 }
 
 #[test]
+fn a_seed_that_fails_fails_alike_every_time() {
+    let casts = Casts::new();
+    plant(Some(Bug::OneMemberConfirms));
+    let outcomes = [0; 2].map(|_| outcome(&casts, 947, false).unwrap_err());
+    plant(None);
+    assert_eq!(outcomes[0], outcomes[1]);
+}
+
+#[test]
+fn one_seed_in_twenty_has_real_signatures_and_one_in_three_changes_the_roster() {
+    let casts = Casts::new();
+    let real = (0..1000).filter(|seed| std::ptr::eq(casts.of(*seed), &casts.real));
+    assert!(real.count() >= 50);
+    let kinds = |seed| {
+        Plan::of(seed)
+            .ops
+            .into_iter()
+            .map(|(_, op)| op.kind())
+            .collect::<Vec<_>>()
+    };
+    let changes = |seed: &u64| {
+        ["enter", "leave"]
+            .iter()
+            .all(|kind| kinds(*seed).iter().any(|one| one == kind))
+    };
+    assert!((0..1000).filter(changes).count() >= 300);
+    assert!((0..1000_u64).any(|seed| seed.is_multiple_of(REAL) && changes(&seed)));
+}
+
+#[test]
 fn every_plan_has_its_faults() {
     for seed in 0..500 {
         let plan = Plan::of(seed);
@@ -232,6 +270,27 @@ fn poison_that_blocks_the_queue_is_found() {
 }
 
 #[test]
+fn judging_what_is_erased_by_what_is_left_is_found() {
+    must_be_found(
+        "judging what is erased by what is left",
+        Some(Bug::NoResidual),
+        false,
+        0,
+    );
+}
+
+#[test]
 fn a_buffer_without_a_bound_is_found() {
     must_be_found("a buffer without a bound", Some(Bug::UnboundedBuffer), false, 0);
+}
+
+#[test]
+fn comparing_heights_only_is_found() {
+    must_be_found("comparing heights only", Some(Bug::HeightsOnly), false, 0);
+}
+
+#[test]
+fn believing_a_stale_summary_is_found() {
+    let bug = Some(Bug::StaleSummaryBelieved);
+    must_be_found("believing a stale summary", bug, false, 290);
 }

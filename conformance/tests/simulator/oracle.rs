@@ -7,7 +7,7 @@ use basoche_protocol::dossier::Replica;
 use basoche_protocol::engine::Event;
 use basoche_protocol::fixture::Rng;
 use basoche_protocol::id::{Digest, MessageId};
-use basoche_protocol::journal::{HeadRow, SignedHead, Verdict};
+use basoche_protocol::journal::{Branch, HeadRow, Record, SignedHead, Verdict};
 use basoche_protocol::tree::verify_inclusion;
 
 use super::forger::Forger;
@@ -29,6 +29,7 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
     confined(world)?;
     for number in 0..world.dossiers.len() {
         convergent(world, number)?;
+        forgotten(world, number)?;
         unique(world, number)?;
         causal_and_authorised(world, number)?;
         evidence_verifies(world, number)?;
@@ -69,12 +70,63 @@ fn no_honest_fork(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Nobody outside has anything of a dossier.
+/// Who never was in a dossier has nothing of it, and who has left has no key of what came after. KEY-2.
 fn confined(world: &World) -> Result<(), String> {
-    let outside = (3..NODES).find(|node| world.federation.node(*node).dossier(&world.dossiers[1]).is_some());
-    outside.map_or(Ok(()), |node| {
-        Err(format!("confined: node {node} has the small dossier"))
-    })
+    let court = replica(world, 0, 1)?;
+    let held = |node: usize| world.federation.node(node).dossier(&world.dossiers[1]);
+    let ever = court.state().ever_nodes();
+    // Who was let in by what every other member has lost since, with its disk, keeps what it was given.
+    let outside =
+        |node: &usize| !ever.contains(&world.federation.node(*node).node()) && !world.entered.contains(node);
+    if let Some(node) = (0..NODES).filter(outside).find(|node| held(*node).is_some()) {
+        return Err(format!("confined: node {node} has the small dossier"));
+    }
+    for (message, node) in &world.removals {
+        let effective = |(_, _, record): &(_, _, &Record)| {
+            record.message == *message && record.verdict == Verdict::Effective
+        };
+        let Some((branch, seq, _)) = court.records().find(effective) else {
+            continue;
+        };
+        if court
+            .state()
+            .nodes()
+            .contains(&world.federation.node(*node).node())
+        {
+            return Err(format!("confined: node {node} has left, and is a member"));
+        }
+        let newest = court.newest_key().map(|(epoch, _)| epoch);
+        let Some(epoch) = newest.filter(|epoch| held(*node).is_some_and(|held| held.key(*epoch).is_some()))
+        else {
+            continue;
+        };
+        // They have the newest key: then the keeper has recorded nothing since it knew both why they had it and that they left.
+        let left = world.federation.node(*node).node();
+        let hands = |(branch, seq, _): &(Branch, u64, &Record)| {
+            let item = world.federation.item(0, world.dossiers[1], *branch, *seq);
+            let mut wraps = item.iter().flat_map(|item| &item.entry.wraps);
+            wraps.any(|wrap| wrap.epoch == epoch && wrap.recipient == left)
+        };
+        let handed = court.records().filter(hands);
+        let handed: Vec<_> = handed
+            .filter_map(|(branch, seq, _)| court.past_with(&branch, seq))
+            .collect();
+        let after = court.past_with(&branch, seq);
+        let late = |(other, at, record): &(Branch, u64, &Record)| {
+            let knows = (*other, *at) == (branch, seq) || after.iter().any(|after| record.past.covers(after));
+            knows && handed.iter().all(|handed| record.past.covers(handed))
+        };
+        let keeper = court.state().expert_seat();
+        let mut keepers = court
+            .records()
+            .filter(|(branch, ..)| Some(branch.chain.node) == keeper);
+        if let Some((_, at, _)) = keepers.find(late) {
+            return Err(format!(
+                "confined: node {node} has left, and no key epoch began with the keeper's entry {at}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn convergent(world: &World, number: usize) -> Result<(), String> {
@@ -112,6 +164,24 @@ fn convergent(world: &World, number: usize) -> Result<(), String> {
             return Err(format!(
                 "convergent: what node {node} recorded by hand is not on file"
             ));
+        }
+    }
+    Ok(())
+}
+
+/// What is erased is on no honest member's disk, and all else is.
+fn forgotten(world: &World, number: usize) -> Result<(), String> {
+    for node in world.honest_members(number) {
+        let replica = replica(world, node, number)?;
+        for (branch, seq, record) in replica.records() {
+            let tombstone = replica.state().erased_by(&record.message);
+            let item = world.federation.item(node, replica.dossier(), branch, seq);
+            let there = item.is_some_and(|item| item.sealed.is_some());
+            if there == tombstone.is_some() {
+                let message = record.message;
+                let what = if there { "still has" } else { "has lost" };
+                return Err(format!("forgotten: node {node} {what} {message}"));
+            }
         }
     }
     Ok(())
@@ -158,6 +228,16 @@ fn durable(world: &World) -> Result<(), String> {
         known.extend(
             replica(world, 0, number)?
                 .records()
+                .map(|(_, _, record)| record.message),
+        );
+    }
+    // Who has left, or was let in by what the others have lost, keeps what nobody takes from it any more.
+    for node in &world.entered {
+        let apart = world.federation.node(*node).dossier(&world.dossiers[1]);
+        known.extend(
+            apart
+                .into_iter()
+                .flat_map(Replica::records)
                 .map(|(_, _, record)| record.message),
         );
     }

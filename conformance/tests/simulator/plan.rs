@@ -17,6 +17,10 @@ pub(crate) enum Saying {
     Provision,
     PreReport,
     Report,
+    /// The court has an exhibit or a dire erased.
+    Erasure,
+    /// The court holds one, or lifts the hold that stands.
+    Hold,
     /// An act for which the author is not competent.
     Unlawful,
     /// By the lawyer whose key is revoked, dated before the revocation.
@@ -75,6 +79,10 @@ pub(crate) enum Op {
     Weather(Network),
     /// A dishonest node (the first or the second one) does what it does.
     Malice(usize, Malice),
+    /// The expert takes a further lawyer (by number), and so their node, into the small dossier.
+    Enter(usize),
+    /// The expert removes them: a new key epoch begins.
+    Leave(usize),
 }
 
 impl Op {
@@ -93,7 +101,13 @@ impl Op {
     pub(crate) fn is_fault(&self) -> bool {
         !matches!(
             self,
-            Self::Say(..) | Self::Again(_) | Self::Join(..) | Self::Heal | Self::Backup(_)
+            Self::Say(..)
+                | Self::Again(_)
+                | Self::Join(..)
+                | Self::Heal
+                | Self::Backup(_)
+                | Self::Enter(_)
+                | Self::Leave(_)
         )
     }
 }
@@ -129,8 +143,25 @@ impl Plan {
             };
             ops.push((pause, op));
         }
+        if changes_roster(seed) {
+            // Dice of its own: in what else happens, a seed stays what it was.
+            let mut rng = Rng::new(seed ^ 0x0050_57e2);
+            for lawyer in 0..NODES - 3 {
+                let enters = rng.below(ops.len() as u64 * 3 / 4) as usize;
+                let leaves = enters + 1 + rng.below((ops.len() - enters) as u64) as usize;
+                ops.insert(enters, (rng.below(300), Op::Enter(lawyer)));
+                if rng.below(3) > 0 {
+                    ops.insert(leaves, (rng.below(300), Op::Leave(lawyer)));
+                }
+            }
+        }
         Self { seed, dishonest, ops }
     }
+}
+
+/// Whether a seed changes who takes part in the small dossier.
+pub(crate) fn changes_roster(seed: u64) -> bool {
+    seed % 3 == 1
 }
 
 fn node(rng: &mut Rng) -> usize {
@@ -150,7 +181,9 @@ fn draw(rng: &mut Rng, dishonest: usize) -> Op {
                 260..330 => Saying::Provision,
                 330..332 => Saying::PreReport,
                 332..334 => Saying::Report,
-                334..368 => Saying::Unlawful,
+                334..341 => Saying::Erasure,
+                341..344 => Saying::Hold,
+                344..368 => Saying::Unlawful,
                 _ => Saying::Backdated,
             };
             Op::Say(usize::from(rng.below(4) == 0), rng.below(16) as usize, saying)

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use basoche_protocol::amount::EuroCents;
-use basoche_protocol::engine::Event;
+use basoche_protocol::engine::{Allowance, Event, Quotas};
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::fixture::{Actor, Cast, Federation, Network, Rng, Signing, TestRegistry, document};
 use basoche_protocol::id::{Digest, DossierId, MessageId};
-use basoche_protocol::journal::{Chain, ChainId, Citation, HeadRow};
+use basoche_protocol::journal::{Chain, ChainId, Citation, Content, HeadRow};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, Dire, ExhibitDeposit, FeeOrder, ForkSettled, PreReport, ProvisionPaid, Report,
-    RosterChange,
+    Acceptance, Answer, Body, Dire, Erasure, ExhibitDeposit, Extent, FeeOrder, ForkSettled, LegalHold,
+    MessageType, PreReport, ProvisionPaid, Report, Residual, RosterChange,
 };
 use basoche_protocol::refusal::Code;
 use basoche_protocol::time::{Instant, Span};
@@ -24,10 +24,30 @@ use super::plan::{Malice, NODES, Op, Plan, Saying};
 pub(crate) const REVOKED: Instant = Instant::from_seconds(1_790_000_012);
 /// When its backdated messages claim to have been signed.
 const CLAIMED: Instant = Instant::from_seconds(1_790_000_001);
+/// The expert, among those who speak.
+const EXPERT: usize = 3;
 /// Further histories of its chain that a dishonest node goes on with.
 const HISTORIES: usize = 3;
 /// Virtual time that a federation has to converge once every fault is over.
 const PATIENCE: Span = Span::from_seconds(600);
+
+/// Of a day's allowance: so many at once, and so many more a second.
+const fn small(burst: u64, per_second: u64) -> Allowance {
+    Allowance {
+        burst,
+        per_day: per_second * 86_400,
+    }
+}
+
+/// Quotas so small that honest nodes exceed them now and then.
+const SMALL: Quotas = Quotas {
+    dossier_entries: small(12, 3),
+    dossier_bytes: small(30_000, 8000),
+    peer_entries: small(20, 5),
+    peer_bytes: small(50_000, 12_000),
+    peer_dossiers: small(1, 1),
+    person_dossiers: small(2, 1),
+};
 
 /// A cast and what everybody knows of it: the same in every run.
 pub(crate) struct Company {
@@ -60,7 +80,7 @@ struct Said {
 pub(crate) struct World {
     pub(crate) federation: Federation,
     pub(crate) dishonest: Vec<usize>,
-    /// The dossier of all, and one of court, bar and company only.
+    /// The dossier of all, and one of court, bar and company, which others enter and leave.
     pub(crate) dossiers: Vec<DossierId>,
     /// By node and dossier: the histories of the chain that a dishonest node writes by hand.
     pub(crate) forgers: BTreeMap<(usize, usize), Vec<Forger>>,
@@ -70,6 +90,10 @@ pub(crate) struct World {
     pub(crate) unlawful: BTreeSet<MessageId>,
     /// What was lost with a disk before anybody else had it.
     pub(crate) lost: BTreeSet<MessageId>,
+    /// The changes of the roster by which a node was to leave the small dossier, and which one.
+    pub(crate) removals: Vec<(MessageId, usize)>,
+    /// The nodes that were to enter it.
+    pub(crate) entered: BTreeSet<usize>,
     /// Nodes that were set back to an old copy.
     pub(crate) restored: BTreeSet<usize>,
     /// The most runs that ever waited at one node for one peer.
@@ -96,6 +120,8 @@ impl World {
             acknowledged: BTreeMap::new(),
             unlawful: BTreeSet::new(),
             lost: BTreeSet::new(),
+            removals: Vec::new(),
+            entered: BTreeSet::new(),
             restored: BTreeSet::new(),
             most_waiting: 0,
             histogram: BTreeMap::new(),
@@ -138,6 +164,9 @@ impl World {
                 it.federation.settle(5000);
             }
         }
+        if plan.seed % 3 == 1 {
+            it.federation.set_quotas(SMALL);
+        }
         it
     }
 
@@ -148,8 +177,11 @@ impl World {
 
     /// The honest nodes of a dossier.
     pub(crate) fn honest_members(&self, dossier: usize) -> Vec<usize> {
-        let members = if dossier == 0 { 0..NODES } else { 0..3 };
-        members.filter(|node| self.is_honest(*node)).collect()
+        let court = self.federation.node(0).dossier(&self.dossiers[dossier]);
+        let members = court.map(|held| held.state().nodes()).unwrap_or_default();
+        (0..NODES)
+            .filter(|node| members.contains(&self.federation.node(*node).node()) && self.is_honest(*node))
+            .collect()
     }
 
     /// Does one thing of a plan.
@@ -187,6 +219,8 @@ impl World {
                     self.act_up(node, malice);
                 }
             }
+            Op::Enter(lawyer) => self.change(lawyer, true),
+            Op::Leave(lawyer) => self.change(lawyer, false),
         }
         self.pass(Span::from_ms(1));
     }
@@ -235,8 +269,19 @@ impl World {
         self.federation.network = Network::default();
         self.federation.withheld.clear();
         (0..NODES).for_each(|node| self.federation.skew(node, 0));
+        // Who is a member, the court says.
+        self.federation.wake(0, None);
         self.heal();
         self.converge();
+        // The keeper of the small dossier's roster hands out with what it records next what it has come to owe. KEY-2.
+        let waits = |node: &usize| {
+            let held = self.federation.node(*node).dossier(&self.dossiers[1]);
+            held.is_some_and(|held| held.pending() > 0)
+        };
+        if self.honest_members(1).iter().any(waits) {
+            self.say(1, EXPERT, Saying::Exhibit);
+            self.converge();
+        }
         // One order for each chain that can be forked; more are needed only where orders have no effect.
         for _ in 0..2 * NODES {
             if !self.settle() {
@@ -244,6 +289,10 @@ impl World {
             }
             self.converge();
         }
+        // What nobody has touched since a start is judged as it is, and not as its summary says.
+        (0..NODES).for_each(|node| self.federation.wake(node, None));
+        let slept = self.histogram.entry("slept".to_owned()).or_default();
+        *slept += self.federation.slept;
     }
 
     /// The clock goes on until all agree, or for too long.
@@ -309,12 +358,7 @@ impl World {
             let members = self.honest_members(number);
             let held: Vec<_> = members
                 .iter()
-                .map(|node| {
-                    self.federation
-                        .node(*node)
-                        .dossier(dossier)
-                        .map(|held| held.frontier())
-                })
+                .map(|node| self.federation.node(*node).frontier(dossier))
                 .collect();
             let whole = self
                 .forgers
@@ -345,10 +389,13 @@ impl World {
             .iter()
             .flat_map(|node| members.iter().map(move |other| (*node, *other)));
         pairs.into_iter().find(|(node, other)| {
-            let Some(held) = self.federation.node(*node).dossier(&self.dossiers[number]) else {
-                return true;
+            let (engine, other) = (self.federation.node(*node), self.federation.node(*other).node());
+            let Some(held) = engine.dossier(&self.dossiers[number]) else {
+                let mut dormant = engine.dormant();
+                let dormant = dormant.find(|summary| summary.dossier() == self.dossiers[number]);
+                return dormant.is_none_or(|summary| !summary.receipts().contains(&other));
             };
-            let head = held.heads().get(&self.federation.node(*other).node());
+            let head = held.heads().get(&other);
             let covers =
                 |row: &HeadRow| head.is_some_and(|head| head.head().rows_of(&row.chain).contains(row));
             !held.frontier().iter().all(covers)
@@ -390,10 +437,18 @@ impl World {
                     ext: None,
                     document: document("pre-report"),
                     dires_due: due,
+                    closes: None,
                 };
                 (&cast.expert, Body::PreReport(body), now)
             }
             Saying::Report => (&cast.expert, self.report(dossier), self.federation.clock(2)),
+            Saying::Erasure | Saying::Hold => {
+                let erases = saying == Saying::Erasure;
+                let Some(body) = self.forget_or_keep(dossier, erases) else {
+                    return;
+                };
+                (&cast.clerk, body, self.federation.clock(0))
+            }
             Saying::Unlawful => (speaker, order(number), clock),
             Saying::Backdated => (&cast.further[0].1, dire(number), CLAIMED),
         };
@@ -417,6 +472,63 @@ impl World {
         }
     }
 
+    /// The expert takes a further lawyer into the small dossier, or removes them.
+    fn change(&mut self, lawyer: usize, enters: bool) {
+        let cast = Arc::clone(&self.federation.cast);
+        let subject = cast.further[lawyer].1.subject;
+        let mut add = cast.participants();
+        add.retain(|one| enters && one.subject == subject);
+        let remove = if enters { vec![] } else { vec![subject] };
+        let body = Body::RosterChange(RosterChange {
+            ext: None,
+            add,
+            remove,
+        });
+        self.counter += 1;
+        let at = self.federation.clock(2);
+        let envelope = cast
+            .expert
+            .say(Some(self.dossiers[1]), body, self.counter as u8, at);
+        if !enters && let Ok(signed) = Envelope::decode(&envelope) {
+            self.removals.push((signed.id(), 3 + lawyer));
+        }
+        if enters {
+            self.entered.insert(3 + lawyer);
+        }
+        // Refused where the expert's node, which may have lost what it knew, knows better.
+        let _ = self.federation.submit(2, &envelope);
+        self.said.push(Said { node: 2, envelope });
+    }
+
+    /// An order about one of the exhibits and dires that the court has on file.
+    fn forget_or_keep(&self, dossier: usize, erases: bool) -> Option<Body> {
+        let held = self.federation.node(0).dossier(&self.dossiers[dossier])?;
+        let messages = held.records().filter_map(|(_, _, record)| match &record.content {
+            Content::Authentic(message, _) => Some((record.message, message)),
+            _ => None,
+        });
+        let may = |act| matches!(act, MessageType::ExhibitDeposit | MessageType::Dire);
+        let messages: Vec<_> = messages.filter(|(_, one)| may(one.message_type())).collect();
+        let (target, message) = *messages.get(self.counter as usize % messages.len().max(1))?;
+        let reason = "Pour ordre.".into();
+        if erases {
+            return Some(Body::Erasure(Erasure {
+                ext: None,
+                target,
+                extent: Extent::Message,
+                residual: Residual::of(message),
+                reason,
+            }));
+        }
+        let lifts = held.state().holds().next().map(|(hold, _)| hold);
+        Some(Body::LegalHold(LegalHold {
+            ext: None,
+            target: lifts.is_none().then_some(target),
+            lifts,
+            reason,
+        }))
+    }
+
     fn report(&self, dossier: usize) -> Body {
         let held = self.federation.node(2).dossier(&self.dossiers[dossier]);
         let dires = held.map(|held| held.state().dires().keys().copied().collect::<Vec<_>>());
@@ -428,6 +540,7 @@ impl World {
             ext: None,
             document: document("report"),
             answers: answers.collect(),
+            closes: None,
         })
     }
 
@@ -489,6 +602,7 @@ impl World {
                     rows: self.lies(node, dossier),
                     wraps: vec![],
                     head: None,
+                    lacking: vec![],
                     yours: None,
                 };
                 // And that everything is known, and something else held.
@@ -537,6 +651,7 @@ impl World {
                         rows: vec![],
                         wraps: vec![],
                         head: None,
+                        lacking: vec![],
                         yours: None,
                     };
                     self.federation

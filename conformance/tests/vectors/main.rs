@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cbor;
+mod kinds;
 mod messages;
 mod structures;
 mod world;
@@ -26,10 +27,10 @@ fn folder() -> PathBuf {
 }
 
 fn all() -> (Fixture, Vec<Named>) {
-    let context = messages::context();
+    let context = kinds::context();
     let mut vectors = structures::cases(&context);
     vectors.extend(
-        messages::kinds(&context)
+        kinds::kinds(&context)
             .iter()
             .flat_map(|kind| kind.cases(&context)),
     );
@@ -40,12 +41,12 @@ fn all() -> (Fixture, Vec<Named>) {
 
 /// `SPEC.md` with each example in its place.
 fn with_examples(spec: &str) -> String {
-    let context = messages::context();
+    let context = kinds::context();
     let mut examples = vec![
         ("entry", structures::entry(&context).dump("entry")),
         ("head", structures::head(&context).dump("head")),
     ];
-    for kind in messages::kinds(&context) {
+    for kind in kinds::kinds(&context) {
         examples.push((kind.name, kind.example(&context).dump("payload")));
     }
     let mut text = spec.to_owned();
@@ -147,8 +148,8 @@ fn false_expectations_are_found() {
 #[test]
 fn every_message_type_has_vectors_and_an_example_that_decodes_to_it() {
     let (_, vectors) = all();
-    let context = messages::context();
-    let kinds = messages::kinds(&context);
+    let context = kinds::context();
+    let kinds = kinds::kinds(&context);
     assert_eq!(kinds.len(), MessageType::ALL.len());
     for (message_type, kind) in MessageType::ALL.iter().zip(&kinds) {
         assert_eq!(

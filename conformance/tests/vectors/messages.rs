@@ -1,21 +1,11 @@
-//! Cases of the fifteen messages: for each a smallest and a full one that are accepted, and the ways to spoil it.
+//! Cases of the messages: for each a smallest and a full one that are accepted, and the ways to spoil it.
 
 use basoche_conformance::vector::{Named, Stage, Vector, What};
-use basoche_protocol::crypto::sha256;
-use basoche_protocol::document::{DocumentKey, key_commitment, plaintext_commitment};
-use basoche_protocol::envelope::EpochKey;
-use basoche_protocol::id::{DossierId, KeySalt};
-use basoche_protocol::message::DocumentRef;
 
-use super::cbor::Value::{self, A, B, Bool, M, T, U};
-use super::cbor::{bytes, text};
-use super::world::{
-    BAR_NODE, CLERK, COURT_NODE, EPOCH_KEY, EXPERT, EXPERT_NODE, ISSUED_AT, JUDGE, LAWYER, PARTY, Person,
-    envelope, header, id,
-};
-
-const DAY_MS: u64 = 86_400_000;
-const NOW_MS: u64 = ISSUED_AT * 1000;
+use super::cbor::Value::{self, A, M, U};
+use super::cbor::bytes;
+use super::kinds::residual;
+use super::world::{Person, envelope};
 
 /// One message type: how it is written, and which of its values can be spoilt how.
 pub(crate) struct Kind {
@@ -23,14 +13,16 @@ pub(crate) struct Kind {
     pub(crate) code: u64,
     /// The name.
     pub(crate) name: &'static str,
-    signer: Person,
-    stranger: Option<Person>,
-    minimal: Value,
-    full: Value,
+    pub(crate) signer: Person,
+    pub(crate) stranger: Option<Person>,
+    pub(crate) minimal: Value,
+    pub(crate) full: Value,
     /// A field that must be there, and a value of another type for it.
-    required: (u64, Value),
+    pub(crate) required: (u64, Value),
     /// What is outside a range: name, key of the body, value.
-    ranges: Vec<(&'static str, u64, Value)>,
+    pub(crate) ranges: Vec<(&'static str, u64, Value)>,
+    /// Further cases: name, what it shows, the code if it is refused, body.
+    pub(crate) further: Vec<(&'static str, &'static str, Option<&'static str>, Value)>,
 }
 
 /// The world as the messages see it.
@@ -40,38 +32,6 @@ pub(crate) struct Context {
     pub(crate) dossier: [u8; 32],
     /// A message on file that brought the document.
     pub(crate) deposit: [u8; 32],
-}
-
-fn ext() -> Value {
-    B(M(vec![(0, "", text("kept, never interpreted"))]).encode())
-}
-
-/// The document of every message: its root is no real tree, its key and commitments are real.
-pub(crate) fn document(dossier: &[u8; 32]) -> Value {
-    let key = DocumentKey::new([0x31; 32]);
-    let salt = [0x33; 32];
-    let wrapped = DocumentRef::wrap_key(
-        &key,
-        &EpochKey::new(EPOCH_KEY),
-        &DossierId::new(*dossier),
-        &KeySalt::new(salt),
-    );
-    let plaintext = plaintext_commitment(&[0x32; 16], &sha256(&[b"plaintext"]));
-    M(vec![
-        (0, "root", bytes(&root())),
-        (1, "bytes", U(9)),
-        (2, "media_type", text("application/pdf")),
-        (3, "name", text("order.pdf")),
-        (4, "key_commitment", bytes(&key_commitment(&key))),
-        (5, "plaintext_commitment", bytes(&plaintext)),
-        (6, "plaintext_salt", bytes(&[0x32; 16])),
-        (7, "wrap_salt", bytes(&salt)),
-        (8, "wrapped_key", bytes(&wrapped)),
-    ])
-}
-
-fn root() -> [u8; 32] {
-    sha256(&[b"root"])
 }
 
 /// A payload of this type and body.
@@ -94,336 +54,6 @@ pub(crate) fn payload(
         (9, "body", body),
     ]);
     M(fields)
-}
-
-/// The founding act with which the dossier of all vectors begins, and what follows from it.
-pub(crate) fn context() -> Context {
-    let header_of = |person: &Person| header(person, "basoche-message");
-    let founding = payload(1, &JUDGE, None, &[], designation()).encode();
-    let dossier = id(&header_of(&JUDGE), &founding);
-    let exhibit = payload(6, &LAWYER, Some(dossier), &[], exhibit(&dossier)).encode();
-    Context {
-        dossier,
-        deposit: id(&header_of(&LAWYER), &exhibit),
-    }
-}
-
-fn designation() -> Value {
-    M(vec![
-        (1, "rules", U(1)),
-        (2, "case_number", text("26/01234")),
-        (3, "decided_at", U(NOW_MS)),
-        (4, "heads", A(vec![text("Describe the disorders.")])),
-        (5, "judge", bytes(&JUDGE.id())),
-        (6, "clerk", bytes(&CLERK.id())),
-        (7, "expert", bytes(&EXPERT.id())),
-        (8, "court_node", bytes(&COURT_NODE.id())),
-        (9, "expert_node", bytes(&EXPERT_NODE.id())),
-        (10, "report_due", U(NOW_MS + 180 * DAY_MS)),
-        (11, "provision", U(300_000)),
-        (12, "provision_due", U(NOW_MS + 30 * DAY_MS)),
-        (13, "payers", A(vec![])),
-    ])
-}
-
-fn exhibit(dossier: &[u8; 32]) -> Value {
-    M(vec![
-        (1, "number", U(1)),
-        (2, "title", text("Photograph of the crack")),
-        (3, "document", document(dossier)),
-    ])
-}
-
-fn spoilt_document(dossier: &[u8; 32], key: u64, value: Value) -> Value {
-    document(dossier).with(key, value)
-}
-
-/// Every message type.
-pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
-    let Context { dossier, deposit } = context;
-    let document = || document(dossier);
-    let long = |length: usize| T("a".repeat(length));
-    let statement = |more: Vec<(u64, &'static str, Value)>| {
-        let mut fields = vec![(1, "deposit", bytes(deposit)), (2, "root", bytes(&root()))];
-        fields.extend(more);
-        M(fields)
-    };
-    let participant = |person: &Person, represents: Option<&Person>| {
-        let mut fields = vec![
-            (0, "subject", bytes(&person.id())),
-            (1, "role", U(person.role)),
-            (2, "node", bytes(&[person.node; 16])),
-        ];
-        fields.extend(represents.map(|party| (3, "represents", bytes(&party.id()))));
-        M(fields)
-    };
-    let kind = |code, name, signer, stranger, minimal: Value, more: Vec<(u64, Value)>, required, ranges| {
-        let full = more
-            .into_iter()
-            .fold(minimal.clone(), |full, (key, value)| full.with(key, value))
-            .with(0, ext());
-        Kind {
-            code,
-            name,
-            signer,
-            stranger,
-            minimal,
-            full,
-            required,
-            ranges,
-        }
-    };
-    let over = U(1_000_000_000_001);
-    vec![
-        kind(
-            1,
-            "designation",
-            JUDGE,
-            Some(EXPERT),
-            designation(),
-            vec![(13, A(vec![bytes(&PARTY.id())]))],
-            (2, U(7)),
-            vec![
-                ("no_heads", 4, A(vec![])),
-                ("provision_zero", 11, U(0)),
-                ("provision_over", 11, over.clone()),
-                ("case_number_empty", 2, text("")),
-                ("case_number_control", 2, text("26\n")),
-                ("case_number_long", 2, long(257)),
-                ("expert_is_judge", 7, bytes(&JUDGE.id())),
-            ],
-        ),
-        kind(
-            2,
-            "acceptance",
-            EXPERT,
-            Some(LAWYER),
-            M(vec![(1, "independent", Bool(true))]),
-            vec![],
-            (1, U(1)),
-            vec![("not_independent", 1, Bool(false))],
-        ),
-        kind(
-            3,
-            "decline",
-            EXPERT,
-            Some(JUDGE),
-            M(vec![(1, "reason", text("I know one of the parties."))]),
-            vec![],
-            (1, U(1)),
-            vec![
-                ("reason_empty", 1, text("")),
-                ("reason_control", 1, text("a\u{7}")),
-            ],
-        ),
-        kind(
-            4,
-            "roster-change",
-            EXPERT,
-            Some(CLERK),
-            M(vec![
-                (1, "add", A(vec![participant(&PARTY, None)])),
-                (2, "remove", A(vec![])),
-            ]),
-            vec![
-                (
-                    1,
-                    A(vec![
-                        participant(&LAWYER, Some(&PARTY)),
-                        participant(&PARTY, None),
-                    ]),
-                ),
-                (2, A(vec![bytes(&[0x18; 16])])),
-            ],
-            (1, U(1)),
-            vec![
-                ("nobody", 1, A(vec![])),
-                ("judge_added", 1, A(vec![participant(&JUDGE, None)])),
-                ("party_represents", 1, A(vec![participant(&PARTY, Some(&LAWYER))])),
-                ("twice", 2, A(vec![bytes(&PARTY.id())])),
-            ],
-        ),
-        kind(
-            5,
-            "provision-paid",
-            CLERK,
-            Some(PARTY),
-            M(vec![(1, "amount", U(300_000)), (2, "paid_at", U(NOW_MS))]),
-            vec![(3, bytes(&PARTY.id()))],
-            (2, text("x")),
-            vec![("amount_zero", 1, U(0)), ("amount_over", 1, over.clone())],
-        ),
-        kind(
-            6,
-            "exhibit-deposit",
-            LAWYER,
-            Some(COURT_NODE),
-            exhibit(dossier),
-            vec![],
-            (3, U(1)),
-            vec![
-                (
-                    "name_with_path",
-                    3,
-                    spoilt_document(dossier, 3, text("../order.pdf")),
-                ),
-                ("name_dots", 3, spoilt_document(dossier, 3, text(".."))),
-                ("name_backslash", 3, spoilt_document(dossier, 3, text("a\\b"))),
-                (
-                    "media_type",
-                    3,
-                    spoilt_document(dossier, 2, text("application/pdf; a=b")),
-                ),
-                ("document_over", 3, spoilt_document(dossier, 1, U((1 << 40) + 1))),
-                (
-                    "wrapped_key_short",
-                    3,
-                    spoilt_document(dossier, 8, bytes(&[0; 47])),
-                ),
-                ("title_empty", 2, text("")),
-            ],
-        ),
-        kind(
-            7,
-            "dire",
-            LAWYER,
-            Some(EXPERT),
-            M(vec![
-                (1, "number", U(1)),
-                (2, "text", text("The crack is older than the works.")),
-                (3, "recapitulative", Bool(false)),
-            ]),
-            vec![
-                (2, text("First,\n\tthe crack.")),
-                (3, Bool(true)),
-                (4, document()),
-            ],
-            (2, U(1)),
-            vec![("text_empty", 2, text(""))],
-        ),
-        kind(
-            8,
-            "pre-report",
-            EXPERT,
-            Some(JUDGE),
-            M(vec![
-                (1, "document", document()),
-                (2, "dires_due", U(NOW_MS + 30 * DAY_MS)),
-            ]),
-            vec![],
-            (2, text("x")),
-            vec![("name_with_path", 1, spoilt_document(dossier, 3, text("a/b")))],
-        ),
-        kind(
-            9,
-            "report",
-            EXPERT,
-            Some(CLERK),
-            M(vec![(1, "document", document()), (2, "answers", A(vec![]))]),
-            vec![(2, A(vec![answer(1), answer(2)]))],
-            (2, U(1)),
-            vec![
-                ("answers_descending", 2, A(vec![answer(2), answer(1)])),
-                ("answers_twice", 2, A(vec![answer(1), answer(1)])),
-            ],
-        ),
-        kind(
-            10,
-            "fee-claim",
-            EXPERT,
-            Some(LAWYER),
-            M(vec![(1, "amount", U(280_000))]),
-            vec![(2, document())],
-            (1, text("x")),
-            vec![("amount_zero", 1, U(0)), ("amount_over", 1, over.clone())],
-        ),
-        kind(
-            11,
-            "fee-order",
-            JUDGE,
-            Some(CLERK),
-            M(vec![(1, "amount", U(280_000))]),
-            vec![(2, document())],
-            (1, text("x")),
-            vec![("amount_zero", 1, U(0)), ("amount_over", 1, over)],
-        ),
-        kind(
-            12,
-            "close-dossier",
-            CLERK,
-            Some(EXPERT),
-            M(vec![]),
-            vec![],
-            (0, text("x")),
-            vec![],
-        ),
-        kind(
-            13,
-            "fork-settled",
-            JUDGE,
-            Some(EXPERT),
-            M(vec![
-                (1, "keep", citation()),
-                (2, "reason", text("The node was restored twice.")),
-            ]),
-            vec![],
-            (1, bytes(&[0; 32])),
-            vec![("reason_empty", 2, text(""))],
-        ),
-        kind(
-            32,
-            "held",
-            BAR_NODE,
-            Some(LAWYER),
-            statement(vec![]),
-            vec![],
-            (2, bytes(&[0; 31])),
-            vec![],
-        ),
-        kind(
-            33,
-            "made-available",
-            BAR_NODE,
-            Some(LAWYER),
-            statement(vec![(3, "addressees", A(vec![bytes(&LAWYER.id())]))]),
-            vec![(3, A(vec![bytes(&LAWYER.id()), bytes(&PARTY.id())]))],
-            (3, U(1)),
-            vec![
-                ("nobody", 3, A(vec![])),
-                ("descending", 3, A(vec![bytes(&PARTY.id()), bytes(&LAWYER.id())])),
-            ],
-        ),
-        kind(
-            34,
-            "opening",
-            PARTY,
-            None,
-            statement(vec![(3, "reader", bytes(&PARTY.id()))]),
-            vec![],
-            (3, bytes(&[0; 15])),
-            vec![],
-        ),
-    ]
-}
-
-/// The fourth entry of a chain of the bar's node.
-fn citation() -> Value {
-    let chain = M(vec![
-        (0, "node", bytes(&BAR_NODE.id())),
-        (1, "incarnation", bytes(&[0xb1; 16])),
-    ]);
-    M(vec![
-        (0, "chain", chain),
-        (1, "seq", U(3)),
-        (2, "leaf", bytes(&[0x1f; 32])),
-    ])
-}
-
-fn answer(dire: u8) -> Value {
-    M(vec![
-        (0, "dire", bytes(&[dire; 32])),
-        (1, "text", text("Answered in part 4 of the report.")),
-    ])
 }
 
 impl Kind {
@@ -461,16 +91,33 @@ impl Kind {
             signer,
             &minimal.encode(),
         );
+        // What orders to erase and to keep are worth hangs on no other message. ERA-4.
+        let bare = matches!(self.code, 14 | 15);
         let refs = [[0x01; 32], [0x02; 32]];
-        let full = self.payload(context, signer, &refs, self.full.clone());
+        let full = |refs| self.payload(context, signer, refs, self.full.clone());
+        let (refs, referring) = (if bare { &[][..] } else { &refs }, full(&refs));
+        let full = full(refs);
         add(
             "accept_full",
-            "every option, two references and an extension",
+            if bare {
+                "every option and an extension"
+            } else {
+                "every option, two references and an extension"
+            },
             reached,
             None,
             signer,
             &full.encode(),
         );
+
+        for (name, comment, code, further) in &self.further {
+            let (outcome, stage) = match code {
+                None => ("accept", reached),
+                Some(_) => ("refuse", Stage::Payload),
+            };
+            let name = format!("{outcome}_{name}");
+            add(&name, comment, stage, *code, signer, &body(further.clone()));
+        }
 
         let mut refuse = |name: &str, comment: &str, code: &str, payload: Vec<u8>| {
             add(
@@ -482,6 +129,39 @@ impl Kind {
                 &payload,
             );
         };
+        if bare {
+            refuse(
+                "refs",
+                "it refers to messages (ERA-4)",
+                "bad-value",
+                referring.encode(),
+            );
+        }
+        if self.code == 14 {
+            let none = self.minimal.clone().with(3, residual(7, &[])).with(2, U(2));
+            refuse(
+                "no_document",
+                "only documents, of which there are none (ERA-1)",
+                "bad-value",
+                body(none),
+            );
+            let extent = body(self.minimal.clone().with(2, U(3)));
+            refuse(
+                "extent",
+                "no extent has this number (ENC-9)",
+                "wrong-shape",
+                extent,
+            );
+        }
+        if self.code == 15 {
+            let both = self.full.clone().with(2, bytes(&[0x0e; 32]));
+            refuse(
+                "hold_and_lift",
+                "it holds and lifts (ERA-6)",
+                "bad-value",
+                body(both),
+            );
+        }
         let (key, other_type) = &self.required;
         if self.code == 12 {
             let without_body = minimal.clone().without(9).encode();

@@ -162,9 +162,19 @@ pub(crate) fn apv(dossier: &[u8; 32], epoch: u64, recipient: &[u8; 16]) -> Strin
     ]))
 }
 
+/// The `apv` of a wrap for a person. SPEC KEY-10.
+pub(crate) fn person_apv(dossier: &[u8; 32], root: &[u8; 32], recipient: &[u8; 16]) -> String {
+    b64url_encode(&sha256(&[b"basoche/person-wrap/1", dossier, root, recipient]))
+}
+
 /// A wrap of the epoch key, written without a JOSE library: RFC 7518 §4.6, RFC 3394, RFC 7516 §5.1. `more` are further
 /// members of the header.
 pub(crate) fn wrap(apv: &str, more: &str) -> String {
+    wrap_of(&EPOCH_KEY, apv, more)
+}
+
+/// The same of any key.
+pub(crate) fn wrap_of(secret: &[u8; 32], apv: &str, more: &str) -> String {
     let (ephemeral, static_key) = (SigningKey::from_slice(&[0x45; 32]).unwrap(), encryption_key());
     let point = ephemeral.verifying_key().to_encoded_point(false);
     let (x, y) = (
@@ -193,7 +203,7 @@ pub(crate) fn wrap(apv: &str, more: &str) -> String {
     let kek = openssl::aes::AesKey::new_encrypt(&key).unwrap();
     openssl::aes::wrap_key(&kek, None, &mut wrapped, &content_key).unwrap();
     let header = b64url_encode(header.as_bytes());
-    let mut sealed = EPOCH_KEY.to_vec();
+    let mut sealed = secret.to_vec();
     AeadKey::new(&content_key).seal_in_place(nonce, header.as_bytes(), &mut sealed);
     let (ciphertext, tag) = sealed.split_at(32);
     let rest = [&wrapped[..], &nonce, ciphertext, tag].map(b64url_encode);

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use super::{BlobError, BlobStore, MAX_LEAVES, Root};
 use crate::buffers::Aligned;
 
 /// Runs every clause, each on a fresh set from `fresh`.
 pub(super) fn check(fresh: &dyn Fn() -> Box<dyn BlobStore>) {
-    let clauses: [fn(&dyn BlobStore); 11] = [
+    let clauses: [fn(&dyn BlobStore); 12] = [
         absence_is_no_error,
         what_is_written_in_any_order_comes_back,
         a_large_blob_comes_back_however_its_bytes_lie_in_memory,
@@ -18,6 +20,7 @@ pub(super) fn check(fresh: &dyn Fn() -> Box<dyn BlobStore>) {
         ranges_outside_the_blob_are_refused,
         an_incomplete_blob_is_not_finished,
         a_part_stays_with_its_checkpoint_until_it_is_finished,
+        what_no_message_names_is_loose_until_it_is_kept_or_removed,
         too_large_a_blob_is_refused_before_it_is_written,
     ];
     for clause in clauses {
@@ -100,6 +103,27 @@ fn a_part_stays_with_its_checkpoint_until_it_is_finished(set: &dyn BlobStore) {
     assert!(!part().has(1) && set.part(&root(4), size, 4).unwrap().is_new());
     let other = set.part(&root(3), size - 1, 4).unwrap();
     assert!((0..4).all(|leaf| !other.has(leaf)));
+}
+
+fn what_no_message_names_is_loose_until_it_is_kept_or_removed(set: &dyn BlobStore) {
+    let loose = |age| set.loose(age, 9).unwrap();
+    store(set, root(5), b"five");
+    store(set, root(6), b"six");
+    drop(set.part(&root(7), 100, 1).unwrap());
+    assert_eq!(loose(Duration::ZERO), [root(5), root(6), root(7)]);
+    assert_eq!(set.loose(Duration::ZERO, 2).unwrap().len(), 2);
+    assert!(loose(Duration::from_secs(3600)).is_empty(), "none is old");
+    set.keep(&root(5)).unwrap();
+    set.keep(&root(7)).unwrap();
+    assert_eq!(loose(Duration::ZERO), [root(6), root(7)]);
+    set.remove(&root(6)).unwrap();
+    set.remove(&root(7)).unwrap();
+    assert!(loose(Duration::ZERO).is_empty());
+    assert!(set.part(&root(7), 100, 1).unwrap().is_new(), "the part is gone");
+    assert_eq!(content(set, root(5)), b"five");
+    for number in 5..8 {
+        set.remove(&root(number)).unwrap();
+    }
 }
 
 fn a_large_blob_comes_back_however_its_bytes_lie_in_memory(set: &dyn BlobStore) {

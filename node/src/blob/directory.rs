@@ -4,12 +4,8 @@
 //! .tree = "BSCHTREE" ‖ ciphertext bytes (8, big-endian) ‖ leaf hashes (32 each) ‖ SHA-256 of all before
 //! ```
 //!
-//! A blob is staged as `tmp/<random>` and `tmp/<random>.tree`; one that comes from peers as `tmp/<root>.part`, with
-//! `tmp/<root>.have`, the leaves that were verified and synced at the last checkpoint:
-//!
-//! ```text
-//! .have = "BSCHHAVE" ‖ ciphertext bytes (8, big-endian) ‖ one bit a leaf, lowest first ‖ SHA-256 of all before
-//! ```
+//! A blob is staged as `tmp/<random>` and `tmp/<random>.tree`; one that comes from peers as in [`parts`]. Of one that was
+//! taken in here, `tmp/<root>.lodged` says that no message was known to name it ([`loose`]).
 //!
 //! To finish: sync the ciphertext, write and sync
 //! the tree, rename the tree, rename the ciphertext, sync the directory. What a restart finds: before the
@@ -20,29 +16,33 @@
 //! spared, and a large document does not drive everything else out of memory. Space is allocated at once. What
 //! does not start or end on a block goes through the cache, on the same file. One fdatasync ends a blob.
 
+mod loose;
+mod parts;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use basoche_protocol::text::{hex_decode, hex_encode};
 
 use super::{
-    BlobError, BlobPart, BlobReader, BlobStore, BlobWriter, MAX_LEAVES, Marks, Root, check_finish,
-    check_range,
+    BlobError, BlobPart, BlobReader, BlobStore, BlobWriter, MAX_LEAVES, Root, check_finish, check_range,
 };
 use crate::buffers::BLOCK;
 use crate::disk::{RESERVE_BYTES, Space};
 use crate::faults::interrupt;
 use crate::files;
+use loose::LODGED;
+use parts::Part;
 
 /// Blobs of so many bytes are written and read past the page cache (8 MiB).
 const DIRECT_BYTES: u64 = 8 << 20;
 
 const MAGIC: &[u8; 8] = b"BSCHTREE";
-const MARKS_MAGIC: &[u8; 8] = b"BSCHHAVE";
 const HEAD_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 
@@ -68,7 +68,7 @@ impl FileBlobs {
         for entry in fs::read_dir(&staging).map_err(|error| from_io(&staging, error))? {
             let left_over = entry.map_err(|error| from_io(&staging, error))?.path();
             // What has arrived of a document is not fetched again.
-            if !is_of_a_part(&left_over) {
+            if loose::root_of(&left_over).is_none() {
                 remove_if_there(&left_over)?;
             }
         }
@@ -83,6 +83,11 @@ impl FileBlobs {
 
     fn staging(&self) -> PathBuf {
         self.path.join("tmp")
+    }
+
+    /// A staged file that belongs to the blob with this root.
+    fn beside(&self, root: &Root, kind: &str) -> PathBuf {
+        self.staging().join(format!("{}.{kind}", hex_encode(root)))
     }
 
     /// The ciphertext's and the tree's path.
@@ -150,37 +155,7 @@ impl BlobStore for FileBlobs {
     }
 
     fn part(&self, root: &Root, ciphertext_bytes: u64, leaves: u64) -> Result<Box<dyn BlobPart>, BlobError> {
-        let staging = self.staging();
-        let name = hex_encode(root);
-        let [data, marks_path, tree] =
-            ["part", "have", "tree"].map(|kind| staging.join(format!("{name}.{kind}")));
-        let found = Body::reopen(data.clone(), ciphertext_bytes)?;
-        let is_new = found.is_none();
-        let (body, marks) = match found {
-            Some(body) => {
-                let marks = read_marks(&marks_path, ciphertext_bytes, leaves);
-                (body, marks.unwrap_or_else(|| Marks::new(leaves)))
-            }
-            // The marks first: they never stand beside bytes that are not theirs.
-            None => {
-                remove_if_there(&marks_path)?;
-                remove_if_there(&data)?;
-                self.check_space(ciphertext_bytes)?;
-                let body = Body::create(data, ciphertext_bytes)?;
-                // As long as it will be, however much has come when the process ends.
-                allocate(&body.file, ciphertext_bytes).map_err(|error| body.error(error))?;
-                (body, Marks::new(leaves))
-            }
-        };
-        Ok(Box::new(Part {
-            set: self.clone(),
-            root: *root,
-            body,
-            tree,
-            marks_path,
-            is_new,
-            marks: Mutex::new(marks),
-        }))
+        Ok(Box::new(Part::open(self, root, ciphertext_bytes, leaves)?))
     }
 
     fn open(&self, root: &Root) -> Result<Option<Box<dyn BlobReader>>, BlobError> {
@@ -229,7 +204,19 @@ impl BlobStore for FileBlobs {
         remove_if_there(&data)?;
         remove_if_there(&tree)?;
         drop(names);
-        sync_dir(files::directory_of(&data))
+        sync_dir(files::directory_of(&data))?;
+        for kind in ["have", "part", LODGED] {
+            remove_if_there(&self.beside(root, kind))?;
+        }
+        sync_dir(&self.staging())
+    }
+
+    fn loose(&self, age: Duration, limit: usize) -> Result<Vec<Root>, BlobError> {
+        loose::loose(self, age, limit)
+    }
+
+    fn keep(&self, root: &Root) -> Result<(), BlobError> {
+        remove_if_there(&self.beside(root, LODGED))
     }
 
     fn list(&self) -> Result<Vec<Root>, BlobError> {
@@ -365,76 +352,9 @@ impl BlobWriter for Writer {
 
     fn finish(self: Box<Self>, root: &Root, outboard: &[[u8; 32]]) -> Result<(), BlobError> {
         check_finish(self.body.size, self.written, outboard.len())?;
+        loose::lodge(&self.set, root)?;
         self.body.publish(&self.set, &self.staged.tree, root, outboard)
     }
-}
-
-struct Part {
-    set: FileBlobs,
-    root: Root,
-    body: Body,
-    tree: PathBuf,
-    marks_path: PathBuf,
-    is_new: bool,
-    marks: Mutex<Marks>,
-}
-
-impl Part {
-    fn marks(&self) -> MutexGuard<'_, Marks> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl BlobPart for Part {
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlobError> {
-        self.body.write_at(offset, data).map(|_| ())
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlobError> {
-        check_range(offset, buf.len(), self.body.size)?;
-        self.body
-            .file
-            .read_exact_at(buf, offset)
-            .map_err(|error| self.body.error(error))
-    }
-
-    fn is_new(&self) -> bool {
-        self.is_new
-    }
-
-    fn has(&self, leaf: u64) -> bool {
-        self.marks().has(leaf)
-    }
-
-    fn mark(&self, leaf: u64) -> bool {
-        self.marks().mark(leaf)
-    }
-
-    fn checkpoint(&self) -> Result<(), BlobError> {
-        let bits = self.marks().bits.clone();
-        self.body.sync()?;
-        let mut bytes = [MARKS_MAGIC.as_slice(), &self.body.size.to_be_bytes(), &bits].concat();
-        bytes.extend_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());
-        files::write_atomic(&self.marks_path, &bytes, 0o600).map_err(|error| from_io(&self.marks_path, error))
-    }
-
-    fn finish(&self, outboard: &[[u8; 32]]) -> Result<(), BlobError> {
-        self.marks().check(self.body.size, outboard.len())?;
-        remove_if_there(&self.tree)?;
-        self.body.publish(&self.set, &self.tree, &self.root, outboard)?;
-        remove_if_there(&self.marks_path)
-    }
-}
-
-/// The marks of a part; `None` if they are not there or not whole, and then the leaves count as not verified.
-fn read_marks(path: &Path, size: u64, leaves: u64) -> Option<Marks> {
-    let bytes = fs::read(path).ok()?;
-    let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(HASH_BYTES)?)?;
-    let bits = content
-        .strip_prefix(MARKS_MAGIC.as_slice())?
-        .strip_prefix(size.to_be_bytes().as_slice())?;
-    let whole = digest::digest(&digest::SHA256, content).as_ref() == sum;
-    (whole && bits.len() as u64 == leaves.div_ceil(8)).then(|| Marks::of(bits.to_vec(), leaves))
 }
 
 struct Reader {
@@ -513,16 +433,6 @@ fn write_tree(path: &Path, size: u64, outboard: &[[u8; 32]]) -> io::Result<()> {
     file.into_inner()
         .map_err(io::IntoInnerError::into_error)?
         .sync_data()
-}
-
-/// Whether a staged file is a part's ciphertext or its marks.
-fn is_of_a_part(path: &Path) -> bool {
-    let extension = path.extension().and_then(|kind| kind.to_str());
-    let name = path.file_stem().and_then(|name| name.to_str());
-    matches!(extension, Some("part" | "have"))
-        && name
-            .and_then(hex_decode)
-            .is_some_and(|root| root.len() == HASH_BYTES)
 }
 
 fn create_file(path: &Path) -> Result<File, BlobError> {
@@ -638,8 +548,13 @@ mod tests {
         (dir, set)
     }
 
+    /// Files that are staged: not those that say that a finished blob is loose.
     fn staged(set: &FileBlobs) -> usize {
-        fs::read_dir(set.staging()).unwrap().count()
+        let files = fs::read_dir(set.staging()).unwrap();
+        let names = files.map(|file| file.unwrap().path());
+        names
+            .filter(|path| path.extension().is_none_or(|kind| kind != LODGED))
+            .count()
     }
 
     fn resize(path: &Path, change: i64) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{BlobError, BlobPart, BlobReader, BlobStore, BlobWriter, Marks, Root, check_finish, check_range};
 
@@ -11,6 +12,8 @@ use super::{BlobError, BlobPart, BlobReader, BlobStore, BlobWriter, Marks, Root,
 pub struct MemoryBlobs {
     blobs: Arc<Mutex<BTreeMap<Root, Arc<Blob>>>>,
     parts: Arc<Mutex<BTreeMap<Root, Arc<Mutex<Kept>>>>>,
+    /// What no message may name, and since when.
+    loose: Arc<Mutex<BTreeMap<Root, Instant>>>,
     capacity_bytes: u64,
 }
 
@@ -45,6 +48,7 @@ impl MemoryBlobs {
         Self {
             blobs: Arc::default(),
             parts: Arc::default(),
+            loose: Arc::default(),
             capacity_bytes,
         }
     }
@@ -92,6 +96,7 @@ impl BlobStore for MemoryBlobs {
             }))
         });
         parts.insert(*root, Arc::clone(&kept));
+        lock(&self.loose).insert(*root, Instant::now());
         let marks = Marks::of(lock(&kept).marks.clone(), leaves);
         Ok(Box::new(Part {
             set: self.clone(),
@@ -115,6 +120,21 @@ impl BlobStore for MemoryBlobs {
 
     fn remove(&self, root: &Root) -> Result<(), BlobError> {
         self.blobs().remove(root);
+        lock(&self.parts).remove(root);
+        lock(&self.loose).remove(root);
+        Ok(())
+    }
+
+    fn loose(&self, age: Duration, limit: usize) -> Result<Vec<Root>, BlobError> {
+        let loose = lock(&self.loose);
+        let old = loose.iter().filter(|(_, since)| since.elapsed() >= age);
+        Ok(old.map(|(root, _)| *root).take(limit).collect())
+    }
+
+    fn keep(&self, root: &Root) -> Result<(), BlobError> {
+        if !lock(&self.parts).contains_key(root) {
+            lock(&self.loose).remove(root);
+        }
         Ok(())
     }
 
@@ -149,6 +169,7 @@ impl BlobWriter for Writer {
                 outboard: outboard.to_vec(),
             }),
         );
+        lock(&set.loose).insert(*root, Instant::now());
         Ok(())
     }
 }
@@ -194,6 +215,7 @@ impl BlobPart for Part {
             .blobs()
             .insert(self.root, Arc::new(Blob { bytes, outboard }));
         lock(&self.set.parts).remove(&self.root);
+        lock(&self.set.loose).remove(&self.root);
         Ok(())
     }
 }

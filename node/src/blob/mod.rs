@@ -13,6 +13,7 @@ pub use directory::FileBlobs;
 pub use memory::MemoryBlobs;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use basoche_protocol::text::hex_encode;
 
@@ -61,8 +62,15 @@ pub trait BlobStore: Send + Sync {
     /// Whether there is a blob with this root; it may still prove damaged.
     fn contains(&self, root: &Root) -> Result<bool, BlobError>;
 
-    /// Removes the blob with this root.
+    /// Removes the blob with this root, and the part of it that is here. Who still writes to that part cannot finish it.
     fn remove(&self, root: &Root) -> Result<(), BlobError>;
+
+    /// At most `limit` roots of what no message may name, ascending: blobs that were finished by a [`BlobWriter`] and not
+    /// kept since, and parts, of which nothing was written for `age`. A restart keeps them in mind.
+    fn loose(&self, age: Duration, limit: usize) -> Result<Vec<Root>, BlobError>;
+
+    /// A message names this blob: it is not loose any more. A part stays what it is.
+    fn keep(&self, root: &Root) -> Result<(), BlobError>;
 
     /// The roots of all blobs, ascending.
     fn list(&self) -> Result<Vec<Root>, BlobError>;

@@ -4,19 +4,25 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, Write};
 
 use basoche_protocol::crypto::{Sha256, sha256};
+use basoche_protocol::document::ciphertext_len;
 use basoche_protocol::dossier::{OpenedItem, Received, Replica};
 use basoche_protocol::envelope::{Envelope, Typ, Unsigned};
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{CertificateId, Digest, DossierId, SubjectId};
 use basoche_protocol::jose::Signer;
 use basoche_protocol::journal::{Entry, SignedHead};
+use basoche_protocol::role::Class;
 use basoche_protocol::time::Instant;
 use basoche_registry::Replica as Registry;
 
 use super::journal::{self, MessageNames};
 use super::layout::{self, ANCHORS, MANIFEST, Manifest, README, SUMMARY, SUMS, Sums};
 use super::timeline::{self, Receipts};
-use super::{BundleError, Source, document_name, head_name, key_name, leaf_name, readme, run_name};
+use super::{
+    BundleError, Ciphertext, Source, ciphertext_name, contested, deposit_name, document_name, head_name,
+    key_name, leaf_name, quittance_name, readme, run_name,
+};
+use crate::quittance::QuittanceView;
 use crate::zip::Writer;
 
 /// What an export wrote.
@@ -30,6 +36,8 @@ pub struct ExportReport {
     pub messages: u64,
     /// Documents, decrypted.
     pub documents: u64,
+    /// Personal documents, as ciphertext.
+    pub personal: u64,
     /// Pairs of a message and a node, other than the one that recorded it, whose head covers it.
     pub receipts: u64,
 }
@@ -63,7 +71,20 @@ pub fn export<W: Write + Seek>(
     let registry = write_registry(source, Registry::new(anchors), &mut out)?;
     let (replica, receipts) = write_journal(source, &registry, &mut out)?;
     write_messages(source, &mut out)?;
+    for deposit in source.deposits() {
+        let bytes = deposit?.encode();
+        out.add(&deposit_name(&bytes), &bytes)?;
+    }
+    for tombstone in replica.state().tombstones() {
+        out.add(
+            &layout::tombstone_name(&tombstone.target),
+            &timeline::tombstone(&tombstone),
+        )?;
+    }
     write_documents(source, &replica, &mut out, progress)?;
+    for quittance in QuittanceView::all(&replica) {
+        out.add(&quittance_name(&quittance.barrier), &quittance.to_member())?;
+    }
     out.add(SUMMARY, &timeline::summary(&replica, &receipts, &registry))?;
     let covering = replica
         .records()
@@ -134,6 +155,7 @@ fn write_journal<W: Write + Seek>(
         };
         let head = SignedHead::verify(&bytes, registry).map_err(unsound)?;
         receipts.note(head.head());
+        replica.note_head(&head);
         out.add(&head_name(&head.head().node), &bytes)?;
     }
     Ok((replica, receipts))
@@ -178,8 +200,16 @@ fn write_documents<W: Write + Seek>(
     documents.retain(|document| seen.insert(document.reference.root));
     let total = documents.iter().map(|document| document.reference.bytes).sum();
     let mut done = 0;
+    let contested = contested::roots(replica);
     for document in documents {
         let reference = &document.reference;
+        if contested.contains(&reference.root) {
+            if let Some(held) = source.contested(document)? {
+                write_contested(reference.root, held, out)?;
+            }
+            done += reference.bytes;
+            continue;
+        }
         if let Some((key, plaintext)) = source.document(document)? {
             if !reference.is_key(&key) {
                 return Err(BundleError::Key { root: reference.root });
@@ -195,10 +225,46 @@ fn write_documents<W: Write + Seek>(
             out.writer.add_from(&name, reference.bytes, &mut plaintext)?;
             out.list(name, reference.bytes, plaintext.hash.finish());
             out.report.documents += 1;
+        } else if reference.class() == Class::Personal
+            && let Some(ciphertext) = source.ciphertext(document)?
+        {
+            let bytes = ciphertext_len(reference.bytes);
+            let mut ciphertext = Hashing {
+                inner: ciphertext,
+                hash: Sha256::new(),
+                done,
+                tell: &|done| progress(done.min(total), total),
+            };
+            let name = ciphertext_name(&reference.root);
+            out.writer.add_from(&name, bytes, &mut ciphertext)?;
+            out.list(name, bytes, ciphertext.hash.finish());
+            out.report.personal += 1;
         }
         done += reference.bytes;
         progress(done, total);
     }
+    Ok(())
+}
+
+/// A contested document as it is held: whoever checks the bundle examines it again.
+fn write_contested<W: Write + Seek>(
+    root: Digest,
+    held: Ciphertext,
+    out: &mut Out<W>,
+) -> Result<(), BundleError> {
+    if let Some(key) = held.key {
+        out.add(&key_name(&root), &layout::key_file(key.as_bytes()))?;
+    }
+    let mut ciphertext = Hashing {
+        inner: held.ciphertext,
+        hash: Sha256::new(),
+        done: 0,
+        tell: &|_| {},
+    };
+    let name = ciphertext_name(&root);
+    out.writer.add_from(&name, held.bytes, &mut ciphertext)?;
+    out.list(name, held.bytes, ciphertext.hash.finish());
+    out.report.documents += 1;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::Run;
 pub(super) const README: &str = "README.txt";
 pub(super) const ANCHORS: &str = "registry/anchors.json";
 pub(super) const SUMMARY: &str = "summary.json";
+pub(super) const QUITTANCES: &str = "quittances/";
 pub(super) const SUMS: &str = "SHA256SUMS";
 pub(super) const MANIFEST: &str = "manifest.jws";
 
@@ -22,6 +23,8 @@ pub(super) const RUN_BYTES: usize =
     limits::UNSEALED_ENTRIES as usize * (limits::ENTRY_BYTES + 5) + limits::ENVELOPE_BYTES + 128;
 /// Bytes of a compact JWS: base64url of an envelope's parts.
 pub(super) const JWS_BYTES: usize = limits::ENVELOPE_BYTES / 3 * 4 + 16;
+/// Bytes of a quittance: a dossier has no more nodes than a few lines each can name.
+pub(super) const QUITTANCE_BYTES: usize = 64 * 1024;
 /// Bytes of a member that lists the others: a line for each of the most members.
 pub(super) const LIST_BYTES: usize = crate::zip::MAX_MEMBERS * (crate::zip::MAX_NAME_BYTES + 67);
 /// Bytes of a file name made from a document's.
@@ -66,9 +69,24 @@ pub fn message_name(message: &MessageId, other: Option<&Digest>) -> String {
     }
 }
 
+/// The member of a barrier's quittance.
+pub fn quittance_name(barrier: &MessageId) -> String {
+    format!("{QUITTANCES}{barrier}.json")
+}
+
+/// The member of what stays of an erased message, or of one whose documents are erased.
+pub(super) fn tombstone_name(message: &MessageId) -> String {
+    format!("erased/{message}.json")
+}
+
 /// The member of a document's key.
 pub fn key_name(root: &Digest) -> String {
     format!("documents/{root}/key")
+}
+
+/// The member of a document's ciphertext, where it is personal, and has no key beside it, or contested.
+pub fn ciphertext_name(root: &Digest) -> String {
+    format!("documents/{root}/ciphertext")
 }
 
 /// The member of a document's plaintext: its own file name, as far as the archive's alphabet has it.
@@ -85,7 +103,11 @@ pub fn document_name(root: &Digest, file_name: &str) -> String {
     // The end of a name says what kind of file it is, and is kept.
     let name = &name[name.len().saturating_sub(FILE_NAME_BYTES)..];
     let name = name.trim_start_matches('.');
-    if name.is_empty() || name.eq_ignore_ascii_case("key") {
+    if name.is_empty()
+        || ["key", "ciphertext"]
+            .iter()
+            .any(|taken| name.eq_ignore_ascii_case(taken))
+    {
         format!("documents/{root}/document-{name}")
     } else {
         format!("documents/{root}/{name}")
@@ -184,6 +206,7 @@ mod tests {
             (".bashrc", "bashrc"),
             ("key", "document-key"),
             ("Key", "document-Key"),
+            ("ciphertext", "document-ciphertext"),
             ("...", "document-"),
         ] {
             assert_eq!(name(file), expected);

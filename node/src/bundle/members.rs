@@ -44,6 +44,12 @@ impl<'a, R: Read + Seek> Members<'a, R> {
         self.archive.find(name).is_some()
     }
 
+    /// Bytes of a member.
+    pub(super) fn size(&self, name: &str) -> Option<u64> {
+        let member = self.archive.members().iter().find(|member| member.name == name);
+        member.map(|member| member.size)
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.archive.members().iter().map(|member| member.name.as_str())
     }

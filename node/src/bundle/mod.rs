@@ -8,7 +8,12 @@
 //! journal/<index>.run                       [chain, [entry …], head]: every chain, in a causal order
 //! heads/<node>.head                         each node's latest head: its receipt for all that it covers
 //! messages/<message id>.jws                 every message, opened: a compact JWS
+//! mailbox/<SHA-256>.kept                    [receipt, key, parcel]: what a mailbox took for a node that was away
+//! erased/<message id>.json                  what stays of an erased message
 //! documents/<root>/key, /<file name>        a document's key and its plaintext
+//! quittances/<barrier>.json                  who signed that they hold what a barrier names
+//! documents/<root>/ciphertext               of a personal document: no node has its key
+//! documents/<root>/ciphertext               of a contested one, with its key if there is one
 //! summary.json                              the timeline, for people and tools
 //! SHA256SUMS                                the digest of every member above
 //! manifest.jws                              the exporting node's signature over SHA256SUMS
@@ -17,9 +22,11 @@
 //! [`Source`]; [`verify`] believes nothing in it: every claim is derived again, from authorities that the user
 //! names. The manifest says who exported and finds accidents; what counts against a lying exporter is the rest.
 
+mod contested;
 mod export;
 mod journal;
 mod layout;
+mod mailbox;
 mod members;
 mod readme;
 mod registry;
@@ -28,9 +35,12 @@ mod timeline;
 mod verify;
 
 pub use export::{ExportReport, export};
-pub use layout::{document_name, head_name, key_name, leaf_name, message_name, run_name};
+pub use layout::{
+    ciphertext_name, document_name, head_name, key_name, leaf_name, message_name, quittance_name, run_name,
+};
+pub use mailbox::{Deposit, deposit_name};
 pub use report::{Claim, Reach, Report, Verdict};
-pub use verify::verify;
+pub use verify::{Opener, verify, verify_as};
 
 use std::io::{self, Read};
 
@@ -81,8 +91,27 @@ pub trait Source {
     /// The message that `entry` records, opened; `None` where this node has no key to it.
     fn envelope(&self, entry: &Entry) -> io::Result<Option<Envelope>>;
 
+    /// What mailboxes took of the journal's runs, with their receipts.
+    fn deposits(&self) -> Items<'_, Deposit>;
+
     /// The key and the plaintext of a document, exactly `reference.bytes` long; `None` where they are not here.
     fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>>;
+
+    /// The ciphertext of a personal document, which the node cannot open; `None` where it is not here.
+    fn ciphertext(&self, document: &DocumentFact) -> io::Result<Option<Box<dyn Read>>>;
+
+    /// The ciphertext of a document that is not what its message commits to, and the key committed to, if it is here.
+    fn contested(&self, document: &DocumentFact) -> io::Result<Option<Ciphertext>>;
+}
+
+/// A document as it is held.
+pub struct Ciphertext {
+    /// The key that its message commits to.
+    pub key: Option<DocumentKey>,
+    /// How many bytes follow.
+    pub bytes: u64,
+    /// The ciphertext.
+    pub ciphertext: Box<dyn Read>,
 }
 
 /// Why a bundle was not written.

@@ -30,7 +30,9 @@ Autorités de l'annuaire, avec l'empreinte SHA-256 de leur certificat racine :
 {french}
 CE QUE C'EST. Tous les messages d'un dossier d'expertise, signés par leurs auteurs ; le journal de chaque nœud qui
 les a reçus, signé par lui ; les documents ; l'annuaire qui dit à qui sont les clés. Les documents et leurs clés y
-sont EN CLAIR : ne remettez ce fichier qu'à qui a le droit de les lire.
+sont EN CLAIR : ne remettez ce fichier qu'à qui a le droit de les lire. Des documents personnels (de santé, par exemple)
+il n'y a que le chiffré, documents/*/ciphertext : aucun nœud n'en a la clé ; un destinataire les vérifie avec
+basoche verify --as PORTEFEUILLE.
 
 VÉRIFIER AVEC BASOCHE, sans réseau :
   basoche verify --anchors ANCRES.json CE-FICHIER.zip
@@ -63,7 +65,8 @@ Authorities of the registry, with the SHA-256 of their root certificates:
 {english}
 WHAT THIS IS. Every message of a dossier, signed by its author; the journal of each node that received it, signed by
 that node; the documents; the registry that says whose the keys are. Documents and their keys are NOT ENCRYPTED here:
-hand this file only to those who may read them.
+hand this file only to those who may read them. Of personal documents (health data, say) there is the ciphertext alone,
+documents/*/ciphertext: no node has the key; a recipient verifies them with basoche verify --as WALLET.
 
 TO VERIFY WITH BASOCHE, offline:
   basoche verify --anchors ANCHORS.json THIS-FILE.zip

@@ -19,7 +19,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Claim {
     /// What it is about: `archive`, `manifest`, `anchors:<origin>`, `registry:<origin>`, `journal:<node>`,
-    /// `fork:<node>`, `head:<node>`, `message:<id>`, `document:<root>`, `summary`, `member`.
+    /// `fork:<node>`, `head:<node>`, `message:<id>`, `document:<root>`, `quittance:<barrier>`, `plaintext:<root>`, `summary`, `member`.
     pub id: String,
     /// What was found.
     pub verdict: Verdict,
@@ -55,9 +55,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// The verdict is the worst of the claims'; without anchors nothing is proved.
+    /// The verdict is the worst of the claims', but for what is not disclosed; without anchors nothing is proved.
     pub(super) fn new(claims: Vec<Claim>, anchored: bool, complete_to: Vec<Reach>) -> Self {
-        let worst = claims.iter().map(|claim| claim.verdict).max();
+        // What only recipients can show is no gap in the evidence: it is said, and lowers nothing.
+        let counted = claims.iter().filter(|claim| claim.code != NOT_DISCLOSED);
+        let worst = counted.map(|claim| claim.verdict).max();
         let least = if anchored {
             Verdict::Proved
         } else {
@@ -99,6 +101,14 @@ impl Report {
         self.anchored
     }
 
+    /// How many personal documents nobody has opened here: what they say is not proved.
+    pub fn undisclosed(&self) -> usize {
+        self.claims
+            .iter()
+            .filter(|claim| claim.code == NOT_DISCLOSED)
+            .count()
+    }
+
     /// How far each chain is proved, ascending by chain.
     pub fn complete_to(&self) -> &[Reach] {
         &self.complete_to
@@ -126,6 +136,9 @@ impl Report {
         }
     }
 }
+
+/// The code of a personal document that nobody has opened for the verification: no evidence is missing.
+pub(super) const NOT_DISCLOSED: &str = "not-disclosed";
 
 /// Claims under way.
 #[derive(Debug, Default)]
@@ -182,9 +195,11 @@ impl Claims {
         self.failures
     }
 
-    /// Whether all is proved but for the user's belief in the authorities.
+    /// Whether all is proved but for the user's belief in the authorities and what only recipients can show.
     pub(super) fn hold_together(&self) -> bool {
-        let holds = |claim: &Claim| claim.verdict == Verdict::Proved || claim.id.starts_with("anchors");
+        let holds = |claim: &Claim| {
+            claim.verdict == Verdict::Proved || claim.id.starts_with("anchors") || claim.code == NOT_DISCLOSED
+        };
         self.all.iter().all(holds)
     }
 

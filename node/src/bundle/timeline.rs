@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use basoche_protocol::dossier::{DocumentFact, Phase, Replica, Statement};
+use basoche_protocol::dossier::{DocumentFact, Phase, Replica, Statement, Tombstone};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use basoche_protocol::journal::{Branch, ChainId, Content, Head, HeadRow, Need, Record, Verdict};
-use basoche_protocol::message::{Body, MessageType};
-use basoche_protocol::role::Role;
+use basoche_protocol::message::{Body, ErasedDocument, Extent, Finding, MessageType};
+use basoche_protocol::role::{Class, Role};
 use basoche_protocol::time::Instant;
 use basoche_registry::Replica as Registry;
 use serde::Serialize;
@@ -94,6 +94,20 @@ struct RosterRow {
     node: SubjectId,
 }
 
+/// `erased/….json`: what stays of an erased message. SPEC §6.18.
+#[derive(Debug, Serialize)]
+struct TombstoneRow<'a> {
+    v: u64,
+    message: MessageId,
+    erased: Extent,
+    #[serde(rename = "type")]
+    message_type: MessageType,
+    author: SubjectId,
+    documents: &'a [ErasedDocument],
+    order: MessageId,
+    ordered_at: String,
+}
+
 #[derive(Debug, Serialize)]
 struct MessageRow {
     id: MessageId,
@@ -105,6 +119,11 @@ struct MessageRow {
     recorded_at: String,
     effect: &'static str,
     code: Option<&'static str>,
+    /// The milestone outside of whose frontier it lies. BAR-4.
+    after: Option<MessageId>,
+    /// The order that erased it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased_by: Option<MessageId>,
     received_by: Vec<Dated>,
 }
 
@@ -115,11 +134,22 @@ pub(super) struct DocumentRow {
     name: String,
     media_type: String,
     bytes: u64,
+    class: Class,
     deposit: MessageId,
     author: SubjectId,
     deposited_at: String,
     held: Vec<Dated>,
     addressees: Vec<AddresseeRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    contested: Vec<ContestedRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ContestedRow {
+    node: SubjectId,
+    finding: Finding,
+    segment: Option<u64>,
+    at: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -186,7 +216,15 @@ impl Named {
                 | Body::FeeClaim(_)
                 | Body::FeeOrder(_)
                 | Body::CloseDossier(_)
-                | Body::ForkSettled(_) => {}
+                | Body::ForkSettled(_)
+                | Body::Erasure(_)
+                | Body::LegalHold(_)
+                | Body::Contestation(_)
+                | Body::KeyGrant(_)
+                | Body::Barrier(_)
+                | Body::BarrierHeld(_)
+                | Body::Gap(_)
+                | Body::HandOver(_) => {}
             }
         }
         named
@@ -212,16 +250,25 @@ impl Named {
             opened_at: stated(Statement::Opened, &subject),
         });
         let reference = &document.reference;
+        let contested = state.contested(&document.deposit, &reference.root);
+        let contested = contested.map(|(node, finding, contested)| ContestedRow {
+            node,
+            finding,
+            segment: contested.segment,
+            at: contested.at.to_string(),
+        });
         DocumentRow {
             root: reference.root,
             name: reference.name.clone(),
             media_type: reference.media_type.clone(),
             bytes: reference.bytes,
+            class: reference.class(),
             deposit: document.deposit,
             author: document.author,
             deposited_at: document.deposited_at.to_string(),
             held: held.collect(),
             addressees: addressees.collect(),
+            contested: contested.collect(),
         }
     }
 }
@@ -256,6 +303,21 @@ impl DocumentRow {
             facts(|one| one.opened_at.as_ref()),
         )
     }
+}
+
+/// The bytes of a tombstone's member: a function of the journal alone.
+pub(super) fn tombstone(tombstone: &Tombstone<'_>) -> Vec<u8> {
+    let row = TombstoneRow {
+        v: 1,
+        message: tombstone.target,
+        erased: tombstone.extent,
+        message_type: tombstone.residual.act,
+        author: tombstone.residual.author,
+        documents: &tombstone.residual.documents,
+        order: tombstone.by,
+        ordered_at: tombstone.at.to_string(),
+    };
+    to_json(&row)
 }
 
 /// The bytes of `summary.json`: a function of the journal and the registry. Byte for byte the same wherever it is
@@ -303,9 +365,13 @@ pub(super) fn summary(replica: &Replica, receipts: &Receipts, registry: &Registr
             .map(|document| named.row(replica, document))
             .collect(),
     };
+    to_json(&summary)
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
     // Unwrap safety: texts and numbers in memory.
     #[allow(clippy::expect_used)]
-    let mut json = serde_json::to_vec_pretty(&summary).expect("encoding to memory");
+    let mut json = serde_json::to_vec_pretty(value).expect("encoding to memory");
     json.push(b'\n');
     json
 }
@@ -322,15 +388,24 @@ fn message_row(
         Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
     };
     let (effect, code) = effect(record);
+    let tombstone = replica.state().erased_by(&record.message);
+    let tombstone = tombstone.filter(|one| one.extent == Extent::Message);
+    let residual = tombstone.map(|one| one.residual);
     MessageRow {
         id: record.message,
-        message_type: message.map(|message| message.message_type()),
-        author: message.map(|message| message.author),
+        message_type: message
+            .map(|message| message.message_type())
+            .or_else(|| residual.map(|residual| residual.act)),
+        author: message
+            .map(|message| message.author)
+            .or_else(|| residual.map(|residual| residual.author)),
         role: message.map(|message| message.role),
         recorded_by: branch.chain.node,
         recorded_at: record.recorded_at.to_string(),
         effect,
         code,
+        after: replica.state().after(&record.message),
+        erased_by: tombstone.map(|one| one.by),
         received_by: receipts.of(replica, &branch, seq),
     }
 }

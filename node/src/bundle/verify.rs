@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
-use basoche_protocol::directory::{Directory, Status};
-use basoche_protocol::document::{DocumentKey, Encryptor, Sealed};
-use basoche_protocol::dossier::DocumentFact;
-use basoche_protocol::envelope::{Envelope, Typ};
+use basoche_protocol::document::{Decryptor, DocumentKey, Encryptor, LeafHasher, Sealed, ciphertext_len};
+use basoche_protocol::dossier::{DocumentFact, Replica};
+use basoche_protocol::envelope::{Envelope, Typ, verify_node};
 use basoche_protocol::error::{Error, Malformed, Untrusted};
-use basoche_protocol::id::Digest;
+use basoche_protocol::id::{Digest, DossierId};
 use basoche_protocol::journal::{Content, Verdict as Effect};
-use basoche_protocol::role::Role;
+use basoche_protocol::message::Extent;
+use basoche_protocol::role::Class;
 use basoche_registry::{Anchors, Replica as Registry};
 
 use super::journal::{self, Journal};
-use super::layout::{self, MANIFEST, Manifest, README, SUMMARY, SUMS};
+use super::layout::{self, MANIFEST, Manifest, QUITTANCES, README, SUMMARY, SUMS};
 use super::members::Members;
-use super::report::{Claims, Reach, Report, Verdict};
+use super::report::{Claims, NOT_DISCLOSED, Reach, Report, Verdict};
 use super::timeline::{self, Named};
-use super::{document_name, key_name, registry};
+use super::{ciphertext_name, contested, document_name, key_name, mailbox, quittance_name, registry};
+use crate::quittance::QuittanceView;
 use crate::zip::{Archive, Member, ZipError};
 
 /// Bytes of the summary; no archive makes us hold more than its own length.
@@ -29,9 +30,19 @@ const SUMMARY_BYTES: usize = 1 << 30;
 ///
 /// Without `anchors` the evidence is checked against the authorities that it names itself: contradictions are found,
 /// nothing is proved.
-pub fn verify<R: Read + Seek>(
+pub fn verify<R: Read + Seek>(bundle: R, anchors: Option<&Anchors>, progress: &dyn Fn(u64, u64)) -> Report {
+    verify_as(bundle, anchors, &|_, _, _| None, progress)
+}
+
+/// Opens the key of a personal document, of this dossier, from one of the wraps on file; nothing for who is no
+/// recipient.
+pub type Opener<'a> = dyn Fn(&DossierId, &DocumentFact, &Replica) -> Option<DocumentKey> + 'a;
+
+/// The same, by a person who can open personal documents.
+pub fn verify_as<R: Read + Seek>(
     mut bundle: R,
     anchors: Option<&Anchors>,
+    opener: &Opener<'_>,
     progress: &dyn Fn(u64, u64),
 ) -> Report {
     let mut claims = Claims::default();
@@ -52,7 +63,7 @@ pub fn verify<R: Read + Seek>(
     };
     let whole = claims.failures() == 0;
     match archive {
-        Ok(archive) => check(Members::new(archive, whole, progress), anchors, claims),
+        Ok(archive) => check(Members::new(archive, whole, progress), anchors, opener, claims),
         Err(error) => Report::malformed(error.to_string()),
     }
 }
@@ -123,6 +134,7 @@ fn read_at(mut file: impl Read + Seek, offset: u64, count: usize) -> Result<Vec<
 fn check<R: Read + Seek>(
     mut members: Members<'_, R>,
     anchors: Option<&Anchors>,
+    opener: &Opener<'_>,
     mut claims: Claims,
 ) -> Report {
     let sums = members.read_sums(&mut claims);
@@ -143,7 +155,10 @@ fn check<R: Read + Seek>(
                 reach = claim_chains(&journal, &mut claims);
                 claim_forks(&journal, &registry, &mut claims);
                 claim_messages(&journal, &mut claims);
-                check_documents(&mut members, &journal, &mut claims);
+                check_tombstones(&mut members, &journal, &mut claims);
+                mailbox::check(&mut members, &registry, &journal, &mut claims);
+                check_documents(&mut members, &journal, opener, &mut claims);
+                check_quittances(&mut members, &journal, &mut claims);
                 check_summary(&mut members, &registry, &journal, &mut claims);
             }
             None => claims.undetermined("journal", "gap", None, "no run of the journal is left"),
@@ -202,29 +217,7 @@ fn read_manifest(jws: &[u8], registry: &Registry) -> Result<Manifest, Error> {
     if manifest.v != Manifest::VERSION {
         return Err(Malformed::bad_value().into());
     }
-    let (certificate, at) = (envelope.header().certificate, manifest.time);
-    let signer = match registry.status(&certificate, at) {
-        Status::Valid(signer) | Status::Contested { signer, .. } => signer,
-        Status::Invalid { reason } => {
-            return Err(Untrusted::SignerInvalid {
-                certificate,
-                at,
-                reason,
-            }
-            .into());
-        }
-        Status::Undetermined { .. } => return Err(Untrusted::UnknownSigner { certificate }.into()),
-    };
-    envelope.check(Typ::Bundle, &signer.key)?;
-    let subject = signer.subject;
-    if subject != manifest.node {
-        let author = manifest.node;
-        return Err(Untrusted::AuthorMismatch { author, subject }.into());
-    }
-    if !signer.roles.contains(&Role::Node) {
-        let role = Role::Node;
-        return Err(Untrusted::RoleNotHeld { subject, role }.into());
-    }
+    verify_node(&envelope, Typ::Bundle, manifest.node, manifest.time, registry)?;
     Ok(manifest)
 }
 
@@ -290,7 +283,10 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
                 format!("{act}, signed by {} as {}", message.author, message.role)
             }
             Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => {
-                "a message".to_owned()
+                match journal.replica.state().erased_by(&record.message) {
+                    Some(one) => format!("{}, erased by order {}", one.residual.act, one.by),
+                    None => "a message".to_owned(),
+                }
             }
         };
         let (node, at) = (branch.chain.node, record.recorded_at);
@@ -319,15 +315,56 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
     }
 }
 
+/// What stays of each erased message is what the court's order says, byte for byte.
+fn check_tombstones<R: Read + Seek>(members: &mut Members<'_, R>, journal: &Journal, claims: &mut Claims) {
+    for tombstone in journal.replica.state().tombstones() {
+        let (id, name) = (
+            format!("erased:{}", tombstone.target),
+            layout::tombstone_name(&tombstone.target),
+        );
+        let Some(found) = members.read(&name, SUMMARY_BYTES, &id, claims) else {
+            continue;
+        };
+        if found == timeline::tombstone(&tombstone) {
+            let what = match tombstone.extent {
+                Extent::Message => "the message is erased",
+                Extent::Documents => "its documents are erased",
+            };
+            let what = format!("{what}, by order {} at {}", tombstone.by, tombstone.at);
+            claims.proved(id, Some(&name), what);
+        } else {
+            let what = "not what the order says of the erased message";
+            claims.contradicted(id, "other-tombstone", &name, what);
+        }
+    }
+}
+
 /// Seals each document again: root, key and plaintext are those that its message commits to.
-fn check_documents<R: Read + Seek>(members: &mut Members<'_, R>, journal: &Journal, claims: &mut Claims) {
+fn check_documents<R: Read + Seek>(
+    members: &mut Members<'_, R>,
+    journal: &Journal,
+    opener: &Opener<'_>,
+    claims: &mut Claims,
+) {
     let named = Named::new(&journal.replica);
     // A document that several messages bring is there once, under the name that the first gives it.
     let mut seen: BTreeMap<Digest, (String, Option<(DocumentKey, Sealed)>)> = BTreeMap::new();
+    let contested = contested::roots(&journal.replica);
     for document in timeline::documents(&journal.replica) {
         let root = document.reference.root;
+        if contested.contains(&root) {
+            let facts = named.row(&journal.replica, document).describe();
+            contested::check(members, journal, document, &facts, claims);
+            continue;
+        }
         let id = format!("document:{root}");
         let before = claims.failures();
+        if document.reference.class() == Class::Personal && members.contains(&ciphertext_name(&root)) {
+            let key = opener(&journal.replica.dossier(), document, &journal.replica);
+            let facts = named.row(&journal.replica, document).describe();
+            check_personal(members, document, key.as_ref(), &facts, claims);
+            continue;
+        }
         let (member, sealed) = seen.entry(root).or_insert_with(|| {
             let member = document_name(&root, &document.reference.name);
             let sealed = seal_again(members, document, &member, &id, claims);
@@ -353,6 +390,61 @@ fn check_documents<R: Read + Seek>(members: &mut Members<'_, R>, journal: &Journ
         }
         if claims.failures() == before {
             claims.proved(id, Some(member), facts);
+        }
+    }
+}
+
+/// The ciphertext of a personal document is the one that its message names. What it says only a recipient can show:
+/// with a recipient's `key` it is held to the commitments, without it stays undisclosed.
+fn check_personal<R: Read + Seek>(
+    members: &mut Members<'_, R>,
+    document: &DocumentFact,
+    key: Option<&DocumentKey>,
+    facts: &str,
+    claims: &mut Claims,
+) {
+    let reference = &document.reference;
+    let (id, member) = (
+        format!("document:{}", reference.root),
+        ciphertext_name(&reference.root),
+    );
+    let key = key.filter(|key| reference.is_key(key));
+    let mut leaves = LeafHasher::new(ciphertext_len(reference.bytes)).ok();
+    let mut opening = key.and_then(|key| Decryptor::new(key, reference.bytes).ok());
+    let mut out = Vec::new();
+    let read = members.stream(&member, &id, claims, &mut |piece| {
+        leaves = leaves
+            .take()
+            .and_then(|mut leaves| leaves.push(piece).ok().map(|()| leaves));
+        out.clear();
+        let open = |mut opening: Decryptor| opening.push(piece, &mut out).ok().map(|()| opening);
+        opening = opening.take().and_then(open);
+    });
+    if !read {
+        return;
+    }
+    let root = leaves.and_then(|leaves| leaves.finish().ok());
+    if root.is_none_or(|outboard| outboard.root() != reference.root.as_bytes()) {
+        let what = "not the ciphertext that the message names";
+        return claims.contradicted(id, "other-document", &member, what);
+    }
+    claims.proved(id, Some(&member), format!("personal, its ciphertext; {facts}"));
+    let id = format!("plaintext:{}", reference.root);
+    if key.is_none() {
+        let what = "for persons only, and none of them opened it here: what it says is not disclosed";
+        return claims.undetermined(id, NOT_DISCLOSED, Some(&member), what);
+    }
+    match opening.and_then(|opening| opening.finish().ok()) {
+        Some(sha256) if reference.is_plaintext(&sha256) => {
+            claims.proved(
+                id,
+                Some(&member),
+                "opened by a recipient: what the message commits to",
+            );
+        }
+        _ => {
+            let what = "opened by a recipient: not what the message commits to";
+            claims.contradicted(id, "other-document", &member, what);
         }
     }
 }
@@ -398,6 +490,37 @@ fn seal_again<R: Read + Seek>(
             let what = "not as long as the message says";
             claims.contradicted(id, "other-document", member, what);
             None
+        }
+    }
+}
+
+/// Each barrier's quittance is the one that the journal gives, byte for byte.
+fn check_quittances<R: Read + Seek>(members: &mut Members<'_, R>, journal: &Journal, claims: &mut Claims) {
+    let derived = QuittanceView::all(&journal.replica);
+    for quittance in &derived {
+        let id = format!("quittance:{}", quittance.barrier);
+        let member = quittance_name(&quittance.barrier);
+        let before = claims.failures();
+        let Some(found) = members.read(&member, layout::QUITTANCE_BYTES, &id, claims) else {
+            continue;
+        };
+        if found != quittance.to_member() {
+            let what = "the quittance is not the one that the journal gives";
+            claims.contradicted(id, "other-quittance", &member, what);
+        } else if claims.failures() == before {
+            claims.proved(id, Some(&member), quittance.to_string());
+        }
+    }
+    // Where messages are missing, the barrier may be among them: then nothing can be said of its quittance.
+    if journal.replica.pending() > 0 {
+        let names: Vec<_> = members.names().map(str::to_owned).collect();
+        let strange = |name: &&String| {
+            let of = |one: &QuittanceView| quittance_name(&one.barrier) == **name;
+            name.starts_with(QUITTANCES) && !derived.iter().any(of)
+        };
+        for name in names.iter().filter(strange) {
+            let what = "its barrier is not among the messages that are here";
+            claims.undetermined("quittance", "message-absent", Some(name), what);
         }
     }
 }

@@ -54,6 +54,9 @@ pub(super) struct Done {
     level: Level,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitView>,
+    /// The barrier that this milestone made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    barrier: Option<MessageId>,
 }
 
 /// What became of a lodged message.
@@ -85,6 +88,33 @@ impl Lodged {
     }
 }
 
+/// A file that somebody is about to lodge.
+pub(super) struct Lodging {
+    pub(super) source: std::fs::File,
+    pub(super) name: String,
+    pub(super) media_type: &'static str,
+    pub(super) bytes: u64,
+}
+
+impl Lodging {
+    pub(super) fn of(file: &Path) -> Result<Self, Fault> {
+        let unreadable = |error| Fault::unreadable(file, &error);
+        let source = std::fs::File::open(file).map_err(unreadable)?;
+        let metadata = source.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(Fault::usage(format!("{} is not a file", file.display())));
+        }
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| Fault::usage(format!("{}: its name is not UTF-8", file.display())))?;
+        Ok(Self {
+            source,
+            name: name.to_owned(),
+            media_type: media_type(file),
+            bytes: metadata.len(),
+        })
+    }
+}
+
 /// A person about to act.
 pub(super) struct Act {
     pub(super) client: Client,
@@ -109,15 +139,18 @@ impl ActArgs {
 impl Act {
     /// The message that was sent under this key before, if there is one.
     pub(super) fn earlier(&self) -> Result<Option<Lodged>, Fault> {
-        let Some(key) = self.key.clone() else {
+        self.earlier_under(self.key.clone(), &self.wait)
+    }
+
+    fn earlier_under(&self, key: Option<String>, wait: &WaitArgs) -> Result<Option<Lodged>, Fault> {
+        let Some(key) = key else {
             return Ok(None);
         };
-        let patience_ms = self.wait.patience * 1000;
         let request = Request::Submitted {
             author: self.wallet.subject,
             key,
-            wait: self.wait.wait,
-            patience_ms,
+            wait: wait.wait,
+            patience_ms: wait.patience * 1000,
         };
         match self.client.ask(&request)? {
             Answer::Unknown => Ok(None),
@@ -127,23 +160,19 @@ impl Act {
 
     /// Takes a file in for this dossier.
     pub(super) fn ingest(&self, file: &Path, output: &Output) -> Result<DocumentRef, Fault> {
-        let source = std::fs::File::open(file).map_err(|error| Fault::unreadable(file, &error))?;
-        let metadata = source
-            .metadata()
-            .map_err(|error| Fault::unreadable(file, &error))?;
-        if !metadata.is_file() {
-            return Err(Fault::usage(format!("{} is not a file", file.display())));
-        }
-        let name = file.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| Fault::usage(format!("{}: its name is not UTF-8", file.display())))?;
-        let bytes = metadata.len();
+        let Lodging {
+            source,
+            name,
+            media_type,
+            bytes,
+        } = Lodging::of(file)?;
+        let bar = output.bytes(&name, bytes);
         let request = Request::Ingest {
             dossier: self.dossier,
-            name: name.to_owned(),
-            media_type: media_type(file).to_owned(),
+            name,
+            media_type: media_type.to_owned(),
             bytes,
         };
-        let bar = output.bytes(name, bytes);
         let answer = self.client.upload(&request, &mut bar.wrap_read(source), bytes);
         bar.finish_and_clear();
         match answer? {
@@ -183,7 +212,42 @@ impl Act {
             Some(earlier) => earlier,
             None => self.submit(self.role()?, body(self)?)?,
         };
-        done(output, lodged, self.wait.wait)
+        done(output, lodged, self.wait.wait, None)
+    }
+
+    /// The same of a milestone: a barrier follows it, so that its quittance can be had. That the barrier could not be
+    /// lodged takes nothing from the act, and is said.
+    pub(super) fn run_milestone(
+        &self,
+        output: &Output,
+        body: impl FnOnce(&Self) -> Result<Body, Fault>,
+    ) -> Result<ExitCode, Fault> {
+        let role = self.role()?;
+        let lodged = match self.earlier()? {
+            Some(earlier) => earlier,
+            None => self.submit(role, body(self)?)?,
+        };
+        let barrier = self.make_barrier(role);
+        if let Err(fault) = &barrier {
+            let what = "the act is lodged, but no barrier: lodge one with `basoche dossier barrier`";
+            output.note(&format!("{what} ({})", fault.message));
+        }
+        done(output, lodged, self.wait.wait, barrier.ok())
+    }
+
+    /// Lodges the barrier of a milestone, once for the author's key of the act.
+    fn make_barrier(&self, role: Role) -> Result<MessageId, Fault> {
+        let key = self.key.as_ref().map(|key| format!("{key}/barrier"));
+        let wait = WaitArgs {
+            wait: Level::Deposited,
+            ..self.wait.clone()
+        };
+        if let Some(earlier) = self.earlier_under(key.clone(), &wait)? {
+            return Ok(earlier.message);
+        }
+        let body = self.barrier(super::barrier::in_seven_days())?;
+        let (envelope, _) = sign(&self.wallet, role, Some(self.dossier), body)?;
+        Ok(submit(&self.client, envelope, key, &wait)?.message)
     }
 
     /// The exit code of a wait: 75 when the level was not reached in time.
@@ -220,7 +284,12 @@ pub(super) fn tell_waits(output: &Output, waits: &[WaitView]) {
 }
 
 /// Prints what became of an act.
-fn done(output: &Output, lodged: Lodged, wanted: Level) -> Result<ExitCode, Fault> {
+fn done(
+    output: &Output,
+    lodged: Lodged,
+    wanted: Level,
+    barrier: Option<MessageId>,
+) -> Result<ExitCode, Fault> {
     let Lodged {
         dossier,
         message,
@@ -235,10 +304,12 @@ fn done(output: &Output, lodged: Lodged, wanted: Level) -> Result<ExitCode, Faul
             message,
             level,
             waits,
+            barrier,
         },
         || {
             let level = format!("{level:?}").to_lowercase();
-            format!("message {message} of dossier {dossier}: {level}")
+            let made = barrier.map(|barrier| format!("\nbarrier {barrier}: each node signs once it holds all of it (`basoche dossier quittance`)"));
+            format!("message {message} of dossier {dossier}: {level}{}", made.unwrap_or_default())
         },
     );
     Ok(if level >= wanted {
@@ -255,7 +326,7 @@ pub(super) fn found(
     wait: &WaitArgs,
     output: &Output,
 ) -> Result<ExitCode, Fault> {
-    done(output, submit(client, envelope, None, wait)?, wait.wait)
+    done(output, submit(client, envelope, None, wait)?, wait.wait, None)
 }
 
 /// A dossier in full.

@@ -22,6 +22,7 @@ use basoche_registry::{Anchors, Authority, AuthorityLog, Certificate, Content, E
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use serde_json::json;
 
 use super::annuaire;
@@ -215,6 +216,9 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let request: PersonRequest = read_json(&path, "a person's enrolment request")?;
             check_version(request.v, &path)?;
             let (key, der) = key(&request.certificate, &path)?;
+            let unfit = || bad_request(&path, "the encryption key is not base64url");
+            let decode = |spki: &String| b64url_decode(spki).map(ByteBuf::from).ok_or_else(unfit);
+            let encryption_spki = request.encryption_spki.as_ref().map(decode).transpose()?;
             roles.sort_unstable();
             roles.dedup();
             let enrolment = Enrolment {
@@ -223,6 +227,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 node,
                 assurance,
                 commitment: None,
+                encryption_spki,
             };
             let statement = Statement::new(request.subject, enrolment).beside(der);
             office.state(statement)?.tell(output)

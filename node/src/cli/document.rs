@@ -6,14 +6,16 @@ use std::process::ExitCode;
 
 use basoche_protocol::crypto::Sha256;
 use basoche_protocol::document::plaintext_commitment;
-use basoche_protocol::id::{Digest, MessageId};
+use basoche_protocol::id::{Digest, MessageId, SubjectId};
 use basoche_protocol::message::{Body, ExhibitDeposit, Opening};
-use clap::Subcommand;
+use basoche_protocol::role::Class;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::act::{Act, ActArgs, Lodged, message_id, show, tell_waits};
+use super::act::{Act, ActArgs, Lodged, message_id, show, subject_id, tell_waits};
 use super::fault::exit;
 use super::person::sign;
+use super::personal::{Readable, Readers, WithoutKey, seal, tell_members};
 use super::{Fault, Output};
 use crate::control::Request;
 use crate::desk::{Level, WaitView};
@@ -32,6 +34,8 @@ pub(super) enum Command {
         /// Its number on your list (bordereau).
         #[arg(long, default_value_t = 1)]
         number: u64,
+        #[command(flatten)]
+        audience: Audience,
         /// The file.
         file: PathBuf,
     },
@@ -46,6 +50,53 @@ pub(super) enum Command {
         #[arg(long, short)]
         out: PathBuf,
     },
+    /// Hand the key of a personal document, which you can open, on to further persons.
+    Grant {
+        #[command(flatten)]
+        act: ActArgs,
+        /// The message that brought it.
+        #[arg(long, value_parser = message_id)]
+        deposit: MessageId,
+        /// To whom; may be given several times.
+        #[arg(long, required = true, value_name = "PERSON", value_parser = subject_id)]
+        to: Vec<SubjectId>,
+    },
+}
+
+/// For whom a document is.
+#[derive(Args)]
+pub(super) struct Audience {
+    /// member: every member node, and so its operator; personal: persons only, and no node. Member by default, and
+    /// personal for health data.
+    #[arg(long, value_parser = class)]
+    class: Option<Class>,
+    /// It is health data (données de santé).
+    #[arg(long)]
+    health: bool,
+    /// Of a personal document: only for this person and yourself, instead of everybody in the roster who has an
+    /// encryption key; may be given several times.
+    #[arg(long, value_name = "PERSON", value_parser = subject_id)]
+    to: Vec<SubjectId>,
+}
+
+impl Audience {
+    /// The class that was said, else the one that goes with the content.
+    fn class(&self) -> Result<Class, Fault> {
+        let usual = if self.health {
+            Class::Personal
+        } else {
+            Class::Member
+        };
+        match self.class.unwrap_or(usual) {
+            Class::Member if !self.to.is_empty() => Err(Fault::usage("--to is for a personal document")
+                .action("Add --class personal, or leave --to out: every member node gets it.")),
+            class => Ok(class),
+        }
+    }
+}
+
+fn class(text: &str) -> Result<Class, String> {
+    Class::from_name(text).ok_or_else(|| "a class is member or personal".into())
 }
 
 /// The answer to a deposit. DESIGN §12.
@@ -56,6 +107,13 @@ struct Deposited {
     document: Digest,
     bytes: u64,
     level: Level,
+    class: Class,
+    /// Who can open a personal document.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<SubjectId>,
+    /// Who of the roster cannot, for want of an encryption key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    without_key: Vec<WithoutKey>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waits: Vec<WaitView>,
 }
@@ -76,9 +134,14 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             act,
             title,
             number,
+            audience,
             file,
-        } => deposit(&act.open()?, title, number, &file, output),
+        } => deposit(&act.open()?, title, number, &audience, &file, output),
         Command::Open { act, deposit, out } => open(&act.open()?, deposit, &out, output),
+        Command::Grant { act, deposit, to } => act.open()?.run(output, |act| {
+            let readable = Readable::find(act, deposit, None)?;
+            readable.grant(act, deposit, &Readers::named(act, &to)?)
+        }),
     }
 }
 
@@ -86,9 +149,12 @@ fn deposit(
     act: &Act,
     title: Option<String>,
     number: u64,
+    audience: &Audience,
     file: &Path,
     output: &Output,
 ) -> Result<ExitCode, Fault> {
+    let class = audience.class()?;
+    let mut readers = None;
     let (lodged, document, bytes) = match act.earlier()? {
         Some(lodged) => {
             let message = lodged.message;
@@ -117,7 +183,19 @@ fn deposit(
         }
         None => {
             let role = act.role()?;
-            let document = act.ingest(file, output)?;
+            let document = match class {
+                Class::Personal => {
+                    let chosen = readers.insert(Readers::choose(act, &audience.to)?);
+                    chosen.tell(output);
+                    seal(act, file, chosen, output)?
+                }
+                Class::Member => {
+                    if audience.health {
+                        tell_members(act, output)?;
+                    }
+                    act.ingest(file, output)?
+                }
+            };
             let (root, bytes) = (document.root, document.bytes);
             let title = title.unwrap_or_else(|| document.name.clone());
             let body = Body::ExhibitDeposit(ExhibitDeposit {
@@ -143,6 +221,9 @@ fn deposit(
             document,
             bytes,
             level,
+            class,
+            recipients: readers.as_ref().map(Readers::subjects).unwrap_or_default(),
+            without_key: readers.map(|readers| readers.without_key).unwrap_or_default(),
             waits,
         },
         || {
@@ -163,6 +244,11 @@ fn open(act: &Act, deposit: MessageId, out: &Path, output: &Output) -> Result<Ex
             let message = format!("message {deposit} brought no document to this dossier");
             Fault::new(exit::REFUSED, "unknown-reference", message, "--deposit")
         })?;
+    // Who has no key signs no opening.
+    let personal = match document.class {
+        Class::Member => None,
+        Class::Personal => Some(Readable::find(act, deposit, Some(document.root))?),
+    };
     let body = Body::Opening(Opening {
         ext: None,
         deposit,
@@ -176,12 +262,15 @@ fn open(act: &Act, deposit: MessageId, out: &Path, output: &Output) -> Result<Ex
         root: document.root,
         opening,
     };
-    let bytes = save(out, |file| {
-        let bar = output.bytes(&document.name, document.bytes);
-        let done = act.client.download(&request, &mut bar.wrap_write(file));
-        bar.finish_and_clear();
-        Ok(done?)
-    })?;
+    let bytes = match personal {
+        Some(readable) => readable.save(act, &request, out, output)?,
+        None => save(out, |file| {
+            let bar = output.bytes(&document.name, document.bytes);
+            let done = act.client.download(&request, &mut bar.wrap_write(file));
+            bar.finish_and_clear();
+            Ok(done?)
+        })?,
+    };
     let answer = Opened {
         v: 1,
         opening: id,

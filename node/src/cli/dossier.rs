@@ -7,8 +7,8 @@ use basoche_protocol::amount::EuroCents;
 use basoche_protocol::dossier::RULES;
 use basoche_protocol::id::{Digest, MessageId, SubjectId};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, CloseDossier, Decline, Designation, Dire, FeeClaim, FeeOrder, ForkSettled,
-    Participant, PreReport, ProvisionPaid, Report, RosterChange,
+    Acceptance, Answer, Body, CloseDossier, Decline, Designation, Dire, Extent, FeeClaim, FeeOrder,
+    ForkSettled, HandOver, Participant, PreReport, ProvisionPaid, Report, RosterChange,
 };
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
@@ -17,8 +17,9 @@ use clap::{Args, Subcommand};
 use super::act::{
     ActArgs, WaitArgs, dossier_id, found, instant, message_id, show, subject, subject_id, subjects,
 };
+use super::barrier;
 use super::person::{PersonArgs, sign};
-use super::{Fault, NodeArgs, Output};
+use super::{Fault, NodeArgs, Output, erasure};
 use crate::desk::{DossierView, Level};
 use crate::effects::now;
 
@@ -146,6 +147,72 @@ pub(super) enum Command {
         #[arg(long)]
         reason: String,
     },
+    /// A person moves to another node: the court's, by the judge or the clerk; anybody else, by the expert.
+    HandOver {
+        #[command(flatten)]
+        act: ActArgs,
+        /// Who moves. The judge and the clerk move together.
+        #[arg(long, value_parser = subject_id, value_name = "SUBJECT")]
+        person: SubjectId,
+        /// The node that serves them from here on.
+        #[arg(long, value_parser = subject_id, value_name = "NODE")]
+        to: SubjectId,
+    },
+    /// The expert, the judge or the clerk has every node sign what it holds now (quittance de contradictoire, CPC art. 16).
+    Barrier {
+        #[command(flatten)]
+        act: ActArgs,
+        /// Until when an answer is expected, RFC 3339; in 7 days by default. Nothing waits for it.
+        #[arg(long, value_parser = instant)]
+        due: Option<Instant>,
+    },
+    /// Show who signed that they hold what a barrier names, and how far the others had come.
+    Quittance {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// The dossier.
+        #[arg(long, value_parser = dossier_id)]
+        dossier: basoche_protocol::id::DossierId,
+        /// The barrier's message; all barriers by default.
+        #[arg(value_parser = message_id, value_name = "BARRIER")]
+        barrier: Option<MessageId>,
+    },
+    /// The judge or the clerk has an exhibit or a dire erased, with its documents (GDPR art. 17).
+    Erase {
+        #[command(flatten)]
+        act: ActArgs,
+        /// The exhibit or the dire.
+        #[arg(long, value_parser = message_id, value_name = "ID")]
+        message: MessageId,
+        /// Erase the bytes of its documents, and keep the message.
+        #[arg(long)]
+        documents_only: bool,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// The judge or the clerk orders that nothing is erased of a message, or of the dossier.
+    Hold {
+        #[command(flatten)]
+        act: ActArgs,
+        /// What is held; the whole dossier by default.
+        #[arg(long, value_parser = message_id, value_name = "ID")]
+        message: Option<MessageId>,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// The judge or the clerk lifts a hold.
+    Release {
+        #[command(flatten)]
+        act: ActArgs,
+        /// The hold, as `dossier show` names it.
+        #[arg(long, value_parser = message_id, value_name = "ID")]
+        hold: MessageId,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
     /// Show a dossier: phase, roster, messages, documents with their three dates, and why any of it is late.
     Show {
         #[command(flatten)]
@@ -263,23 +330,27 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 document,
             }))
         }),
-        Command::PreReport { act, dires_due, file } => act.open()?.run(output, |act| {
+        Command::PreReport { act, dires_due, file } => act.open()?.run_milestone(output, |act| {
+            let document = act.ingest(&file, output)?;
             Ok(Body::PreReport(PreReport {
                 ext: None,
-                document: act.ingest(&file, output)?,
+                document,
                 dires_due,
+                closes: Some(act.frontier()?.rows),
             }))
         }),
-        Command::Report { act, answer, file } => act.open()?.run(output, |act| {
+        Command::Report { act, answer, file } => act.open()?.run_milestone(output, |act| {
             let mut answers: Vec<_> = answer
                 .into_iter()
                 .map(|(dire, text)| Answer { dire, text })
                 .collect();
             answers.sort_by_key(|answer| answer.dire);
+            let document = act.ingest(&file, output)?;
             Ok(Body::Report(Report {
                 ext: None,
-                document: act.ingest(&file, output)?,
+                document,
                 answers,
+                closes: Some(act.frontier()?.rows),
             }))
         }),
         Command::FeeClaim { act, amount, file } => act.open()?.run(output, |act| {
@@ -298,9 +369,12 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 order,
             }))
         }),
-        Command::Close { act } => act
-            .open()?
-            .run(output, |_| Ok(Body::CloseDossier(CloseDossier { ext: None }))),
+        Command::Close { act } => act.open()?.run(output, |act| {
+            Ok(Body::CloseDossier(CloseDossier {
+                ext: None,
+                closes: Some(act.frontier()?.rows),
+            }))
+        }),
         Command::SettleFork { act, keep, reason } => act.open()?.run(output, |act| {
             let view = show(&act.client, act.dossier)?;
             let mut histories = view.forks.iter().flat_map(|fork| &fork.histories);
@@ -315,6 +389,47 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 reason,
             }))
         }),
+        Command::HandOver { act, person, to } => act.open()?.run(output, |act| {
+            let view = show(&act.client, act.dossier)?;
+            let mut roster = view.participants.into_iter();
+            let member = roster.find(|one| one.subject == person);
+            let member = member.ok_or_else(|| Fault::usage(format!("{person} is not in the roster")))?;
+            Ok(Body::HandOver(HandOver {
+                ext: None,
+                person,
+                from: member.node,
+                to,
+                previous: member.hand_over,
+            }))
+        }),
+        Command::Barrier { act, due } => {
+            let due = due.unwrap_or_else(barrier::in_seven_days);
+            act.open()?.run(output, |act| act.barrier(due))
+        }
+        Command::Quittance {
+            node,
+            dossier,
+            barrier,
+        } => barrier::show(&node.client()?, dossier, barrier, output),
+        Command::Erase {
+            act,
+            message,
+            documents_only,
+            reason,
+        } => act.open()?.run(output, |act| {
+            let extent = if documents_only {
+                Extent::Documents
+            } else {
+                Extent::Message
+            };
+            erasure::erase(&show(&act.client, act.dossier)?, message, extent, reason)
+        }),
+        Command::Hold { act, message, reason } => act
+            .open()?
+            .run(output, |_| Ok(erasure::hold(message, None, reason))),
+        Command::Release { act, hold, reason } => act
+            .open()?
+            .run(output, |_| Ok(erasure::hold(None, Some(hold), reason))),
         Command::Show { node, dossier } => {
             let view = show(&node.client()?, dossier)?;
             output.answer(&view, || describe(&view));
@@ -389,6 +504,7 @@ fn describe(view: &DossierView) -> String {
             "{}  {kind:<16} by the {author}: {level}{effect}",
             message.recorded_at
         ));
+        lines.extend(message.after.map(|act| format!("  after the frontier of {act}")));
         lines.extend(message.waits.iter().map(|wait| format!("  {wait}")));
     }
     for fork in &view.forks {
@@ -411,9 +527,14 @@ fn describe(view: &DossierView) -> String {
             ));
         }
     }
+    lines.extend(erasure::describe(view));
     for document in &view.documents {
         lines.push(format!("{} ({} bytes)", document.name, document.bytes));
         lines.push(format!("  deposited {}", document.deposited_at));
+        lines.extend(document.contested.iter().map(|one| {
+            let segment = one.segment.map(|number| format!(" {number}")).unwrap_or_default();
+            format!("  CONTESTED by node {}: {}{segment}", one.node, one.finding)
+        }));
         for one in &document.addressees {
             let available = one.available_at.as_deref().unwrap_or("not yet");
             let opened = one.opened_at.as_deref().unwrap_or("no record");
@@ -424,6 +545,14 @@ fn describe(view: &DossierView) -> String {
             lines.extend(one.waits.iter().map(|wait| format!("           {wait}")));
         }
     }
+    lines.extend(view.gaps.iter().map(|gap| {
+        let now = if gap.closed { "closed since" } else { "open" };
+        format!(
+            "gap at node {}: {} of {} entries of node {}, as the head of {} names them, stated {}: {now}",
+            gap.node, gap.held, gap.named, gap.of, gap.named_by, gap.recorded_at
+        )
+    }));
+    lines.extend(view.quittances.iter().map(ToString::to_string));
     lines.join("\n")
 }
 

@@ -3,15 +3,19 @@
 mod act;
 mod annuaire;
 mod authority;
+mod barrier;
 mod bundle;
 mod decode;
 mod demo;
 mod document;
 mod dossier;
+mod erasure;
 mod fault;
 mod node;
 mod output;
 mod person;
+mod personal;
+mod retire;
 mod wallet;
 mod when;
 

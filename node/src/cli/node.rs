@@ -10,7 +10,7 @@ use clap::Subcommand;
 use tracing_subscriber::EnvFilter;
 
 use super::fault::exit;
-use super::{Fault, NodeArgs, Output};
+use super::{Fault, NodeArgs, Output, retire};
 use crate::check::{self, Checked, Unsound};
 use crate::config::Config;
 use crate::control::{Answer, ClientError, Request};
@@ -78,6 +78,17 @@ pub(super) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// List what a node that is to go still has to hand over, and who has to sign it. Exit code 75 until it may go.
+    ///
+    /// The node itself signs for nobody: each hand-over is an act of a person of the dossier. With --to the node shows as
+    /// `retiring` from now on.
+    Retire {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// The node that takes over.
+        #[arg(long, value_parser = super::act::subject_id)]
+        to: Option<SubjectId>,
+    },
     /// Say how the node is: peers, dossiers, refusals.
     Status {
         #[command(flatten)]
@@ -115,6 +126,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             })?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Retire { node, to } => retire::run(&node, to, output),
         Command::Backup { node, to } => {
             let path = std::path::absolute(&to).map_err(|error| Fault::unwritable(&to, &error))?;
             match node.client()?.ask(&Request::Backup { to: path })? {
@@ -178,6 +190,12 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                         };
                         lines.push(format!("peer {} {}: {state}", peer.node, peer.organisation));
                     }
+                    lines.extend(status.mailbox.map(|kept| {
+                        format!(
+                            "mailbox: {} of {} parcels, {} of {} bytes",
+                            kept.parcels, kept.parcels_limit, kept.bytes, kept.quota
+                        )
+                    }));
                     for dossier in &status.dossiers {
                         lines.push(format!(
                             "dossier {} {} ({} entries)",

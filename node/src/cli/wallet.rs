@@ -36,6 +36,9 @@ pub(super) enum Command {
     Show {
         /// The wallet.
         wallet: PathBuf,
+        /// Where to write the enrolment request again.
+        #[arg(long, value_name = "FILE")]
+        request: Option<PathBuf>,
     },
 }
 
@@ -52,14 +55,25 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 return Err(Fault::unwritable(&request, &error).action("Choose another name."));
             }
             let enrolment = Wallet::create(&out, &label, &passphrase.read()?)?;
-            let json = serde_json::to_vec_pretty(&enrolment).unwrap_or_default();
-            write_new(&request, &json, 0o644).map_err(|error| Fault::unwritable(&request, &error))?;
+            write_request(&request, &enrolment)?;
             show(&out, &enrolment, output, || {
                 format!("Have it enrolled with {}.", request.display())
             })
         }
-        Command::Show { wallet } => show(&wallet, &Wallet::request(&wallet)?, output, String::new),
+        Command::Show { wallet, request } => {
+            let enrolment = Wallet::request(&wallet)?;
+            if let Some(request) = request {
+                write_request(&request, &enrolment)?;
+            }
+            show(&wallet, &enrolment, output, String::new)
+        }
     }
+}
+
+fn write_request(path: &Path, enrolment: &PersonRequest) -> Result<(), Fault> {
+    let json = serde_json::to_vec_pretty(enrolment).unwrap_or_default();
+    write_new(path, &json, 0o644)
+        .map_err(|error| Fault::unwritable(path, &error).action("Choose another name."))
 }
 
 fn show(

@@ -16,7 +16,7 @@ use basoche_protocol::message::DocumentRef;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::Copied;
-use crate::desk::{DossierView, Level, StatusView, WaitView};
+use crate::desk::{DossierView, FrontierView, Level, RetirementView, StatusView, WaitView};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
@@ -32,6 +32,11 @@ pub enum Request {
     /// One dossier in full.
     Dossier {
         /// Which.
+        dossier: DossierId,
+    },
+    /// What a milestone or a barrier that is drafted now may name.
+    Frontier {
+        /// Of which dossier.
         dossier: DossierId,
     },
     /// Submit a signed message and wait.
@@ -67,7 +72,26 @@ pub enum Request {
         /// Plaintext bytes.
         bytes: u64,
     },
-    /// Submit a signed opening, then give the document out: raw bytes follow the answer.
+    /// Take a document in that is encrypted for persons already: `bytes` raw bytes of ciphertext follow.
+    Keep {
+        /// For which dossier.
+        dossier: DossierId,
+        /// Ciphertext bytes.
+        bytes: u64,
+    },
+    /// What the message says of a document, and the wraps of its key for a person.
+    Document {
+        /// In which dossier.
+        dossier: DossierId,
+        /// The message that brought it.
+        deposit: MessageId,
+        /// The document; the message's only one if absent.
+        root: Option<Digest>,
+        /// For whom.
+        reader: SubjectId,
+    },
+    /// Submit a signed opening, then give the document out: raw bytes follow the answer, of the ciphertext if the
+    /// document is personal.
     Open {
         /// For which dossier.
         dossier: DossierId,
@@ -89,6 +113,11 @@ pub enum Request {
     Backup {
         /// Which, absolute.
         to: PathBuf,
+    },
+    /// What keeps this node in dossiers; from now on it is retiring, if there is a node that takes over.
+    Retire {
+        /// Which node takes over.
+        to: Option<SubjectId>,
     },
     /// The evidence bundle of a dossier: raw bytes follow the answer.
     Export {
@@ -126,6 +155,23 @@ pub struct SubjectView {
     pub origin: String,
     /// Whether that authority is for trials only.
     pub test: bool,
+    /// A person's encryption key in force now: DER SubjectPublicKeyInfo, base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_spki: Option<String>,
+    /// Why a person has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_encryption_key: Option<String>,
+}
+
+/// A wrap of a personal document's key, and who made it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GivenView {
+    /// The message that brought it.
+    pub message: MessageId,
+    /// Who wrapped it.
+    pub author: SubjectId,
+    /// The compact JWE.
+    pub jwe: String,
 }
 
 /// What the node answers.
@@ -136,6 +182,8 @@ pub enum Answer {
     Status(Box<StatusView>),
     /// To [`Request::Dossier`].
     Dossier(Box<DossierView>),
+    /// To [`Request::Frontier`].
+    Frontier(Box<FrontierView>),
     /// To [`Request::Submit`] and [`Request::Submitted`].
     Deposited {
         /// The dossier.
@@ -152,6 +200,18 @@ pub enum Answer {
     Unknown,
     /// To [`Request::Ingest`].
     Ingested(Box<DocumentRef>),
+    /// To [`Request::Keep`].
+    Kept {
+        /// The root of what was stored.
+        root: Digest,
+    },
+    /// To [`Request::Document`].
+    Document {
+        /// What the message says.
+        reference: Box<DocumentRef>,
+        /// The wraps for the person, the deposit's first.
+        wraps: Vec<GivenView>,
+    },
     /// To [`Request::Open`] and [`Request::Export`]: raw bytes follow.
     Bytes {
         /// How many.
@@ -173,6 +233,8 @@ pub enum Answer {
     },
     /// To [`Request::Backup`].
     Copied(Copied),
+    /// To [`Request::Retire`].
+    Retirement(Box<RetirementView>),
     /// It did not go through.
     Failed(Failure),
 }

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use basoche_protocol::error::Error;
+use basoche_protocol::document::{DocumentError, ciphertext_len, plaintext_len};
+use basoche_protocol::dossier::DocumentFact;
+use basoche_protocol::error::{Error, Refused};
 use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::message::{Body, Message};
 use basoche_protocol::refusal::{Code, Retry};
-use basoche_protocol::text::b64url_decode;
+use basoche_protocol::role::Class;
+use basoche_protocol::text::{b64url_decode, b64url_encode};
 use basoche_registry::file::EntryFile;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -18,11 +21,12 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Answer, Failure, LINE_BYTES, RegistryView, Request, SOCKET, SubjectView};
+use super::{Answer, Failure, GivenView, LINE_BYTES, RegistryView, Request, SOCKET, SubjectView};
 use crate::backup::{BackupError, Original};
 use crate::blob::{BlobError, BlobStore};
 use crate::desk::{Deposited, Desk, DeskHandle, Level, SubmitError};
-use crate::documents::{Target, TransferError, give_out, ingest};
+use crate::documents::{Target, TransferError, give_out, ingest, keep, send};
+use crate::effects::now;
 
 /// Time for a request line to arrive.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -135,6 +139,7 @@ impl Server {
                 media_type,
                 bytes,
             } => self.take_in(reader, dossier, name, media_type, bytes).await,
+            Request::Keep { dossier, bytes } => self.keep(reader, dossier, bytes).await,
             Request::Open {
                 dossier,
                 deposit,
@@ -156,8 +161,27 @@ impl Server {
                     .ask(|desk| Answer::Status(Box::new(desk.status())))
                     .await
             }
-            Request::Dossier { dossier } => self.desk.ask(move |desk| show(desk, &dossier)).await,
+            Request::Dossier { dossier } => {
+                self.desk
+                    .ask_about(dossier, move |desk| show(desk, &dossier))
+                    .await
+            }
+            Request::Frontier { dossier } => {
+                self.desk
+                    .ask_about(dossier, move |desk| frontier(desk, &dossier))
+                    .await
+            }
+            Request::Retire { to } => self.retire(to).await,
             Request::Registry => self.desk.ask(|desk| registry(desk)).await,
+            Request::Document {
+                dossier,
+                deposit,
+                root,
+                reader,
+            } => {
+                let asked = move |desk: &mut Desk| document(desk, &dossier, &deposit, root, &reader);
+                self.desk.ask(asked).await
+            }
             Request::Submitted {
                 author,
                 key,
@@ -176,7 +200,7 @@ impl Server {
             }
             Request::Import { entries } => return self.import(entries).await,
             Request::Backup { to } => return self.back_up(to).await,
-            Request::Ingest { .. } | Request::Open { .. } | Request::Export { .. } => {
+            Request::Ingest { .. } | Request::Keep { .. } | Request::Open { .. } | Request::Export { .. } => {
                 return failure(
                     "bad-request",
                     "raw bytes are not possible here",
@@ -214,7 +238,11 @@ impl Server {
         };
         let waits = match level >= wait {
             true => Ok(Vec::new()),
-            false => self.desk.ask(move |desk| desk.waits(&dossier, &message)).await,
+            false => {
+                self.desk
+                    .ask_about(dossier, move |desk| desk.waits(&dossier, &message))
+                    .await
+            }
         };
         match waits {
             Ok(waits) => Answer::Deposited {
@@ -281,19 +309,9 @@ impl Server {
         bytes: u64,
     ) -> std::io::Result<()> {
         if bytes > self.document_bytes {
-            let what = format!(
-                "{bytes} bytes are over this node's limit of {}",
-                self.document_bytes
-            );
-            let refused = failure(
-                "too-large",
-                what,
-                &name,
-                "Split the document, or ask the node's operator to raise limits.document_bytes.",
-            );
-            return answer(&mut reader, &refused).await;
+            return answer(&mut reader, &self.too_large(bytes, &name)).await;
         }
-        let key = self.desk.ask(move |desk| {
+        let key = self.desk.ask_about(dossier, move |desk| {
             let replica = desk.engine().dossier(&dossier)?;
             replica.newest_key().map(|(_, key)| key.clone())
         });
@@ -326,6 +344,54 @@ impl Server {
         done.await.map_err(std::io::Error::other)?
     }
 
+    fn too_large(&self, bytes: u64, place: &str) -> Answer {
+        let limit = self.document_bytes;
+        failure(
+            "too-large",
+            format!("{bytes} bytes are over this node's limit of {limit}"),
+            place,
+            "Split the document, or ask the node's operator to raise limits.document_bytes.",
+        )
+    }
+
+    /// Takes ciphertext in: neither key nor plaintext ever reach this process.
+    async fn keep(
+        self,
+        mut reader: BufReader<UnixStream>,
+        dossier: DossierId,
+        bytes: u64,
+    ) -> std::io::Result<()> {
+        match plaintext_len(bytes) {
+            Some(plaintext) if plaintext > self.document_bytes => {
+                return answer(&mut reader, &self.too_large(plaintext, "document")).await;
+            }
+            Some(_) => {}
+            None => {
+                let error = DocumentError::CiphertextLength { bytes };
+                return answer(&mut reader, &of_transfer(&error.into())).await;
+            }
+        }
+        let known = self
+            .desk
+            .ask(move |desk| desk.engine().dossier(&dossier).is_some());
+        match known.await {
+            Ok(true) => {}
+            Ok(false) => return answer(&mut reader, &unknown_dossier(&dossier)).await,
+            Err(error) => return answer(&mut reader, &of_submit(&error)).await,
+        }
+        let blobs = Arc::clone(&self.blobs);
+        let (buffered, mut stream) = into_blocking(reader)?;
+        let done = spawn_blocking(move || -> std::io::Result<()> {
+            let mut source = Read::chain(buffered.as_slice(), &stream);
+            let reply = match keep(blobs.as_ref(), &mut source, bytes) {
+                Ok(root) => Answer::Kept { root },
+                Err(error) => of_transfer(&error),
+            };
+            write_line(&mut stream, &reply)
+        });
+        done.await.map_err(std::io::Error::other)?
+    }
+
     async fn open(
         self,
         mut reader: BufReader<UnixStream>,
@@ -334,15 +400,17 @@ impl Server {
         root: Digest,
         opening: &str,
     ) -> std::io::Result<()> {
-        let found = self.desk.ask(move |desk| {
+        let found = self.desk.ask_about(dossier, move |desk| {
             let replica = desk.engine().dossier(&dossier)?;
             let document = replica.state().document(&deposit, &root)?;
             let key = replica.document_key(&document.reference);
             Some((document.reference.clone(), key))
         });
         let (reference, key) = match found.await {
-            Ok(Some((reference, Some(key)))) => (reference, key),
-            Ok(Some((_, None))) => return answer(&mut reader, &of_transfer(&TransferError::Key)).await,
+            Ok(Some((reference, key))) if key.is_some() || reference.class() == Class::Personal => {
+                (reference, key)
+            }
+            Ok(Some(_)) => return answer(&mut reader, &of_transfer(&TransferError::Key)).await,
             Ok(None) => return answer(&mut reader, &unknown_dossier(&dossier)).await,
             Err(error) => return answer(&mut reader, &of_submit(&error)).await,
         };
@@ -368,15 +436,26 @@ impl Server {
         let blobs = Arc::clone(&self.blobs);
         let (_, mut stream) = into_blocking(reader)?;
         let done = spawn_blocking(move || -> std::io::Result<()> {
-            write_line(
-                &mut stream,
-                &Answer::Bytes {
-                    bytes: reference.bytes,
-                },
-            )?;
-            give_out(blobs.as_ref(), &reference, &key, &mut stream).map_err(std::io::Error::other)
+            let bytes = match &key {
+                Some(_) => reference.bytes,
+                None => ciphertext_len(reference.bytes),
+            };
+            write_line(&mut stream, &Answer::Bytes { bytes })?;
+            let given = match &key {
+                Some(key) => give_out(blobs.as_ref(), &reference, key, &mut stream),
+                None => send(blobs.as_ref(), &reference.root, &mut stream),
+            };
+            given.map_err(std::io::Error::other)
         });
         done.await.map_err(std::io::Error::other)?
+    }
+
+    /// Reads back first what may keep the node: whom it serves there, and who signs, no summary says.
+    async fn retire(&self, to: Option<SubjectId>) -> Result<Answer, SubmitError> {
+        for dossier in self.desk.ask(|desk| desk.dormant_that_keep()).await? {
+            self.desk.ask_about(dossier, |_| ()).await?;
+        }
+        self.desk.ask(move |desk| retire(desk, to)).await
     }
 
     async fn back_up(&self, to: PathBuf) -> Answer {
@@ -397,7 +476,7 @@ impl Server {
     }
 
     async fn export(self, mut reader: BufReader<UnixStream>, dossier: DossierId) -> std::io::Result<()> {
-        let snapshot = self.desk.ask(move |desk| desk.snapshot(&dossier));
+        let snapshot = self.desk.ask_about(dossier, move |desk| desk.snapshot(&dossier));
         let snapshot = match snapshot.await {
             Ok(Some(Ok(snapshot))) => snapshot,
             Ok(Some(Err(error))) => {
@@ -441,11 +520,58 @@ fn is_opening(envelope: &[u8], deposit: &MessageId, root: &Digest) -> bool {
     matches!(message.map(|message| message.body), Some(Body::Opening(one)) if one.deposit == *deposit && one.root == *root)
 }
 
+fn retire(desk: &mut Desk, to: Option<SubjectId>) -> Answer {
+    match desk.retire(to) {
+        Ok(view) => Answer::Retirement(Box::new(view)),
+        Err(error) => failure(
+            "cannot-write",
+            error,
+            "the data directory",
+            "Free disk space, or see to the directory's permissions.",
+        ),
+    }
+}
+
+fn frontier(desk: &Desk, dossier: &DossierId) -> Answer {
+    desk.frontier(dossier).map_or_else(
+        || unknown_dossier(dossier),
+        |view| Answer::Frontier(Box::new(view)),
+    )
+}
+
 fn show(desk: &Desk, dossier: &DossierId) -> Answer {
     desk.show(dossier).map_or_else(
         || unknown_dossier(dossier),
         |view| Answer::Dossier(Box::new(view)),
     )
+}
+
+fn document(
+    desk: &Desk,
+    dossier: &DossierId,
+    deposit: &MessageId,
+    root: Option<Digest>,
+    reader: &SubjectId,
+) -> Answer {
+    let Some(replica) = desk.engine().dossier(dossier) else {
+        return unknown_dossier(dossier);
+    };
+    let state = replica.state();
+    let is_it =
+        |one: &&DocumentFact| one.deposit == *deposit && root.is_none_or(|root| one.reference.root == root);
+    let Some(document) = state.documents().find(is_it) else {
+        let reference = *deposit;
+        return of_refusal(&Refused::UnknownReference { reference }.into(), "--deposit");
+    };
+    let wraps = state.wraps(document, reader).into_iter().map(|given| GivenView {
+        message: given.message,
+        author: given.author,
+        jwe: given.jwe.to_owned(),
+    });
+    Answer::Document {
+        reference: Box::new(document.reference.clone()),
+        wraps: wraps.collect(),
+    }
 }
 
 fn registry(desk: &Desk) -> Answer {
@@ -463,18 +589,26 @@ fn registry(desk: &Desk) -> Answer {
         certificate: info.seal,
         origin: info.origin.clone(),
         test: info.test,
+        encryption_spki: None,
+        no_encryption_key: None,
     });
-    let persons = registry.persons().map(|info| SubjectView {
-        subject: info.person,
-        roles: info.roles.iter().map(|role| role.name().to_owned()).collect(),
-        node: info.node,
-        organisation: registry
-            .node(&info.node)
-            .map(|node| node.organisation_name)
-            .unwrap_or_default(),
-        certificate: info.certificate,
-        origin: info.origin.clone(),
-        test: info.test,
+    let at = now();
+    let persons = registry.persons().map(|info| {
+        let key = registry.person_encryption_key(&info.person, at);
+        SubjectView {
+            subject: info.person,
+            roles: info.roles.iter().map(|role| role.name().to_owned()).collect(),
+            node: info.node,
+            organisation: registry
+                .node(&info.node)
+                .map(|node| node.organisation_name)
+                .unwrap_or_default(),
+            certificate: info.certificate,
+            origin: info.origin.clone(),
+            test: info.test,
+            no_encryption_key: key.as_ref().err().map(|&reason| reason.to_owned()),
+            encryption_spki: key.ok().map(|spki| b64url_encode(&spki)),
+        }
     });
     Answer::Registry {
         registries: registries.collect(),
@@ -514,7 +648,7 @@ fn failure(code: &str, message: impl ToString, place: &str, action: &str) -> Ans
 }
 
 fn unknown_dossier(dossier: &DossierId) -> Answer {
-    let error = basoche_protocol::error::Refused::UnknownDossier { dossier: *dossier };
+    let error = Refused::UnknownDossier { dossier: *dossier };
     of_refusal(&error.into(), "dossier")
 }
 

@@ -44,12 +44,21 @@ const FILES: [(&str, &[u8]); 8] = [
     ),
 ];
 
+/// What only the persons of the dossier may read.
+pub(super) const CERTIFICATE: (&str, &str) = (
+    "certificat-medical.txt",
+    "CERTIFICAT MÉDICAL (document d'essai, sans valeur)\n\n\
+     Je constate une gêne respiratoire que le patient rapporte à l'humidité du logement.\n",
+);
+
 /// Writes the sample dossier, and the large file, into `directory`.
 pub(super) fn write(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     for (name, content) in FILES {
         std::fs::write(directory.join(name), content)?;
     }
+    let (name, content) = CERTIFICATE;
+    std::fs::write(directory.join(name), content)?;
     let mut large = io::BufWriter::with_capacity(
         1 << 20,
         std::fs::File::create(directory.join("releves-bruts.bin"))?,

@@ -89,6 +89,7 @@ pub fn run(options: &Options) -> Result<Summary, DemoError> {
         &dossier,
     ])?;
     timeline(&runner, &view);
+    quittances(&runner, &dossier)?;
     runner.step(
         "Le dossier de preuves est exporté, puis vérifié par un processus neuf qui ne parle à aucun nœud",
     );
@@ -101,9 +102,27 @@ pub fn run(options: &Options) -> Result<Summary, DemoError> {
         "--out",
         "preuves.zip",
     ])?;
-    let report = runner.ask(&["verify", "--anchors", &anchors, "preuves.zip"])?;
+    let report = runner.ask(&[
+        "verify",
+        "--anchors",
+        &anchors,
+        "--as",
+        "wallets/expert",
+        "--passphrase-file",
+        "passphrase",
+        "preuves.zip",
+    ])?;
     let claims = report["claims"].as_array().map_or(0, Vec::len);
-    let verified = report["verdict"] == "proved" && report["anchored"] == true;
+    let quittances = list(&report, "claims")
+        .iter()
+        .filter(|claim| {
+            claim["id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("quittance:"))
+        })
+        .filter(|claim| claim["verdict"] == "proved")
+        .count();
+    let verified = report["verdict"] == "proved" && report["anchored"] == true && quittances == 2;
     runner.tell(&format!(
         "Verdict : {} ({claims} vérifications)",
         report["verdict"].as_str().unwrap_or("?")
@@ -310,6 +329,7 @@ fn assessment(
         )
     };
     let photo = lodge("exhibits/photo-fissure.jpg", "received")?;
+    health_data(runner, &act, &dossier)?;
     runner
         .step("Panne : le nœud de la compagnie d'experts est tué (SIGKILL). Les dépôts continuent sans lui");
     nodes[2].kill(runner)?;
@@ -445,6 +465,48 @@ fn assessment(
     Ok(dossier)
 }
 
+/// An act of somebody at a node: who, where, noun, verb, the rest.
+type Act<'a> = dyn Fn(&str, &str, &str, &str, &[&str]) -> Result<Value, DemoError> + 'a;
+
+/// A medical certificate is lodged for persons only: their wallets open it, and no node can.
+fn health_data(runner: &Runner, act: &Act<'_>, dossier: &str) -> Result<(), DemoError> {
+    runner.step(
+        "Une donnée de santé : le certificat n'est chiffré que pour les personnes ; aucun exploitant de nœud ne peut le lire",
+    );
+    let file = format!("exhibits/{}", files::CERTIFICATE.0);
+    let rest = [
+        "--health",
+        "--number",
+        "100",
+        "--title",
+        "Certificat médical",
+        "--wait",
+        "received",
+        &file,
+    ];
+    let lodged = act("party", "bar", "document", "deposit", &rest)?;
+    if lodged["class"] != "personal" {
+        return Err(DemoError::new(
+            "une donnée de santé",
+            format!("was lodged as {lodged}"),
+        ));
+    }
+    let deposit = text(&lodged, "message")?;
+    for (who, node) in [("expert", "company"), ("judge", "court")] {
+        wait_available(runner, node, dossier, &deposit, 1)?;
+        let out = format!("opened-certificat-{who}.txt");
+        act(
+            who,
+            node,
+            "document",
+            "open",
+            &["--deposit", &deposit, "--out", &out],
+        )?;
+        same(runner, &file, &out)?;
+    }
+    Ok(())
+}
+
 /// Waits until a node states that it keeps a document ready for `persons` persons.
 fn wait_available(
     runner: &Runner,
@@ -490,6 +552,7 @@ fn settle(runner: &Runner, dossier: &str) -> Result<(), DemoError> {
                 .iter()
                 .all(|message| message["level"] == "received")
                 && list(view, "documents").iter().all(available)
+                && list(view, "quittances").iter().all(|one| one["complete"] == true)
         })?;
     }
     for node in ["court", "bar", "company"] {
@@ -518,6 +581,38 @@ fn same(runner: &Runner, lodged: &str, opened: &str) -> Result<(), DemoError> {
     } else {
         Err(DemoError::new(opened, "differs from what was lodged"))
     }
+}
+
+/// Who signed, at each milestone, that they hold all of it.
+fn quittances(runner: &Runner, dossier: &str) -> Result<(), DemoError> {
+    runner.step("Quittances de contradictoire (art. 16) : qui a signé qu'il détient tout, à chaque étape");
+    let show = [
+        "dossier",
+        "quittance",
+        "--config",
+        "court/node.toml",
+        "--dossier",
+        dossier,
+    ];
+    let answer = runner.ask(&show)?;
+    let all = list(&answer, "quittances");
+    if all.len() != 2 {
+        return Err(DemoError::new("two barriers", format!("{answer}")));
+    }
+    for one in all {
+        let signed = list(&one, "nodes")
+            .iter()
+            .filter(|node| node["signed_at"].is_string())
+            .count();
+        runner.tell(&format!(
+            "Barrière du {} : {signed} nœuds sur {} ont signé détenir {} écritures et {} documents",
+            one["recorded_at"].as_str().unwrap_or("—"),
+            list(&one, "nodes").len(),
+            one["entries"],
+            one["documents"]
+        ));
+    }
+    Ok(())
 }
 
 /// The three dates of each document, per addressee.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use basoche_protocol::error::Refused;
+use basoche_protocol::id::DossierId;
 use basoche_protocol::refusal::Code;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Deposited, Desk, Input, Level, SubmitError};
+use super::{Deposited, Desk, Input, Level, Question, SubmitError};
 use crate::operator::{Monitor, Outcome};
 
-/// How long a user's input waits for room in the desk's queue.
-const ROOM: Duration = Duration::from_secs(10);
+/// How long a user's input waits for room in the desk's queue, or for its dossier.
+pub(super) const ROOM: Duration = Duration::from_secs(10);
 
 /// The handle through which everything else speaks to the desk.
 #[derive(Clone)]
@@ -72,6 +73,22 @@ impl DeskHandle {
         answer.await.map_err(|_| SubmitError::Unavailable(Code::Stopping))
     }
 
+    /// Asks something about a dossier, which is read back first if it is not in memory.
+    pub async fn ask_about<T: Send + 'static>(
+        &self,
+        dossier: DossierId,
+        question: impl FnOnce(&mut Desk) -> T + Send + 'static,
+    ) -> Result<T, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        let question: Question = Box::new(move |desk| {
+            let _ = reply.send(desk.map(question));
+        });
+        self.send_or_busy(Input::About { dossier, question }).await?;
+        answer
+            .await
+            .map_err(|_| SubmitError::Unavailable(Code::Stopping))?
+    }
+
     /// Submits a message, and waits until it is deposited.
     pub async fn submit(&self, envelope: Vec<u8>, key: Option<String>) -> Result<Deposited, SubmitError> {
         let (reply, answer) = oneshot::channel();
@@ -96,12 +113,15 @@ impl DeskHandle {
             return Ok(Level::Deposited);
         }
         let (reply, answer) = oneshot::channel();
-        self.ask(move |desk| desk.watch(deposited, level, reply)).await?;
+        self.ask_about(deposited.dossier, move |desk| desk.watch(deposited, level, reply))
+            .await?;
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(reached)) => Ok(reached),
             _ => {
                 let reached = self
-                    .ask(move |desk| desk.level(&deposited.dossier, &deposited.message))
+                    .ask_about(deposited.dossier, move |desk| {
+                        desk.level(&deposited.dossier, &deposited.message)
+                    })
                     .await?;
                 // What is not on file has reached no level, whoever says that it was submitted.
                 let reference = deposited.message;

@@ -4,16 +4,32 @@
 //! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
+mod ahead;
+mod barriers;
+mod contest;
+mod erase;
 mod forks;
+mod gaps;
 mod handle;
 mod link;
+mod mailbox;
 mod pulse;
+mod retire;
 mod statements;
+mod sweep;
 mod view;
 mod waits;
+mod waking;
 
+pub use barriers::FrontierView;
+pub use contest::ContestationView;
+pub use erase::{ErasedView, HoldView, TombstoneView};
 pub use forks::{ForkView, ProofView};
+pub use gaps::GapView;
 pub use handle::DeskHandle;
+use handle::ROOM;
+pub use mailbox::{Expected, LeftView, Outbox, Owed, ReceiptError};
+pub use retire::{KeptView, RetirementView, RetiringView, ServedView};
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 pub use waits::{Wait, WaitView};
 
@@ -23,11 +39,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use basoche_protocol::dossier::DocumentFact;
-use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row, Ticket};
+use basoche_protocol::engine::{Engine, Event, Fresh, Needs, Registry, Row, Ticket, WrapNeed};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
-use basoche_protocol::error::Error;
+use basoche_protocol::error::{Error, Refused};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use basoche_protocol::jose::{self, SoftwareKey};
+use basoche_protocol::message::Body;
 use basoche_protocol::refusal::Code;
 use basoche_registry::Replica;
 use bytes::Bytes;
@@ -36,6 +53,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blob::BlobStore;
+use crate::documents::{Examined, Unexamined};
 use crate::effects::{now, random};
 use crate::keys::NodeKeys;
 use crate::operator::{Alarm, Monitor, Outcome, With};
@@ -45,6 +63,7 @@ use crate::store::{Batch, StoreError};
 use link::Link;
 use statements::Settled;
 use waits::Contacts;
+use waking::Waking;
 
 /// How far a message has come. SPEC §8.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -145,13 +164,30 @@ pub enum Input {
         /// The document's root.
         root: Digest,
     },
+    /// A document has been examined.
+    Examined {
+        /// Which.
+        document: Box<Unexamined>,
+        /// What is wrong with it.
+        found: Option<Examined>,
+    },
     /// Something to look up or to do at the desk.
     Ask(Box<dyn FnOnce(&mut Desk) + Send>),
+    /// The same about one dossier, which must be in memory: an error if that takes too long.
+    About {
+        /// Which.
+        dossier: DossierId,
+        /// What to do with the desk, or with the error.
+        question: Question,
+    },
     /// Time passes.
     Tick,
     /// Finish what is under way, then end.
     Stop,
 }
+
+/// Something to do at the desk, or to be told that it cannot be done.
+pub type Question = Box<dyn FnOnce(Result<&mut Desk, SubmitError>) + Send>;
 
 /// Where the desk's effects go.
 pub trait Outside: Send {
@@ -161,6 +197,8 @@ pub trait Outside: Send {
     fn dismiss(&self, peer: SubjectId, revoked: bool);
     /// Asks for a document.
     fn want(&self, wanted: Wanted);
+    /// Has a document that is held examined; an [`Input::Examined`] follows.
+    fn examine(&self, document: Unexamined);
     /// The registry has changed: keys and addresses may be others.
     fn registry_changed(&self, registry: &Replica);
 }
@@ -206,7 +244,15 @@ pub struct Desk {
     /// a head is forgotten at a restart, and a key that outlived it would vouch for nothing.
     sealing: Vec<(SubjectId, String, Deposited)>,
     settled: BTreeMap<DossierId, Settled>,
+    waking: Waking,
     wanted: BTreeSet<Digest>,
+    /// Dossiers with erased documents, which wait until all others are in memory.
+    erasing: BTreeSet<DossierId>,
+    /// The documents examined since that was last made durable, and whether it is time for that.
+    examined: Vec<(MessageId, Digest)>,
+    examined_due: bool,
+    /// When to look again for documents that nobody names.
+    sweep_due: Instant,
     monitor: Arc<Monitor>,
     /// When to publish again what the desk holds.
     publish_due: Instant,
@@ -218,6 +264,10 @@ pub struct Desk {
     stopping: bool,
     /// The registry has changed since the network was told.
     registry_news: bool,
+    /// What was left at mailboxes.
+    outbox: Outbox,
+    /// Runs from mailboxes that the next commit holds.
+    kept: Vec<mailbox::Kept>,
 }
 
 /// What a desk is made of.
@@ -240,6 +290,10 @@ pub struct Parts {
     pub hint: PathBuf,
     /// Commits so far.
     pub commits: u64,
+    /// What was left at mailboxes.
+    pub outbox: Outbox,
+    /// The dossier that has been read back in part, and the next of its runs.
+    pub reading: Option<(DossierId, u64)>,
 }
 
 impl Desk {
@@ -255,6 +309,8 @@ impl Desk {
             monitor,
             hint,
             commits,
+            outbox,
+            reading,
         } = parts;
         Self {
             engine,
@@ -264,13 +320,18 @@ impl Desk {
             keys,
             outside,
             links: BTreeMap::new(),
-            contacts: Contacts::default(),
+            contacts: Contacts::since(now()),
             waiting: BTreeMap::new(),
             watchers: Vec::new(),
             submissions: Vec::new(),
             sealing: Vec::new(),
             settled: BTreeMap::new(),
+            waking: Waking::from(reading),
             wanted: BTreeSet::new(),
+            erasing: BTreeSet::new(),
+            examined: Vec::new(),
+            examined_due: false,
+            sweep_due: Instant::now(),
             monitor,
             publish_due: Instant::now(),
             awaits_own: Some(Instant::now() + AWAITS_OWN),
@@ -279,35 +340,46 @@ impl Desk {
             hinted: 0,
             stopping: false,
             registry_news: false,
+            outbox,
+            kept: Vec::new(),
         }
     }
 
     /// Works until told to stop, or until the store fails.
     pub fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), StoreError> {
         self.outside.registry_changed(self.engine.registry());
+        self.scrub()?;
         self.settle_all();
         while !self.stopping {
-            let Some(first) = inputs.blocking_recv() else {
-                break;
+            let first = match self.is_waking() {
+                false => inputs.blocking_recv(),
+                true => inputs.try_recv().ok(),
             };
             let mut begun = Instant::now();
-            self.take(first);
+            if first.is_none() && inputs.is_closed() {
+                break;
+            }
+            let mut gathered: Vec<_> = first.into_iter().collect();
             loop {
-                self.gather(&mut inputs);
+                Self::gather(&mut inputs, &mut gathered);
+                self.take_all(std::mem::take(&mut gathered));
                 let worked = self.turn()?;
                 self.come_round(begun, worked);
+                self.read_back()?;
                 if !worked {
                     break;
                 }
                 begun = Instant::now();
             }
         }
+        self.engine.summarise(true);
+        while self.turn()? {}
         self.write_hint();
         Ok(())
     }
 
-    /// Takes what else has come in, up to what one commit should carry.
-    fn gather(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+    /// Gathers what else has come in, up to what one commit should carry.
+    fn gather(inputs: &mut mpsc::Receiver<Input>, gathered: &mut Vec<Input>) {
         let (mut submitted, mut received) = (0, 0);
         for _ in 0..TURN {
             let Ok(input) = inputs.try_recv() else { return };
@@ -316,7 +388,7 @@ impl Desk {
                 Input::Frame { bytes, .. } => received += bytes.len(),
                 _ => {}
             }
-            self.take(input);
+            gathered.push(input);
             if submitted > TURN_BYTES || received > TURN_FRAME_BYTES {
                 return;
             }
@@ -352,9 +424,14 @@ impl Desk {
                     self.unwrap_keys();
                 }
             }
-            Input::Submit { envelope, key, reply } => self.submit(&envelope, key, reply),
+            Input::Submit { envelope, key, reply } => self.submit(envelope, key, reply),
             Input::Stored { root } => self.document_stored(&root),
+            Input::Examined { document, found } => self.examined(&document, found),
             Input::Ask(question) => question(self),
+            Input::About { dossier, question } if self.engine.is_dormant(&dossier) => {
+                self.when_awake(dossier, Input::About { dossier, question });
+            }
+            Input::About { question, .. } => question(Ok(self)),
             Input::Tick => {
                 self.engine.handle_timeout(now());
                 self.unwrap_keys();
@@ -362,7 +439,10 @@ impl Desk {
                     self.outside.registry_changed(self.engine.registry());
                 }
                 self.await_own_no_longer();
+                self.refuse_who_waits_too_long();
                 self.write_hint();
+                self.examined_due = true;
+                self.sweep_when_due();
             }
             Input::Stop => self.stopping = true,
         }
@@ -384,11 +464,14 @@ impl Desk {
 
     fn submit(
         &mut self,
-        envelope: &[u8],
+        envelope: Vec<u8>,
         key: Option<String>,
         reply: oneshot::Sender<Result<Deposited, SubmitError>>,
     ) {
-        match self.try_submit(envelope, key) {
+        match self.try_submit(&envelope, key.clone()) {
+            Err(SubmitError::Refused(Error::Refused(Refused::Dormant { dossier }))) => {
+                self.when_awake(dossier, Input::Submit { envelope, key, reply });
+            }
             Ok((_, deposited)) if crate::faults::acknowledge_before_commit() => {
                 let _ = reply.send(Ok(deposited));
             }
@@ -457,12 +540,7 @@ impl Desk {
                 }
             }
         }
-        let wraps = needs
-            .wraps
-            .iter()
-            .map(|need| jose::wrap(need.key.as_bytes(), &need.context, &need.recipient_spki))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(SubmitError::Wrap)?;
+        let wraps = wraps(&needs).map_err(SubmitError::Wrap)?;
         Ok((self.engine.submit(needs, wraps, &fresh, at), deposited))
     }
 
@@ -486,6 +564,9 @@ impl Desk {
             }
         }
         self.let_out();
+        if std::mem::take(&mut self.examined_due) {
+            self.keep_examined()?;
+        }
         Ok(worked)
     }
 
@@ -508,11 +589,15 @@ impl Desk {
         let begun = Instant::now();
         self.rows.commit(batch)?;
         self.monitor.meters.committed(begun.elapsed());
+        if rows.iter().any(|row| matches!(row, Row::Erase { .. })) {
+            self.scrub()?;
+        }
         Ok(())
     }
 
     /// Hands out what the last commit has allowed.
     fn let_out(&mut self) {
+        self.answer_kept();
         let mut changed = BTreeSet::new();
         while let Some(event) = self.engine.poll_event() {
             match event {
@@ -562,6 +647,24 @@ impl Desk {
                 } => {
                     let about = format_args!("dossier {}, {chain:?}, member {member}", short(&dossier));
                     Alarm::ChainDisputed.raise(&self.monitor.meters, about);
+                }
+                Event::Gap { dossier, gap, signed } => {
+                    let about = format_args!(
+                        "dossier {}, {:?}: {} of {} entries, named by node {}",
+                        short(&dossier),
+                        gap.chain,
+                        gap.held,
+                        gap.named,
+                        gap.named_by
+                    );
+                    Alarm::Gap.raise(&self.monitor.meters, about);
+                    if !signed {
+                        self.state(dossier, Body::Gap(gap));
+                    }
+                }
+                Event::LivesTwice { dossier, chain } => {
+                    let about = format_args!("dossier {}, {chain:?}", short(&dossier));
+                    Alarm::LivesTwice.raise(&self.monitor.meters, about);
                 }
                 Event::RolledBack { dossier } => {
                     let about = format_args!("dossier {}; was a backup restored?", short(&dossier));
@@ -684,6 +787,12 @@ impl Desk {
     pub fn registries(&self) -> Vec<basoche_protocol::journal::RegistryHead> {
         self.engine.registry().heads()
     }
+}
+
+/// Makes the wraps that a message's entry needs.
+fn wraps(needs: &Needs) -> Result<Vec<String>, jose::KeyError> {
+    let wrap = |need: &WrapNeed| jose::wrap(need.key.as_bytes(), &need.context, &need.recipient_spki);
+    needs.wraps.iter().map(wrap).collect()
 }
 
 /// A dossier in a log: enough to tell two apart, too little to find one.

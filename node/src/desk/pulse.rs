@@ -60,6 +60,10 @@ impl Desk {
             published.entries += replica.entries() as u64;
             published.pending += replica.pending() as u64;
         }
+        for summary in self.engine.dormant() {
+            published.dossiers += 1;
+            published.entries += summary.entries();
+        }
         published
     }
 }

@@ -13,13 +13,17 @@ use basoche_protocol::role::{Assurance, Role};
 use super::{Desk, Wanted};
 use crate::effects::{now, random};
 
-/// The documents of a dossier of which all that this node has to state is stated, for so many persons.
+/// The documents of a dossier of which all that this node has to state is stated, for so many persons and as many
+/// grants of keys.
 #[derive(Default)]
 pub(super) struct Settled {
     persons: usize,
+    grants: usize,
     documents: BTreeSet<(MessageId, Digest)>,
     /// Their plaintext bytes.
     bytes: u64,
+    /// The erased documents that are seen to be gone.
+    pub(super) gone: BTreeSet<(MessageId, Digest)>,
 }
 
 impl Desk {
@@ -28,17 +32,24 @@ impl Desk {
         let count = |(documents, bytes), settled: &Settled| {
             (documents + settled.documents.len() as u64, bytes + settled.bytes)
         };
-        self.settled.values().fold((0, 0), count)
+        let awake = self.settled.values().fold((0, 0), count);
+        self.engine.dormant().fold(awake, |(documents, bytes), summary| {
+            let (more, of_bytes) = summary.documents();
+            (documents + more, bytes + of_bytes)
+        })
     }
 
     /// All bytes of a document have come.
     pub(super) fn document_stored(&mut self, root: &Digest) {
         self.wanted.remove(root);
+        self.settled.values_mut().for_each(|settled| {
+            settled.gone.retain(|(_, gone)| gone != root);
+        });
         let concerned = |replica: &basoche_protocol::dossier::Replica| {
-            replica
-                .state()
-                .documents()
-                .any(|document| document.reference.root == *root)
+            let state = replica.state();
+            let mut erased = state.tombstones().flat_map(|one| &one.residual.documents);
+            state.documents().any(|document| document.reference.root == *root)
+                || erased.any(|document| document.root == *root)
         };
         let dossiers: Vec<_> = self
             .engine
@@ -53,6 +64,7 @@ impl Desk {
 
     /// States what has become true of a dossier's documents, and asks for those that are missing.
     pub(super) fn settle_documents(&mut self, dossier: DossierId) {
+        self.erase_documents(dossier);
         // What it stated before it lost its store is on its way: it need not state that again.
         if self.awaits_own.is_some() && self.engine.lacks_own(&dossier) {
             return;
@@ -62,10 +74,12 @@ impl Desk {
         };
         let state = replica.state();
         let settled = self.settled.entry(dossier).or_default();
-        let persons = state.roster().len();
-        if settled.persons != persons {
+        let (persons, grants) = (state.roster().len(), state.grant_count());
+        if (settled.persons, settled.grants) != (persons, grants) {
             *settled = Settled {
                 persons,
+                grants,
+                gone: std::mem::take(&mut settled.gone),
                 ..Settled::default()
             };
         }
@@ -76,7 +90,7 @@ impl Desk {
             .filter(|(_, member)| member.node == node)
             .map(|(subject, _)| subject)
             .collect();
-        let (mut bodies, mut wanted) = (Vec::new(), Vec::new());
+        let (mut bodies, mut wanted, mut held) = (Vec::new(), Vec::new(), Vec::new());
         for document in state.documents() {
             let (deposit, root) = (document.deposit, document.reference.root);
             if settled.documents.contains(&(deposit, root)) {
@@ -87,6 +101,7 @@ impl Desk {
                 continue;
             }
             settled.documents.insert((deposit, root));
+            held.push(document.clone());
             settled.bytes += document.reference.bytes;
             if state.stated(Statement::Held, document, &node).is_none() {
                 bodies.push(Body::Held(Held {
@@ -95,8 +110,15 @@ impl Desk {
                     root,
                 }));
             }
+            // What somebody has no key for is not at their disposal: it is once a recipient has handed the key on.
+            let recipients = state.recipients(document);
             let addressees: Vec<SubjectId> = served
                 .iter()
+                .filter(|one| {
+                    recipients
+                        .as_ref()
+                        .is_none_or(|recipients| recipients.contains(one))
+                })
                 .filter(|one| state.stated(Statement::MadeAvailable, document, one).is_none())
                 .copied()
                 .collect();
@@ -109,8 +131,14 @@ impl Desk {
                 }));
             }
         }
+        bodies.extend(self.barriers_to_sign(replica));
         for document in wanted {
             self.want(dossier, document);
+        }
+        for document in held {
+            // It is not loose any more; if it cannot be noted now, the next sweep does.
+            let _ = self.blobs.keep(document.reference.root.as_bytes());
+            self.examine(dossier, &document);
         }
         for body in bodies {
             self.state(dossier, body);
@@ -155,7 +183,7 @@ impl Desk {
     }
 
     /// Signs and submits a statement of this node, through the same door as everybody's messages.
-    fn state(&mut self, dossier: DossierId, body: Body) {
+    pub(super) fn state(&mut self, dossier: DossierId, body: Body) {
         let message = Message {
             dossier: Some(dossier),
             author: self.engine.node(),
@@ -177,9 +205,13 @@ impl Desk {
             return;
         };
         match self.engine.prepare(&envelope.encode(), &fresh, at, &|_| true) {
-            Ok(needs) => {
-                self.engine.submit(needs, Vec::new(), &fresh, at);
-            }
+            // The keeper of the roster hands out with its next entry what others lack. KEY-2.
+            Ok(needs) => match super::wraps(&needs) {
+                Ok(wraps) => {
+                    self.engine.submit(needs, wraps, &fresh, at);
+                }
+                Err(error) => tracing::error!(%error, "a key could not be wrapped"),
+            },
             Err(error) => tracing::warn!(code = error.code().name(), "our own statement was refused"),
         }
     }

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use basoche_protocol::dossier::{Phase, Replica, Statement};
 use basoche_protocol::id::{Digest, DossierId, MessageId, Salt, SubjectId};
 use basoche_protocol::journal::{Content, HeadRow, Verdict};
-use basoche_protocol::role::Role;
+use basoche_protocol::role::{Class, Role};
 use serde::{Deserialize, Serialize};
 
+use super::contest::{ContestationView, contested};
+use super::erase::{HoldView, TombstoneView, orders};
 use super::forks::{ForkView, forks};
-use super::{Desk, Level, WaitView};
-use crate::operator::Condition;
+use super::gaps::{GapView, gaps};
+use super::{Desk, Level, RetiringView, WaitView};
+use crate::operator::{Condition, MailboxView};
+use crate::quittance::QuittanceView;
 
 /// A connected peer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,10 +66,19 @@ pub struct StatusView {
     pub incarnation: Option<String>,
     /// The other nodes of the registry.
     pub peers: Vec<PeerView>,
-    /// The dossiers held.
+    /// The dossiers held, without those that are being read back.
     pub dossiers: Vec<DossierStatus>,
+    /// To which node this one hands over, as long as something keeps it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retiring: Option<RetiringView>,
+    /// How many are being read back from the store: the node takes acts in them once they are.
+    #[serde(default)]
+    pub reading_back: usize,
     /// What was refused, by code.
     pub refusals: BTreeMap<String, u64>,
+    /// What is kept here for others, if this node is a mailbox.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mailbox: Option<MailboxView>,
 }
 
 /// Somebody in the roster.
@@ -79,6 +92,9 @@ pub struct ParticipantView {
     pub node: SubjectId,
     /// That node's organisation.
     pub organisation: String,
+    /// The hand-over that brought them to that node.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hand_over: Option<MessageId>,
 }
 
 /// A message on file.
@@ -96,6 +112,9 @@ pub struct MessageView {
     pub recorded_at: String,
     /// What became of it: `effective`, `pending` or the code of what kept it without effect.
     pub verdict: String,
+    /// The milestone outside of whose frontier it lies: it came after what that closed. BAR-4.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub after: Option<MessageId>,
     /// How far it has come.
     pub level: Level,
     /// Why it has no effect here, and which nodes of the dossier lack it and why.
@@ -134,6 +153,8 @@ pub struct DocumentView {
     pub media_type: String,
     /// Plaintext bytes.
     pub bytes: u64,
+    /// Who can open it: the member nodes, or persons only.
+    pub class: Class,
     /// Salted commitment to the plaintext. DOC-5.
     pub plaintext_commitment: Digest,
     /// Its salt.
@@ -144,6 +165,9 @@ pub struct DocumentView {
     pub held: BTreeMap<String, String>,
     /// Everybody in the roster.
     pub addressees: Vec<Addressee>,
+    /// The nodes that state that it is not what its message commits to.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub contested: Vec<ContestationView>,
 }
 
 /// `basoche dossier show --json`.
@@ -170,6 +194,18 @@ pub struct DossierView {
     pub documents: Vec<DocumentView>,
     /// The chains of which their nodes signed several histories.
     pub forks: Vec<ForkView>,
+    /// What nodes stated that did not come to them.
+    #[serde(default)]
+    pub gaps: Vec<GapView>,
+    /// The barriers, and who signed that they hold them.
+    #[serde(default)]
+    pub quittances: Vec<QuittanceView>,
+    /// What is erased, by order of the court.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub erased: Vec<TombstoneView>,
+    /// What is held, by order of the court.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub holds: Vec<HoldView>,
 }
 
 impl Desk {
@@ -197,10 +233,16 @@ impl Desk {
             frontier: replica.frontier(),
             quarantined: replica.pending(),
         });
-        let own = self
-            .engine
-            .dossiers()
-            .filter_map(|replica| replica.heads().get(&node));
+        let dormant = self.engine.dormant().map(|summary| DossierStatus {
+            id: summary.dossier(),
+            phase: summary.phase(),
+            state_hash: summary.state_hash(),
+            entries: usize::try_from(summary.entries()).unwrap_or(usize::MAX),
+            frontier: summary.frontier().to_vec(),
+            quarantined: 0,
+        });
+        let mut dossiers: Vec<_> = dossiers.chain(dormant).collect();
+        dossiers.sort_by_key(|dossier| dossier.id);
         StatusView {
             v: 1,
             node,
@@ -209,12 +251,16 @@ impl Desk {
             reasons: lines(reasons),
             notes: lines(notes),
             commits: self.commits,
-            incarnation: own
-                .max_by_key(|head| head.head().time)
-                .map(|head| head.head().incarnation.to_hex()),
+            incarnation: self
+                .engine
+                .last_signed()
+                .map(|(_, incarnation)| incarnation.to_hex()),
             peers: peers.collect(),
-            dossiers: dossiers.collect(),
+            dossiers,
+            retiring: self.retiring(),
+            reading_back: self.count_waking(),
             refusals: self.monitor.meters.refusals(),
+            mailbox: self.monitor.mailbox.get(),
         }
     }
 
@@ -230,7 +276,9 @@ impl Desk {
                 role: member.role,
                 organisation: self.organisation(&member.node),
                 node: member.node,
+                hand_over: state.last_hand_over(&subject),
             });
+        let (erased, holds) = orders(replica);
         Some(DossierView {
             v: 1,
             dossier: *dossier,
@@ -245,6 +293,10 @@ impl Desk {
             messages: self.messages(replica),
             documents: self.documents(replica),
             forks: forks(replica),
+            gaps: gaps(replica, self.engine.node()),
+            quittances: self.quittances(replica),
+            erased,
+            holds,
         })
     }
 
@@ -254,7 +306,12 @@ impl Desk {
                 Content::Authentic(message, _) => {
                     Some((message.message_type().name().to_owned(), message.author))
                 }
-                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => None,
+                // Of an erased one the order tells.
+                Content::Sealed(_) | Content::Opened(_) | Content::Absent | Content::Rejected => replica
+                    .state()
+                    .erased_by(&record.message)
+                    .filter(|_| record.verdict == Verdict::Effective)
+                    .map(|one| (one.residual.act.name().to_owned(), one.residual.author)),
             };
             MessageView {
                 id: record.message,
@@ -266,6 +323,7 @@ impl Desk {
                     Verdict::WithoutEffect(code) => code.name().into(),
                     Verdict::Pending(_) => "pending".into(),
                 },
+                after: replica.state().after(&record.message),
                 level: self
                     .level(&replica.dossier(), &record.message)
                     .unwrap_or(Level::Deposited),
@@ -299,11 +357,13 @@ impl Desk {
                 name: document.reference.name.clone(),
                 media_type: document.reference.media_type.clone(),
                 bytes: document.reference.bytes,
+                class: document.reference.class(),
                 plaintext_commitment: document.reference.plaintext_commitment,
                 plaintext_salt: document.reference.plaintext_salt,
                 deposited_at: document.deposited_at.to_string(),
                 held: held.collect(),
                 addressees: addressees.collect(),
+                contested: contested(replica, &document.deposit, &document.reference.root),
             }
         };
         documents.iter().map(view).collect()

@@ -10,7 +10,7 @@ use basoche_protocol::refusal::Code;
 use basoche_protocol::time::Instant;
 use serde::{Deserialize, Serialize};
 
-use super::Desk;
+use super::{Desk, LeftView};
 use crate::operator::{Fetch, Obstacle};
 
 /// A reason, by its stable code.
@@ -27,7 +27,7 @@ pub enum Wait {
     FetchingHere,
     /// The node holds the document, and has not stated that the addressee can have it.
     Held,
-    /// This node cannot open the message.
+    /// This node cannot open the message, or the addressee is no recipient of the personal document.
     NoKey,
     /// This node's registry does not know who signed the message.
     UnknownSigner,
@@ -91,6 +91,9 @@ pub struct WaitView {
     /// All its ciphertext bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub total_bytes: Option<u64>,
+    /// The mailboxes where the message was left for the node.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left: Vec<LeftView>,
     /// What is so, and what to do.
     pub says: String,
 }
@@ -104,6 +107,7 @@ impl fmt::Display for WaitView {
             detail,
             bytes,
             total_bytes,
+            left,
             says,
             ..
         } = self;
@@ -117,18 +121,30 @@ impl fmt::Display for WaitView {
         if let (Some(bytes), Some(total_bytes)) = (bytes, total_bytes) {
             write!(f, ", {bytes} of {total_bytes} bytes")?;
         }
-        write!(f, ": {says}")
+        write!(f, ": {says}")?;
+        for LeftView { mailbox, at, until } in left {
+            write!(f, "; left at {mailbox} at {at}, kept until {until}")?;
+        }
+        Ok(())
     }
 }
 
 /// When peers were last connected. Kept in memory: a restart forgets it.
-#[derive(Default)]
-pub(super) struct Contacts(BTreeMap<SubjectId, Instant>);
+pub(super) struct Contacts {
+    begun: Instant,
+    left: BTreeMap<SubjectId, Instant>,
+}
 
 impl Contacts {
+    /// Of a node that starts.
+    pub(super) fn since(begun: Instant) -> Self {
+        let left = BTreeMap::new();
+        Self { begun, left }
+    }
+
     /// A peer with which a version was agreed has left.
     pub(super) fn left(&mut self, peer: SubjectId, now: Instant) {
-        self.0.insert(peer, now);
+        self.left.insert(peer, now);
     }
 }
 
@@ -158,6 +174,8 @@ enum Known {
         available: Option<Instant>,
         opened: bool,
     },
+    /// A personal document on file, of which somebody has no key.
+    NoRecipient,
 }
 
 /// The reason that follows.
@@ -167,6 +185,8 @@ struct Reason {
     since: Option<Instant>,
     fetch: Option<Fetch>,
     refusal: Option<Code>,
+    /// Whether it is a person who has no key, and no node.
+    personal: bool,
 }
 
 impl From<Wait> for Reason {
@@ -176,6 +196,7 @@ impl From<Wait> for Reason {
             since: None,
             fetch: None,
             refusal: None,
+            personal: false,
         }
     }
 }
@@ -197,6 +218,10 @@ impl Reason {
             Known::Message(Verdict::WithoutEffect(code)) => Some(Self {
                 refusal: Some(code),
                 ..Wait::WithoutEffect.into()
+            }),
+            Known::NoRecipient => Some(Self {
+                personal: true,
+                ..Wait::NoKey.into()
             }),
             Known::Document { opened: true, .. } => None,
             Known::Document {
@@ -271,6 +296,10 @@ impl Reason {
                 None => format!("{it} fetches it: wait"),
             },
             Wait::Held => format!("{it} holds it and has not made it available: wait, or ask its operator"),
+            Wait::NoKey if self.personal => {
+                "no key of this personal document is for them: a recipient gives it, `basoche document grant`"
+                    .into()
+            }
             Wait::NoKey => {
                 format!("{it} has no key that opens it: a member hands it over once it is connected")
             }
@@ -304,6 +333,7 @@ impl Reason {
             detail: detail.map(str::to_owned),
             bytes: self.fetch.map(|fetch| fetch.bytes),
             total_bytes: self.fetch.map(|fetch| fetch.total_bytes),
+            left: Vec::new(),
             says: self.says(organisation),
         }
     }
@@ -326,6 +356,12 @@ impl Desk {
             true => Reach::Here(self.monitor.fetches.get(root)),
             false => self.reach(&node),
         };
+        let opened = stated(Statement::Opened, addressee).is_some();
+        let recipients = state.recipients(document);
+        if !opened && recipients.is_some_and(|recipients| !recipients.contains(addressee)) {
+            let reason = Reason::of(Known::NoRecipient);
+            return reason.map(|reason| reason.view(node, &self.organisation(&node)));
+        }
         let known = Known::Document {
             node: reach,
             covered: here
@@ -334,7 +370,7 @@ impl Desk {
                     .contains(&node),
             held: stated(Statement::Held, &node),
             available: stated(Statement::MadeAvailable, addressee),
-            opened: stated(Statement::Opened, addressee).is_some(),
+            opened,
         };
         Reason::of(known).map(|reason| reason.view(node, &self.organisation(&node)))
     }
@@ -352,10 +388,19 @@ impl Desk {
             };
             Reason::of(known).map(|reason| (node, reason))
         });
+        let place = replica.position(&record.message);
+        let left = |node: &SubjectId| match place {
+            Some((branch, seq)) if *node != own => {
+                self.left_for(&replica.dossier(), node, &branch.chain, seq)
+            }
+            _ => Vec::new(),
+        };
         let waits = here.into_iter().chain(lacking);
-        waits
-            .map(|(node, reason)| reason.view(node, &self.organisation(&node)))
-            .collect()
+        let view = |(node, reason): (SubjectId, Reason)| WaitView {
+            left: left(&node),
+            ..reason.view(node, &self.organisation(&node))
+        };
+        waits.map(view).collect()
     }
 
     /// The same of a message, by its id.
@@ -369,10 +414,30 @@ impl Desk {
         record.map_or_else(Vec::new, |record| self.message_waits(replica, record))
     }
 
+    /// Since when another node is not connected, empty if never since this node's start; `None` if it is.
+    pub(super) fn unreachable(&self, node: &SubjectId) -> Option<String> {
+        let away = *node != self.engine.node() && matches!(self.reach(node), Reach::Away(_));
+        away.then(|| {
+            self.contacts
+                .left
+                .get(node)
+                .map(Instant::to_string)
+                .unwrap_or_default()
+        })
+    }
+
     fn reach(&self, node: &SubjectId) -> Reach {
         match self.engine.peers().any(|peer| peer == *node) {
             true => Reach::Connected,
-            false => Reach::Away(self.contacts.0.get(node).copied()),
+            false => Reach::Away(self.contacts.left.get(node).copied()),
+        }
+    }
+
+    /// Since when a node is away, as far as this process knows; nothing while it is connected.
+    pub(super) fn away_since(&self, node: &SubjectId) -> Option<Instant> {
+        match self.reach(node) {
+            Reach::Away(left) => Some(left.unwrap_or(self.contacts.begun)),
+            Reach::Here(_) | Reach::Connected => None,
         }
     }
 
@@ -431,6 +496,7 @@ mod tests {
         vec![
             (Known::Message(Verdict::Effective), None, None),
             (pending(Need::Key(0)), Some(NoKey), None),
+            (Known::NoRecipient, Some(NoKey), None),
             (pending(Need::Signer(id)), Some(UnknownSigner), None),
             (pending(Need::Settlement(chain)), Some(UnsettledFork), None),
             (pending(Need::Message(id)), None, None),

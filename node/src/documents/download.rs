@@ -72,8 +72,8 @@ pub struct Download {
     /// The leaf hashes, once a source has sent those that lead to the root.
     outboard: OnceLock<Outboard>,
     plan: Mutex<Plan>,
-    /// Held for reading by who writes.
-    writing: RwLock<()>,
+    /// Held for reading by who writes. Whether the document has its name, and nothing may be written any more.
+    writing: RwLock<bool>,
 }
 
 /// Who brings which leaves.
@@ -196,8 +196,8 @@ impl Download {
     /// # Errors
     /// [`TransferError::Blob`].
     pub fn leave(&self) -> Result<(), TransferError> {
-        let _alone = self.writing.write().unwrap_or_else(PoisonError::into_inner);
-        self.checkpoint()
+        let finished = self.writing.write().unwrap_or_else(PoisonError::into_inner);
+        if *finished { Ok(()) } else { self.checkpoint() }
     }
 
     /// Makes the document durable under its root. Blocks.
@@ -206,8 +206,34 @@ impl Download {
     /// [`TransferError::Blob`], and while something is missing.
     pub fn finish(&self) -> Result<(), TransferError> {
         // A source that was given up may have a piece on its way to the disk.
-        let _alone = self.writing.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.part.finish(self.outboard()?.leaves())?)
+        let mut finished = self.writing.write().unwrap_or_else(PoisonError::into_inner);
+        if !*finished {
+            self.part.finish(self.outboard()?.leaves())?;
+            *finished = true;
+        }
+        Ok(())
+    }
+
+    /// Takes whole leaves, from `first` on, that came by another way: checked and marked like those of a source. Blocks.
+    ///
+    /// # Errors
+    /// [`TransferError::Document`] for the first that is none; those before it stay.
+    pub fn bring(&self, hashes: &[[u8; 32]], first: u64, leaves: &[u8]) -> Result<(), TransferError> {
+        let outboard = document::check_outboard(self.root.as_bytes(), self.bytes, hashes)?;
+        let leaf_bytes = usize::try_from(self.leaf_bytes).map_err(|_| TransferError::Worker)?;
+        let finished = self.writing.read().unwrap_or_else(PoisonError::into_inner);
+        for (leaf, index) in leaves.chunks(leaf_bytes).zip(first..) {
+            outboard.verify_leaf(index, leaf)?;
+            // What a source writes piece by piece is left to it.
+            if *finished || self.part.has(index) || self.plan().claimed.contains(&index) {
+                continue;
+            }
+            self.part.write_at(index * self.leaf_bytes, leaf)?;
+            self.brought(index);
+        }
+        // A source may have sent the same.
+        let _ = self.outboard.set(outboard);
+        Ok(())
     }
 
     /// Fetches from one source until nothing is missing.

@@ -1,11 +1,12 @@
 //! Fetching documents from the members that have them.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use basoche_protocol::document::ciphertext_len;
-use basoche_protocol::id::{Digest, SubjectId};
+use basoche_protocol::id::{Digest, DossierId, SubjectId};
+use basoche_protocol::message::DocumentRef;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -40,6 +41,11 @@ impl Network {
                 let fetches = &network.desk.monitor().fetches;
                 fetches.begin(root, ciphertext_len(wanted.document.reference.bytes), now());
                 loop {
+                    // What is erased meanwhile is not fetched any more.
+                    let wanted_still = network.desk.ask(move |desk| desk.is_on_file(&root)).await;
+                    if matches!(wanted_still, Ok(false)) {
+                        return network.stored(root).await;
+                    }
                     match network.fetch(&wanted, &permits).await {
                         Ok(()) => return network.stored(root).await,
                         Err(error) => {
@@ -70,8 +76,7 @@ impl Network {
             return Ok(());
         }
         let begun = Instant::now();
-        let (blobs, dossier) = (Arc::clone(&self.blobs), wanted.dossier);
-        let download = blocking(move || Download::new(blobs.as_ref(), dossier, &reference)).await?;
+        let download = self.download(wanted.dossier, &reference).await?;
         let (fetches, root) = (&self.desk.monitor().fetches, &wanted.document.reference.root);
         fetches.has_room(root);
         let wide = if download.ciphertext_bytes() < LONG {
@@ -143,8 +148,25 @@ impl Network {
         Ok(())
     }
 
+    /// What there is of a document, shared by all that bring something of it.
+    pub(crate) async fn download(
+        &self,
+        dossier: DossierId,
+        reference: &DocumentRef,
+    ) -> Result<Arc<Download>, TransferError> {
+        let mut downloads = self.downloads.lock().await;
+        downloads.retain(|_, download| download.strong_count() > 0);
+        if let Some(download) = downloads.get(&reference.root).and_then(Weak::upgrade) {
+            return Ok(download);
+        }
+        let (blobs, asked) = (Arc::clone(&self.blobs), reference.clone());
+        let download = blocking(move || Download::new(blobs.as_ref(), dossier, &asked)).await?;
+        downloads.insert(reference.root, Arc::downgrade(&download));
+        Ok(download)
+    }
+
     /// Asks a peer on its bulk connection, which is dialled if there is none.
-    async fn ask(&self, peer: NodeId, request: Bytes) -> Result<BulkStream, TransferError> {
+    pub(crate) async fn ask(&self, peer: NodeId, request: Bytes) -> Result<BulkStream, TransferError> {
         match self.endpoint.fetch(peer, request.clone()).await {
             Err(TransportError::NotConnected) => {
                 match self.connect(peer, Lane::Bulk).await {

@@ -15,18 +15,27 @@ pub enum Alarm {
     ChainDisputed,
     /// A node signed two histories of one chain.
     ChainForked,
+    /// Entries that a head names do not come. GAP-1.
+    Gap,
+    /// A node signs under two incarnations. JRN-15.
+    LivesTwice,
     /// The disk of the data directory is nearly full.
     DiskLow,
+    /// The mailbox has no room for a parcel, or its disk has not. MBX-3.
+    MailboxFull,
 }
 
 impl Alarm {
     /// Every alarm.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::StoreOlder,
         Self::OwnChainBehind,
         Self::ChainDisputed,
         Self::ChainForked,
+        Self::Gap,
+        Self::LivesTwice,
         Self::DiskLow,
+        Self::MailboxFull,
     ];
 
     /// Its name in metrics and logs.
@@ -37,7 +46,10 @@ impl Alarm {
             Self::OwnChainBehind => "own-chain-behind",
             Self::ChainDisputed => "chain-disputed",
             Self::ChainForked => "chain-forked",
+            Self::Gap => "gap",
+            Self::LivesTwice => "lives-twice",
             Self::DiskLow => "disk-low",
+            Self::MailboxFull => "mailbox-full",
         }
     }
 
@@ -49,7 +61,10 @@ impl Alarm {
             Self::OwnChainBehind => "a member knows more of our chain than we do",
             Self::ChainDisputed => "a member says of a chain what we know to be otherwise",
             Self::ChainForked => "a node signed two histories of one chain",
+            Self::Gap => "entries that another node names do not come",
+            Self::LivesTwice => "a node signs under two incarnations",
             Self::DiskLow => "the disk is nearly full",
+            Self::MailboxFull => "the mailbox is full",
         }
     }
 
@@ -124,6 +139,6 @@ mod tests {
         let meters = Meters::default();
         Alarm::ChainForked.raise(&meters, "a test");
         let counts = Alarm::ALL.map(|alarm| meters.alarms(alarm));
-        assert_eq!(counts, [0, 0, 0, 1, 0]);
+        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0]);
     }
 }

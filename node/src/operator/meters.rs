@@ -90,6 +90,33 @@ impl Direction {
     }
 }
 
+/// What became of a parcel at a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Post {
+    /// It was taken.
+    Kept,
+    /// There was no room for it.
+    Refused,
+    /// Its addressee has it.
+    Collected,
+    /// Nobody came for it in time.
+    Expired,
+}
+
+impl Post {
+    const ALL: [Self; 4] = [Self::Kept, Self::Refused, Self::Collected, Self::Expired];
+
+    const fn label(self) -> [(&'static str, &'static str); 1] {
+        let name = match self {
+            Self::Kept => "kept",
+            Self::Refused => "refused",
+            Self::Collected => "collected",
+            Self::Expired => "expired",
+        };
+        [("outcome", name)]
+    }
+}
+
 /// The counters and histograms of one process.
 pub struct Meters {
     registry: Registry,
@@ -104,6 +131,9 @@ pub struct Meters {
     fetched_bytes: Counter,
     fetches_failed: Counter,
     control_connections: Gauge,
+    parcels: Counts,
+    parcels_kept: Gauge,
+    parcel_bytes_kept: Gauge,
 }
 
 impl Default for Meters {
@@ -123,6 +153,9 @@ impl Default for Meters {
             fetched_bytes: Counter::default(),
             fetches_failed: Counter::default(),
             control_connections: Gauge::default(),
+            parcels: Counts::default(),
+            parcels_kept: Gauge::default(),
+            parcel_bytes_kept: Gauge::default(),
         };
         meters.register();
         meters.begin();
@@ -196,6 +229,22 @@ impl Meters {
             "Commands being served",
             self.control_connections.clone(),
         );
+        all.register(
+            "mailbox_parcels",
+            "Parcels left at this mailbox, by what became of them",
+            self.parcels.clone(),
+        );
+        all.register(
+            "mailbox_parcels_kept",
+            "Parcels kept now",
+            self.parcels_kept.clone(),
+        );
+        all.register_with_unit(
+            "mailbox_parcels_kept",
+            "Bytes of parcels kept now",
+            Unit::Bytes,
+            self.parcel_bytes_kept.clone(),
+        );
     }
 
     /// Every series is there from the start, at zero, so that its first move is seen as one.
@@ -210,6 +259,9 @@ impl Meters {
         }
         for alarm in Alarm::ALL {
             let _ = self.alarms.get_or_create(&[("kind", alarm.kind())]);
+        }
+        for post in Post::ALL {
+            let _ = self.parcels.get_or_create(&post.label());
         }
         for direction in [Direction::In, Direction::Out] {
             let _ = self.frames.get_or_create(&direction.label());
@@ -277,6 +329,17 @@ impl Meters {
     /// An attempt at a document ended without it.
     pub fn fetch_failed(&self) {
         self.fetches_failed.inc();
+    }
+
+    /// Something became of a parcel.
+    pub fn post(&self, what: Post) {
+        self.parcels.get_or_create(&what.label()).inc();
+    }
+
+    /// So many parcels are kept now, of so many bytes.
+    pub fn kept(&self, parcels: u64, bytes: u64) {
+        self.parcels_kept.set(signed(parcels));
+        self.parcel_bytes_kept.set(signed(bytes));
     }
 
     /// Counts a command as being served, until what is returned is dropped.

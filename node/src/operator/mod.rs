@@ -11,13 +11,16 @@ mod meters;
 mod vitals;
 mod watch;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 pub use alarm::Alarm;
 pub use condition::{Condition, Enrolment, Facts, Standing};
 pub use fetches::{Fetch, Fetches, Obstacle};
 pub use http::{ListenError, Listener, Pages};
-pub use meters::{Direction, Meters, Outcome, With};
+pub use meters::{Direction, Meters, Outcome, Post, With};
 pub use vitals::{Published, Vitals};
 pub use watch::{watch_disk, watch_queue};
 
@@ -32,6 +35,38 @@ pub struct Monitor {
     pub vitals: Vitals,
     /// The documents under way.
     pub fetches: Fetches,
+    /// What is kept here for others, if this node is a mailbox.
+    pub mailbox: MailboxUse,
+}
+
+/// How much a mailbox keeps, and how much it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailboxView {
+    /// Parcels kept.
+    pub parcels: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Parcels that may be.
+    pub parcels_limit: u64,
+    /// Bytes that may be.
+    pub quota: u64,
+}
+
+/// The latest [`MailboxView`]; none of a node that is no mailbox.
+#[derive(Default)]
+pub struct MailboxUse(Mutex<Option<MailboxView>>);
+
+impl MailboxUse {
+    /// So it is now.
+    pub fn set(&self, view: MailboxView) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn get(&self) -> Option<MailboxView> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Monitor {
@@ -42,6 +77,7 @@ impl Monitor {
             meters: Meters::default(),
             vitals: Vitals::new(disk_low_percent),
             fetches: Fetches::default(),
+            mailbox: MailboxUse::default(),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! One connection: its hello, its frames, its end.
 
 use std::{
-    future::pending,
+    future::{Future, pending},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use quinn::{ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, WriteError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     CloseCode, CloseReason, ConnectionId, Event, Lane, MAX_FRAME, NodeId, Options, bulk,
@@ -96,6 +96,8 @@ pub(super) struct Link {
     pub(super) hello: Hello,
     pub(super) outbound: bool,
     pub(super) connection: quinn::Connection,
+    /// When it is too old to have been dialled at the same time as a new one.
+    settled_at: Instant,
     /// Frames to send; unused on the bulk lane.
     pub(super) queue: Queue,
     /// The code this endpoint closed it with.
@@ -121,9 +123,15 @@ impl Link {
             hello,
             outbound,
             connection,
+            settled_at: Instant::now() + options.settled,
             queue,
             closed_with: OnceLock::new(),
         }
+    }
+
+    /// Whether it was there long before whatever is dialled now.
+    pub(super) fn is_settled(&self) -> bool {
+        Instant::now() >= self.settled_at
     }
 
     /// Whether this endpoint has closed it.
@@ -217,7 +225,7 @@ async fn write_frames(shared: Arc<Shared>, link: Arc<Link>, mut send: SendStream
 }
 
 async fn read_frames(shared: &Shared, link: &Link, recv: &mut RecvStream) -> Result<(), Broken> {
-    while let Some(bytes) = read_frame(recv, shared.options.deadline).await? {
+    while let Some(bytes) = read_frame(recv, shared.options.frame_stall).await? {
         let delivered = shared
             .deliver(Event::Frame {
                 peer: link.peer,
@@ -233,17 +241,59 @@ async fn read_frames(shared: &Shared, link: &Link, recv: &mut RecvStream) -> Res
     Ok(())
 }
 
-/// Reads one frame; `None` at the end of the stream. There is no limit on the silence before a frame.
-async fn read_frame(recv: &mut RecvStream, deadline: Duration) -> Result<Option<Bytes>, Broken> {
-    const TOO_SLOW: Broken = Broken::Rule(CloseCode::TooSlow, "frame does not advance");
+/// How slowly a frame may come. On a link that loses much, a good peer's bytes pause for seconds and then go on: what
+/// counts is that they go on, and how far.
+struct Pace {
+    stall: Duration,
+    begun: Instant,
+    /// When bytes last came.
+    moved: Instant,
+    bytes: usize,
+}
 
+impl Pace {
+    fn begin(stall: Duration, bytes: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            stall,
+            begun: now,
+            moved: now,
+            bytes,
+        }
+    }
+
+    /// When the next bytes must have come: no pause is longer than `stall`, and all pauses together are so no more
+    /// than what has come would take at [`MIN_FRAME_RATE`].
+    fn deadline(&self) -> Instant {
+        let earned = Duration::from_secs_f64(self.bytes as f64 / MIN_FRAME_RATE as f64);
+        self.moved.min(self.begun + earned) + self.stall
+    }
+
+    /// Waits for the next bytes; how many came is what `count` says of them.
+    async fn next<T>(
+        &mut self,
+        read: impl Future<Output = Result<Option<T>, ReadError>>,
+        count: impl FnOnce(&T) -> usize,
+    ) -> Result<T, Broken> {
+        let read = timeout_at(self.deadline(), read).await;
+        let read = read.map_err(|_| Broken::Rule(CloseCode::TooSlow, "frame does not advance"))??;
+        let read = read.ok_or(Broken::Rule(CloseCode::Protocol, "stream ends inside a frame"))?;
+        self.moved = Instant::now();
+        self.bytes += count(&read);
+        Ok(read)
+    }
+}
+
+/// Reads one frame; `None` at the end of the stream. There is no limit on the silence before a frame.
+async fn read_frame(recv: &mut RecvStream, stall: Duration) -> Result<Option<Bytes>, Broken> {
     let mut header = [0; 4];
-    let Some(read) = recv.read(&mut header).await? else {
+    let Some(mut read) = recv.read(&mut header).await? else {
         return Ok(None);
     };
-    timeout(deadline, recv.read_exact(&mut header[read..]))
-        .await
-        .map_err(|_| TOO_SLOW)??;
+    let mut pace = Pace::begin(stall, read);
+    while read < header.len() {
+        read += pace.next(recv.read(&mut header[read..]), |count| *count).await?;
+    }
     // Lossless: usize has at least 32 bits on every platform quinn runs on.
     let length = u32::from_be_bytes(header) as usize;
     if length == 0 {
@@ -252,23 +302,13 @@ async fn read_frame(recv: &mut RecvStream, deadline: Duration) -> Result<Option<
     if length > MAX_FRAME {
         return Err(Broken::Rule(CloseCode::FrameTooLarge, "frame too large"));
     }
-    let deadline = deadline + Duration::from_secs((length / MIN_FRAME_RATE) as u64);
-    timeout(deadline, read_body(recv, length))
-        .await
-        .map_err(|_| TOO_SLOW)?
-        .map(Some)
-}
-
-/// Reads exactly `length` bytes, taking memory as they arrive and not as they are announced.
-async fn read_body(recv: &mut RecvStream, length: usize) -> Result<Bytes, Broken> {
+    // Memory is taken as bytes arrive, and not as they are announced.
     let mut body = BytesMut::with_capacity(length.min(64 * 1024));
     while body.len() < length {
-        let Some(chunk) = recv.read_chunk(length - body.len(), true).await? else {
-            return Err(Broken::Rule(CloseCode::Protocol, "stream ends inside a frame"));
-        };
-        body.extend_from_slice(&chunk.bytes);
+        let chunk = recv.read_chunk(length - body.len(), true);
+        body.extend_from_slice(&pace.next(chunk, |chunk| chunk.bytes.len()).await?.bytes);
     }
-    Ok(body.freeze())
+    Ok(Some(body.freeze()))
 }
 
 /// Says why a connection ended; `here` is the code this endpoint closed it with.

@@ -39,8 +39,9 @@ pub enum Keep {
 /// Which of two connections stays, so that both nodes decide alike: the one dialled by the node whose key has the
 /// smaller SHA-256; of two dialled by the same node, the new one.
 ///
-/// Asked only when both ends of both connections are the same instances: a connection of a peer that has restarted
-/// replaces what was left of the former one, whoever dialled.
+/// Asked only when both ends of both connections are the same instances, and both may have been dialled at once: a
+/// connection of a peer that has restarted, or has lost one that was there for long, replaces what was left of it,
+/// whoever dialled.
 #[must_use]
 pub fn keep(existing_outbound: bool, new_outbound: bool, smaller_here: bool) -> Keep {
     if existing_outbound == new_outbound || new_outbound == smaller_here {
@@ -163,14 +164,15 @@ impl Endpoint {
         Ok(Self { shared })
     }
 
-    /// Dials `peer` at `address`; returns once the peer has answered, just before [`Event::Connected`].
+    /// Dials `peer` at `addresses`, the best first: each gets a moment's start before the next one is dialled beside
+    /// it, and the first that answers is taken. Returns once the peer has answered, just before [`Event::Connected`].
     ///
     /// # Errors
-    /// [`TransportError`]; on [`TransportError::Duplicate`] the peer's own connection is there or coming.
+    /// [`TransportError`], of the address that failed last; [`TransportError::NotConnected`] without addresses. On [`TransportError::Duplicate`] the peer's own connection is there or coming.
     pub async fn connect(
         &self,
         peer: NodeId,
-        address: SocketAddr,
+        addresses: &[SocketAddr],
         lane: Lane,
     ) -> Result<ConnectionId, TransportError> {
         let shared = &self.shared;
@@ -183,7 +185,7 @@ impl Endpoint {
         tokio::select! {
             biased;
             _ = shared.closing() => Err(TransportError::Closing),
-            dialled = dial(shared, peer, address, lane) => dialled,
+            dialled = dial(shared, peer, addresses, lane) => dialled,
         }
     }
 
@@ -432,7 +434,10 @@ impl Shared {
         let place = (peer, hello.lane);
         if let Some(old) = table.current.get(&place).and_then(|id| table.links.get(id)) {
             let same_instance = old.hello.instance == hello.instance;
-            if same_instance && keep(old.outbound, outbound, self.key < key) == Keep::Existing {
+            // Of connections dialled at once both nodes keep the same. Of one that is settled the peer, which dials
+            // again, has seen the end that is not seen here.
+            let at_once = same_instance && !old.is_settled();
+            if at_once && keep(old.outbound, outbound, self.key < key) == Keep::Existing {
                 return Err(CloseCode::Duplicate);
             }
             old.close(

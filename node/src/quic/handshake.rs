@@ -8,13 +8,16 @@ use std::{
 
 use quinn::ConnectionError;
 use rustls::pki_types::CertificateDer;
-use tokio::time::timeout;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{
     CloseCode, CloseReason, ConnectionId, Lane, NodeId, TransportError,
     connection::{Broken, Hello, close_reason, serve},
     endpoint::{OnDrop, Shared},
-    limits::MAX_HANDSHAKES,
+    limits::{MAX_HANDSHAKES, NEXT_ADDRESS},
     tls,
 };
 
@@ -137,13 +140,38 @@ fn identify(shared: &Shared, connection: &quinn::Connection) -> Option<([u8; 32]
     Some((key, shared.directory.node_of_key(&key)?))
 }
 
-pub(super) async fn dial(
+/// Shakes hands with `peer` at the first of these addresses that answers (RFC 8305 §5).
+async fn reach(
     shared: &Arc<Shared>,
     peer: NodeId,
+    addresses: &[SocketAddr],
+) -> Result<(quinn::Connection, SocketAddr), TransportError> {
+    let mut last = TransportError::NotConnected;
+    let mut rest = addresses.iter();
+    let mut attempts = JoinSet::new();
+    loop {
+        if let Some(address) = rest.next() {
+            attempts.spawn(knock(Arc::clone(shared), peer, *address));
+        }
+        tokio::select! {
+            ended = attempts.join_next() => match ended {
+                Some(Ok(Ok(reached))) => return Ok(reached),
+                Some(Ok(Err(error))) => last = error,
+                // A panic, which the runtime has reported.
+                Some(Err(_)) => {}
+                None => return Err(last),
+            },
+            () = sleep(NEXT_ADDRESS), if rest.len() > 0 => {}
+        }
+    }
+}
+
+/// Shakes hands at one address.
+async fn knock(
+    shared: Arc<Shared>,
+    peer: NodeId,
     address: SocketAddr,
-    lane: Lane,
-) -> Result<ConnectionId, TransportError> {
-    let deadline = shared.options.deadline;
+) -> Result<(quinn::Connection, SocketAddr), TransportError> {
     let (crypto, doorkeeper) = shared.dialler.towards(peer)?;
     let mut config = quinn::ClientConfig::new(crypto);
     config.transport_config(Arc::clone(&shared.dialled));
@@ -155,17 +183,25 @@ pub(super) async fn dial(
             address,
             reason: error.to_string(),
         })?;
-    let connection = match timeout(deadline, connecting).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            return Err(match doorkeeper.refusal() {
-                Some(tls::Refusal::Unknown) => TransportError::UnknownPeer,
-                Some(tls::Refusal::Other(node)) => TransportError::WrongPeer(node),
-                None => dial_error(error, address),
-            });
-        }
-        Err(_) => return Err(TransportError::Unreachable(address)),
-    };
+    match timeout(shared.options.deadline, connecting).await {
+        Ok(Ok(connection)) => Ok((connection, address)),
+        Ok(Err(error)) => Err(match doorkeeper.refusal() {
+            Some(tls::Refusal::Unknown) => TransportError::UnknownPeer,
+            Some(tls::Refusal::Other(node)) => TransportError::WrongPeer(node),
+            None => dial_error(error, address),
+        }),
+        Err(_) => Err(TransportError::Unreachable(address)),
+    }
+}
+
+pub(super) async fn dial(
+    shared: &Arc<Shared>,
+    peer: NodeId,
+    addresses: &[SocketAddr],
+    lane: Lane,
+) -> Result<ConnectionId, TransportError> {
+    let deadline = shared.options.deadline;
+    let (connection, address) = reach(shared, peer, addresses).await?;
 
     // The acceptor checks this side's certificate only after the handshake is done here: its refusal comes now.
     let (mut send, mut recv) = match timeout(deadline, connection.open_bi()).await {

@@ -110,6 +110,11 @@ impl Store for MemoryStore {
     fn durable(&self) -> Durable {
         Durable(self.state().commits)
     }
+
+    fn scrub(&self, _: &Key) -> Result<(), StoreError> {
+        // There are no earlier values.
+        Ok(())
+    }
 }
 
 #[cfg(test)]

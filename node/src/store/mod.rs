@@ -159,6 +159,11 @@ pub trait Store: Send + Sync {
     /// The position up to which everything is durable.
     fn durable(&self) -> Durable;
 
+    /// Destroys what the files of the store still hold of earlier values of the row `key`: all that was committed
+    /// before the last commit of that row. Slow; what it promises ends with the file system, which may keep the
+    /// blocks of deleted files until it needs them.
+    fn scrub(&self, key: &Key) -> Result<(), StoreError>;
+
     /// Writes what is durable at one instant to the new directory `to`, as a store that can be opened there.
     ///
     /// # Errors

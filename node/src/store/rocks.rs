@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, ErrorKind, IteratorMode, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB, DBCompressionType,
+    DBRecoveryMode, ErrorKind, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::wal::{self, Tail};
@@ -241,6 +241,18 @@ impl Store for RocksStore {
         Durable(self.commits.load(Ordering::SeqCst))
     }
 
+    fn scrub(&self, key: &Key) -> Result<(), StoreError> {
+        // The value in memory goes to a sorted file, and the log that had it is removed; then every sorted file that
+        // may hold an earlier value is written anew without it, the lowest ones included.
+        self.db.flush().map_err(|error| self.error(&error))?;
+        let mut compaction = CompactOptions::default();
+        compaction.set_exclusive_manual_compaction(true);
+        compaction.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        let bound = key.encode();
+        self.db.compact_range_opt(Some(&bound), Some(&bound), &compaction);
+        Ok(())
+    }
+
     fn checkpoint(&self, to: &Path) -> Result<(), StoreError> {
         let made = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(to));
         made.map_err(|error| self.error(&error))
@@ -405,6 +417,43 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     const A: [u8; 16] = [0xaa; 16];
+
+    #[test]
+    fn what_is_scrubbed_is_in_no_file_wherever_it_had_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RocksStore::create(&dir.path().join("db")).unwrap();
+        let canary = |row: u8| format!("canary of row {row:03}, which stands nowhere else").into_bytes();
+        let holders = |row: u8| {
+            let files = fs::read_dir(&store.path).unwrap();
+            let bytes = files.map(|file| fs::read(file.unwrap().path()).unwrap_or_default());
+            let wanted = canary(row);
+            bytes
+                .filter(|bytes| bytes.windows(wanted.len()).any(|window| window == wanted))
+                .count()
+        };
+        // In the lowest sorted file, in one above it, and in the log only.
+        for row in 0..3 {
+            put(&store, key(A, u64::from(row)), &canary(row));
+            if row < 2 {
+                store.db.flush().unwrap();
+            }
+            if row == 0 {
+                store.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+            }
+        }
+        for row in 0..3 {
+            put(&store, key(A, u64::from(row)), b"gone");
+            assert!(
+                holders(row) > 0,
+                "row {row} is still on the disk when it is written anew"
+            );
+        }
+        for row in 0..3_u8 {
+            store.scrub(&key(A, u64::from(row))).unwrap();
+        }
+        assert_eq!([0, 1, 2].map(holders), [0; 3]);
+        assert_eq!(store.get(&key(A, 2)).unwrap().unwrap(), b"gone");
+    }
 
     /// A copy of the database of `store`, as a power cut after the last commit would leave it.
     fn power_cut(store: &RocksStore) -> (tempfile::TempDir, PathBuf) {

@@ -142,6 +142,12 @@ impl SealedStore {
         self.store.commit(batch)
     }
 
+    /// As [`Store::scrub`].
+    pub fn scrub(&self, family: u8, owner: &[u8; 16], index: u64) -> Result<(), StoreError> {
+        let owner = *owner;
+        self.store.scrub(&Key { family, owner, index })
+    }
+
     /// As [`Store::durable`].
     pub fn durable(&self) -> Durable {
         self.store.durable()

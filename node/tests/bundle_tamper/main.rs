@@ -60,7 +60,9 @@ fn a_verifier_that_ignores_a_kind_of_member_is_caught() {
         "journal/",
         "heads/",
         "messages/",
+        "mailbox/",
         "documents/",
+        "quittances/",
         "summary.json",
     ] {
         let blind = |bundle: &[u8]| {
@@ -184,6 +186,7 @@ fn what_a_dishonest_exporter_leaves_out_is_missed() {
         ("registry/justice.example/annuaire/", "gap", 1),
         ("registry/certificates/", "missing", 1),
         ("documents/", "document-absent", 3),
+        ("quittances/", "missing", 1),
         ("summary.json", "missing", 1),
         ("README.txt", "missing", 1),
     ] {

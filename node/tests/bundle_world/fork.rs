@@ -55,7 +55,7 @@ impl World {
             .unwrap();
         let item = Item {
             entry: ByteBuf::from(item.entry.encode()),
-            sealed: ByteBuf::from(item.sealed.encode()),
+            sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
         };
         let run = Frame::Run(Run {
             dossier: self.dossier,

@@ -1,11 +1,15 @@
 //! The main line of an assessment: from the order to the closing.
 
+use std::collections::BTreeSet;
+
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::dossier::RULES;
 use basoche_protocol::id::{Digest, DossierId, MessageId};
+use basoche_protocol::journal::HeadRow;
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, CloseDossier, Designation, Dire, ExhibitDeposit, FeeClaim, FeeOrder, Held,
-    MadeAvailable, Opening, Participant, PreReport, ProvisionPaid, Report, RosterChange,
+    Acceptance, Answer, Barrier, BarrierHeld, Body, CloseDossier, Designation, Dire, ExhibitDeposit,
+    FeeClaim, FeeOrder, Held, MadeAvailable, Opening, Participant, PreReport, ProvisionPaid, Report,
+    RosterChange,
 };
 use basoche_protocol::time::Span;
 
@@ -16,6 +20,13 @@ impl World {
     /// The whole main line with four documents, two of them held, made available and opened.
     pub(crate) fn assessed(suffix: &str) -> Self {
         let mut world = Self::new(suffix);
+        world.assess();
+        world
+    }
+
+    /// The same, in a world that may be prepared.
+    pub(crate) fn assess(&mut self) {
+        let world = self;
         world.found();
         world.act(
             Who::Expert,
@@ -73,14 +84,17 @@ impl World {
         }
         let document = world.seal_document("pre-rapport.txt", b"Provisoire.".repeat(9000));
         let dires_due = world.now + Span::from_seconds(30);
+        let closes = Some(world.held_by_the_company());
         world.act(
             Who::Expert,
             Body::PreReport(PreReport {
                 ext: None,
                 document,
                 dires_due,
+                closes,
             }),
         );
+        world.barrier(3);
         let text = "La fissure est antérieure.".into();
         let dire = world.act(
             Who::Lawyer,
@@ -99,17 +113,65 @@ impl World {
             dire,
             text: "Non.".into(),
         }];
+        let closes = Some(world.held_by_the_company());
         let deposit = world.act(
             Who::Expert,
             Body::Report(Report {
                 ext: None,
                 document,
                 answers,
+                closes,
             }),
         );
         world.deliver(deposit, root);
+        world.barrier(2);
         world.close(amount);
-        world
+    }
+
+    /// An order and one exhibit, for the judge only.
+    pub(crate) fn with_personal(plaintext: &[u8]) -> (Self, Digest) {
+        let mut world = Self::new("");
+        world.found();
+        let document = world.seal_personal("certificat.txt", plaintext, Who::Judge);
+        let root = document.root;
+        let exhibit = ExhibitDeposit {
+            ext: None,
+            number: 1,
+            title: "Certificat".into(),
+            document,
+        };
+        world.act(Who::Clerk, Body::ExhibitDeposit(exhibit));
+        (world, root)
+    }
+
+    /// What the experts' company holds, for what is drafted there.
+    fn held_by_the_company(&self) -> Vec<HeadRow> {
+        let engine = &self.nodes[Who::Company.home()].engine;
+        engine.dossier(&self.dossier).unwrap().frontier()
+    }
+
+    /// The expert has the nodes sign what the company's holds; the first so many do.
+    fn barrier(&mut self, sign: usize) {
+        let replica = self.nodes[Who::Company.home()]
+            .engine
+            .dossier(&self.dossier)
+            .unwrap();
+        let documents: BTreeSet<_> = replica
+            .state()
+            .documents()
+            .map(|one| one.reference.root)
+            .collect();
+        let barrier = Body::Barrier(Barrier {
+            ext: None,
+            frontier: self.held_by_the_company(),
+            documents: documents.into_iter().collect(),
+            members: replica.state().nodes().into_iter().collect(),
+            due: self.now + Span::from_seconds(604_800),
+        });
+        let barrier = self.act(Who::Expert, barrier);
+        for node in Who::NODES.into_iter().take(sign) {
+            self.act(node, Body::BarrierHeld(BarrierHeld { ext: None, barrier }));
+        }
     }
 
     fn close(&mut self, amount: EuroCents) {
@@ -125,7 +187,13 @@ impl World {
             order: None,
         };
         self.act(Who::Judge, Body::FeeOrder(order));
-        self.act(Who::Clerk, Body::CloseDossier(CloseDossier { ext: None }));
+        self.act(
+            Who::Clerk,
+            Body::CloseDossier(CloseDossier {
+                ext: None,
+                closes: None,
+            }),
+        );
     }
 
     fn found(&mut self) {

@@ -3,6 +3,7 @@
 
 mod cast;
 mod fork;
+mod left;
 mod line;
 mod source;
 
@@ -21,7 +22,7 @@ use basoche_protocol::id::{Digest, DossierId, Incarnation, KeySalt, MessageId, S
 use basoche_protocol::jose::{self, SoftwareKey};
 use basoche_protocol::journal::Branch;
 use basoche_protocol::journal::Content::Authentic;
-use basoche_protocol::message::{Body, DocumentRef, Message};
+use basoche_protocol::message::{Access, Body, DocumentRef, KeyWrap, Message};
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{Frame, Item, RegistryLeaf, Run as RunFrame};
@@ -61,7 +62,10 @@ impl Disk {
                 Row::Head { node, head, .. } => {
                     self.heads.insert(node, head);
                 }
-                Row::Key { .. } | Row::Writer { .. } | Row::Leaf { .. } => {}
+                Row::Erase { branch, seq, .. } => {
+                    self.items.get_mut(&(branch, seq)).unwrap().sealed = None;
+                }
+                Row::Key { .. } | Row::Writer { .. } | Row::Leaf { .. } | Row::Summary { .. } => {}
             }
         }
     }
@@ -87,6 +91,10 @@ pub(crate) struct World {
     logs: Vec<(AuthorityLog, Key)>,
     /// Plaintexts by root: what is taken out is not here.
     pub(crate) documents: BTreeMap<Digest, Vec<u8>>,
+    /// Ciphertexts of personal documents, by root.
+    pub(crate) ciphertexts: BTreeMap<Digest, Vec<u8>>,
+    /// The document whose depositor commits to another plaintext.
+    pub(crate) lies_about: Option<&'static str>,
     /// A message that the exporting node cannot open.
     pub(crate) withheld: Option<MessageId>,
     salt: u8,
@@ -147,6 +155,7 @@ impl World {
                     node: node.subject(),
                     assurance: Assurance::Software,
                     commitment: None,
+                    encryption_spki: None,
                 };
                 enrol(Some(who.subject()), stated.into(), &key.der);
             }
@@ -173,7 +182,9 @@ impl World {
             keys: keys.into_iter().chain(encryption).collect(),
             nodes: nodes.into_iter().collect(),
             logs,
+            ciphertexts: BTreeMap::new(),
             documents: BTreeMap::new(),
+            lies_about: None,
             withheld: None,
             salt: 0,
         };
@@ -187,7 +198,7 @@ impl World {
     }
 
     pub(super) fn seal_document(&mut self, name: &str, plaintext: Vec<u8>) -> DocumentRef {
-        let key = DocumentKey::new(sha256(&[b"document key", name.as_bytes()]));
+        let key = Self::document_key(name);
         let mut encryptor = Encryptor::new(&key, plaintext.len() as u64).unwrap();
         let mut out = Vec::new();
         encryptor.push(&plaintext, &mut out).unwrap();
@@ -199,7 +210,7 @@ impl World {
             .unwrap()
             .key(0)
             .unwrap();
-        let reference = DocumentRef {
+        let mut reference = DocumentRef {
             root: Digest::new(sealed.root),
             bytes: plaintext.len() as u64,
             media_type: "text/plain".into(),
@@ -210,11 +221,44 @@ impl World {
                 &sealed.plaintext_sha256,
             )),
             plaintext_salt: salt,
-            wrapped_key: DocumentRef::wrap_key(&key, epoch, &self.dossier, &wrap_salt),
-            wrap_salt,
+            access: Access::Members {
+                wrapped_key: DocumentRef::wrap_key(&key, epoch, &self.dossier, &wrap_salt),
+                wrap_salt,
+            },
         };
+        if self.lies_about == Some(name) {
+            reference.plaintext_commitment = Digest::new([0; 32]);
+        }
         self.documents.insert(reference.root, plaintext);
         reference
+    }
+
+    /// The same for one person only. The key that signs serves here as the one that reads.
+    pub(super) fn seal_personal(&mut self, name: &str, plaintext: &[u8], to: Who) -> DocumentRef {
+        let (epoch, dossier) = (self.seal_document(name, plaintext.to_vec()), self.dossier);
+        self.documents.remove(&epoch.root);
+        let key = Self::document_key(name);
+        let mut encryptor = Encryptor::new(&key, plaintext.len() as u64).unwrap();
+        let mut ciphertext = Vec::new();
+        encryptor.push(plaintext, &mut ciphertext).unwrap();
+        encryptor.finish(&mut ciphertext).unwrap();
+        self.ciphertexts.insert(epoch.root, ciphertext);
+        let spki = &self.keys[to as usize].spki;
+        let wrap = KeyWrap::new(&key, &dossier, &epoch.root, to.subject(), spki).unwrap();
+        DocumentRef {
+            access: Access::Persons(vec![wrap]),
+            ..epoch
+        }
+    }
+
+    fn document_key(name: &str) -> DocumentKey {
+        DocumentKey::new(sha256(&[b"document key", name.as_bytes()]))
+    }
+
+    /// Opens a key with a person's private key.
+    pub(crate) fn open_key(&self, who: Who, wrap: &KeyWrap, root: &Digest) -> Option<DocumentKey> {
+        wrap.open(&self.dossier, root, &self.keys[who as usize].pkcs8)
+            .ok()
     }
 
     /// Signs and submits a message at its author's node, and lets everybody have it.
@@ -283,7 +327,7 @@ impl World {
                         .items(branch, from.max(backlog.from), to)
                         .map(|item| Item {
                             entry: ByteBuf::from(item.entry.encode()),
-                            sealed: ByteBuf::from(item.sealed.encode()),
+                            sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
                         });
                     let run = RunFrame {
                         dossier: backlog.dossier,
@@ -328,6 +372,11 @@ impl World {
         let (index, leaf) = log.commit(signed, vec![], &[]).unwrap();
         self.leaves.push((log.origin().to_owned(), index, leaf));
         self.leaves.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    }
+
+    /// The dossier as the court's node has it.
+    pub(crate) fn replica(&self) -> &basoche_protocol::dossier::Replica {
+        self.nodes[0].engine.dossier(&self.dossier).unwrap()
     }
 
     /// The last and the first message of somebody.

@@ -2,8 +2,8 @@
 
 use std::io::{self, Cursor, Read};
 
-use basoche_node::bundle::{Items, Run, Source};
-use basoche_protocol::document::DocumentKey;
+use basoche_node::bundle::{Ciphertext, Deposit, Items, Run, Source};
+use basoche_protocol::document::{DocumentKey, Encryptor};
 use basoche_protocol::dossier::DocumentFact;
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::id::DossierId;
@@ -50,16 +50,47 @@ impl Source for World {
             .find(|item| item.entry == *entry);
         let item = item.unwrap();
         let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
-        let key = replica.key(item.sealed.key_epoch()).unwrap();
-        let opened = item.sealed.open(&self.dossier, entry.message, key).ok();
+        let Some(sealed) = &item.sealed else {
+            return Ok(None);
+        };
+        let key = replica.key(sealed.key_epoch()).unwrap();
+        let opened = sealed.open(&self.dossier, entry.message, key).ok();
         Ok(opened.filter(|envelope| Some(envelope.id()) != self.withheld))
+    }
+
+    fn deposits(&self) -> Items<'_, Deposit> {
+        Box::new(self.left_for_the_expert().into_iter().map(Ok))
     }
 
     fn document(&self, document: &DocumentFact) -> io::Result<Option<(DocumentKey, Box<dyn Read>)>> {
         let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
         let epoch = replica.key(0).unwrap();
-        let key = document.reference.open_key(epoch, &self.dossier).unwrap();
+        let Some(key) = document.reference.open_key(epoch, &self.dossier) else {
+            return Ok(None);
+        };
         let plaintext = self.documents.get(&document.reference.root).cloned();
         Ok(plaintext.map(|bytes| (key, Box::new(Cursor::new(bytes)) as Box<dyn Read>)))
+    }
+
+    fn ciphertext(&self, document: &DocumentFact) -> io::Result<Option<Box<dyn Read>>> {
+        let ciphertext = self.ciphertexts.get(&document.reference.root).cloned();
+        Ok(ciphertext.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read>))
+    }
+
+    fn contested(&self, document: &DocumentFact) -> io::Result<Option<Ciphertext>> {
+        let replica = self.nodes[0].engine.dossier(&self.dossier).unwrap();
+        let (epoch, reference) = (replica.key(0).unwrap(), &document.reference);
+        let key = reference.open_key(epoch, &self.dossier).unwrap();
+        let mut encryptor = Encryptor::new(&key, reference.bytes).unwrap();
+        let mut ciphertext = Vec::new();
+        encryptor
+            .push(&self.documents[&reference.root], &mut ciphertext)
+            .unwrap();
+        encryptor.finish(&mut ciphertext).unwrap();
+        Ok(Some(Ciphertext {
+            key: Some(key),
+            bytes: ciphertext.len() as u64,
+            ciphertext: Box::new(Cursor::new(ciphertext)),
+        }))
     }
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code)] // Each test program uses its part.
 
 pub(crate) mod disk;
+pub(crate) mod post;
+pub(crate) mod search;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -466,6 +468,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM: drains and ends; gives the whole log.
     pub(crate) fn stop(self) -> String {
         self.signal("-TERM");

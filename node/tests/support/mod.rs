@@ -9,8 +9,10 @@ pub(crate) mod disk;
 pub(crate) mod harness;
 pub(crate) mod judge;
 pub(crate) mod load;
+pub(crate) mod lodge;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
+pub(crate) mod relay;
 pub(crate) mod seed;
 
 use std::path::{Path, PathBuf};

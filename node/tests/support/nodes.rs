@@ -4,19 +4,20 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use basoche_node::config::read_passphrase;
 use basoche_node::control::{Answer, Client, Request};
 use basoche_node::desk::{DossierView, Level, StatusView};
 use basoche_node::wallet::Wallet;
-use basoche_protocol::id::{Digest, DossierId};
+use basoche_protocol::id::{Digest, DossierId, MessageId};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::judge::findings;
-use super::load::Acknowledged;
+use super::load::{Acknowledged, CLIENTS, Documents, Record, Submitter};
+use super::seed::Dice;
 
 /// How long any awaited state may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,8 +38,10 @@ pub(crate) struct Plan {
     pub(crate) name: &'static str,
     /// One of [`AUTHORITIES`].
     pub(crate) authority: &'static str,
-    /// Where it listens and is dialled.
+    /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where it is dialled instead, if something stands in front of it.
+    pub(crate) front: Option<SocketAddr>,
     /// The network namespace that it runs in.
     pub(crate) namespace: Option<String>,
 }
@@ -52,6 +55,7 @@ pub(crate) fn three() -> Vec<Plan> {
             address: UdpSocket::bind("127.0.0.1:0")
                 .and_then(|socket| socket.local_addr())
                 .unwrap(),
+            front: None,
             namespace: None,
         })
         .into()
@@ -301,6 +305,41 @@ impl Stage {
         }
     }
 
+    /// The lawyers at these nodes make so many deposits each, all at once; what was acknowledged.
+    pub(crate) fn deposit(
+        &self,
+        record: &Record,
+        seed: u64,
+        nodes: &[usize],
+        each: usize,
+        documents: Documents,
+    ) -> Vec<Acknowledged> {
+        let before = record.acknowledged().len();
+        scope(|scope| {
+            for (node, client) in nodes
+                .iter()
+                .flat_map(|node| (0..CLIENTS).map(|client| (*node, client)))
+            {
+                let submitter = Submitter {
+                    name: format!("{node}.{before}.{client}"),
+                    node,
+                    home: self.nodes[node].client(),
+                    wallet: &self.lawyers[node],
+                    dossier: self.dossier,
+                    record,
+                    documents,
+                    dice: Dice::new(seed, (before + node * CLIENTS + client + 1) as u64),
+                };
+                // The first clients take what does not divide.
+                let share = (each + CLIENTS - 1 - client) / CLIENTS;
+                scope.spawn(move || submitter.submit(share as u64));
+            }
+        });
+        let acknowledged = record.acknowledged().split_off(before);
+        assert_eq!(acknowledged.len(), nodes.len() * each);
+        acknowledged
+    }
+
     /// What each node shows of the dossier now: the hash of its state and how many entries it has. Nothing from a node
     /// that does not answer, lacks the dossier or has entries that wait.
     pub(crate) fn shown(&self) -> Vec<Option<(Digest, usize)>> {
@@ -312,6 +351,34 @@ impl Stage {
             _ => None,
         };
         self.nodes.iter().map(shown).collect()
+    }
+
+    /// Runs the program where everything is set up; its exit code and what it says.
+    pub(crate) fn ran(&self, arguments: &[&str]) -> (i32, String) {
+        let one = &self.nodes[0];
+        let mut program = Command::new(&one.program);
+        program.args(arguments).current_dir(&one.root);
+        let done = program.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        (done.status.code().unwrap_or(-1), said)
+    }
+
+    /// Exit code and answer of a command about the dossier, as somebody at a node.
+    pub(crate) fn tell(&self, command: [&str; 2], node: &str, who: &str, rest: &[&str]) -> (i32, Value) {
+        let (config, wallet) = (format!("{node}/node.toml"), format!("wallets/{who}"));
+        let dossier = self.dossier.to_hex();
+        let person = ["--json", "--config", &config, "--as", &wallet];
+        let where_to = ["--passphrase-file", "passphrase", "--dossier", &dossier];
+        let (exit, said) = self.ran(&[&command[..], &person, &where_to, rest].concat());
+        let answer = serde_json::from_str(said.lines().last().unwrap_or("null"));
+        (exit, answer.unwrap_or_default())
+    }
+
+    /// The same of an act that is taken; its message.
+    pub(crate) fn does(&self, command: [&str; 2], node: &str, who: &str, rest: &[&str]) -> MessageId {
+        let (exit, answer) = self.tell(command, node, who, rest);
+        assert_eq!(exit, 0, "{command:?} {rest:?}: {answer}");
+        MessageId::from_hex(answer["message"].as_str().unwrap()).unwrap()
     }
 
     /// The dossier as each node shows it; nothing if one does not.
@@ -410,10 +477,11 @@ impl Runner<'_> {
     /// Sets a node up and has it enrolled; gives its id.
     fn node(&self, plan: &Plan) -> String {
         let Plan { name, address, .. } = plan;
+        let dialled = plan.front.unwrap_or(*address);
         let dir = &directory(plan.authority);
         fs::create_dir_all(self.root.join(name)).unwrap();
         let text = format!(
-            "data = \"data\"\nlisten = \"{address}\"\naddresses = [\"{address}\"]\nanchors = \"../anchors.json\"\n\
+            "data = \"data\"\nlisten = \"{address}\"\naddresses = [\"{dialled}\"]\nanchors = \"../anchors.json\"\n\
              passphrase_file = \"../passphrase\"\nallow_private_addresses = true\n"
         );
         let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));

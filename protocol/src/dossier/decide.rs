@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fact, Phase, State};
+use super::{DireFact, Fact, Phase, State};
 use crate::error::{Error, Incompatible, Refused};
 use crate::id::{DossierId, MessageId, SubjectId};
 use crate::message::{Body, Message, MessageType, Report, RosterChange};
@@ -16,8 +16,15 @@ pub const RULES: u64 = 1;
 impl State {
     /// What `message`, recorded at `at`, would change; or why it may not.
     ///
-    /// Its signature, author and role have been checked. `self` is its causal past.
-    pub fn decide(&self, id: MessageId, message: &Message, at: Instant) -> Result<Fact, Error> {
+    /// Its signature, author and role have been checked. `self` is its causal past; `outside` are the dires that lie
+    /// outside the frontier that the message names, if it names one. BAR-4.
+    pub fn decide(
+        &self,
+        id: MessageId,
+        message: &Message,
+        at: Instant,
+        outside: &BTreeSet<MessageId>,
+    ) -> Result<Fact, Error> {
         let act = message.message_type();
         // DOS-2: the table says which roles send what.
         if !act.senders().contains(&message.role) {
@@ -41,7 +48,7 @@ impl State {
             self.check_participant(message)?;
             self.check_references(message)?;
             self.check_phase(act, message.role)?;
-            self.check_guards(message, at)?;
+            self.check_guards(message, at, outside)?;
         }
         Ok(Fact::new(id, at, message))
     }
@@ -70,11 +77,18 @@ impl State {
 
     /// DOS-4: what a message refers to is on file, and of the right kind.
     fn check_references(&self, message: &Message) -> Result<(), Refused> {
+        let barrier = match &message.body {
+            Body::BarrierHeld(held) if !self.barriers.contains_key(&held.barrier) => Some(held.barrier),
+            _ => None,
+        };
         let missing = message.refs.iter().find(|id| self.message_type(id).is_none());
+        let missing = missing.copied().or(barrier);
         let document = match &message.body {
             Body::Held(held) => Some((held.deposit, held.root)),
             Body::MadeAvailable(made) => Some((made.deposit, made.root)),
             Body::Opening(opening) => Some((opening.deposit, opening.root)),
+            Body::KeyGrant(grant) => Some((grant.deposit, grant.root)),
+            Body::Contestation(contested) => Some((contested.deposit, contested.root)),
             Body::Designation(_)
             | Body::Acceptance(_)
             | Body::Decline(_)
@@ -87,11 +101,17 @@ impl State {
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
             | Body::CloseDossier(_)
-            | Body::ForkSettled(_) => None,
+            | Body::ForkSettled(_)
+            | Body::Erasure(_)
+            | Body::LegalHold(_)
+            | Body::Barrier(_)
+            | Body::BarrierHeld(_)
+            | Body::Gap(_)
+            | Body::HandOver(_) => None,
         };
-        let missing = missing.copied().or_else(|| {
+        let missing = missing.or_else(|| {
             document
-                .filter(|(deposit, root)| self.document(deposit, root).is_none())
+                .filter(|(deposit, root)| !self.brought(deposit, root))
                 .map(|(deposit, _)| deposit)
         });
         missing.map_or(Ok(()), |reference| Err(Refused::UnknownReference { reference }))
@@ -134,9 +154,17 @@ impl State {
             MessageType::FeeOrder => &[Phase::FeeAssessment],
             MessageType::CloseDossier => &[Phase::FeesFixed, Phase::Declined],
             MessageType::ForkSettled
+            | MessageType::Erasure
+            | MessageType::LegalHold
             | MessageType::Held
             | MessageType::MadeAvailable
-            | MessageType::Opening => Phase::ALL,
+            | MessageType::Opening
+            | MessageType::Contestation
+            | MessageType::KeyGrant
+            | MessageType::Barrier
+            | MessageType::BarrierHeld
+            | MessageType::Gap
+            | MessageType::HandOver => Phase::ALL,
         };
         if open.contains(&phase) {
             Ok(())
@@ -146,10 +174,36 @@ impl State {
     }
 
     /// What the body itself must satisfy against the file.
-    fn check_guards(&self, message: &Message, at: Instant) -> Result<(), Refused> {
+    fn check_guards(
+        &self,
+        message: &Message,
+        at: Instant,
+        outside: &BTreeSet<MessageId>,
+    ) -> Result<(), Refused> {
+        self.check_recipients(&message.body)?;
         match &message.body {
+            Body::KeyGrant(grant) => {
+                // DOS-30: who has no key has none to hand on.
+                let author = message.author;
+                let known = self.document(&grant.deposit, &grant.root);
+                let is_recipient = known
+                    .and_then(|document| self.recipients(document))
+                    .is_some_and(|recipients| recipients.contains(&author));
+                let root = grant.root;
+                is_recipient
+                    .then_some(())
+                    .ok_or(Refused::NotRecipient { author, root })
+            }
             Body::RosterChange(change) => self.check_roster_change(change),
-            Body::Report(report) => self.check_report(report, at),
+            Body::Report(report) => self.check_report(report, at, outside),
+            // BAR-2: it asks those who are members, and all of them.
+            Body::Barrier(barrier) => {
+                let nodes = self.nodes();
+                let named = barrier.members.iter().copied().collect();
+                let other = nodes.symmetric_difference(&named).next();
+                other.map_or(Ok(()), |node| Err(Refused::RosterConflict { subject: *node }))
+            }
+            Body::HandOver(act) => self.check_hand_over(message.author, message.role, act),
             Body::Opening(opening) => self.check_reader(message, opening.reader),
             Body::MadeAvailable(made) => {
                 // DOS-7: a node speaks for those whom it serves, and for nobody else.
@@ -168,6 +222,8 @@ impl State {
                 }),
                 None => Ok(()),
             },
+            Body::Erasure(order) => self.check_erasure(order),
+            Body::LegalHold(order) => self.check_hold(order),
             // DOS-9, CPC art. 276: the expert need not take a late dire into account, unless a serious cause is
             // shown. Lateness is the expert's to weigh, so it is recorded, never refused.
             Body::Dire(_)
@@ -180,8 +236,26 @@ impl State {
             | Body::FeeClaim(_)
             | Body::FeeOrder(_)
             | Body::CloseDossier(_)
-            | Body::Held(_) => Ok(()),
+            | Body::Held(_)
+            | Body::Contestation(_)
+            | Body::BarrierHeld(_)
+            | Body::Gap(_) => Ok(()),
         }
+    }
+
+    /// DOS-30: a personal document is for persons of the roster.
+    fn check_recipients(&self, body: &Body) -> Result<(), Refused> {
+        let wraps = body.wraps();
+        if wraps.is_empty() {
+            return Ok(());
+        }
+        let roster = self.roster();
+        let mut recipients = wraps
+            .iter()
+            .flat_map(|(_, wraps)| wraps.iter())
+            .map(|wrap| wrap.recipient);
+        let stranger = recipients.find(|one| !roster.contains_key(one));
+        stranger.map_or(Ok(()), |author| Err(Refused::NotParticipant { author }))
     }
 
     /// DOS-10: nobody joins twice or returns after leaving; the persons whom the order names stay.
@@ -220,9 +294,16 @@ impl State {
         }
     }
 
-    /// DOS-11, CPC art. 276: the report comes after the time for dires, and answers each one on file.
-    fn check_report(&self, report: &Report, at: Instant) -> Result<(), Refused> {
-        if let Some(until) = self.dires_due().filter(|until| at < *until) {
+    /// DOS-11, CPC art. 276: the report comes after the time for dires, and answers each one on file that lies within the
+    /// frontier that it closes over, or that was recorded in time: leaving it out of the frontier is no way round it.
+    fn check_report(
+        &self,
+        report: &Report,
+        at: Instant,
+        outside: &BTreeSet<MessageId>,
+    ) -> Result<(), Refused> {
+        let due = self.dires_due();
+        if let Some(until) = due.filter(|until| at < *until) {
             return Err(Refused::DiresStillDue { until });
         }
         let answered: BTreeSet<_> = report.answers.iter().map(|answer| answer.dire).collect();
@@ -231,11 +312,14 @@ impl State {
                 reference: *reference,
             });
         }
-        match self.dires.keys().find(|dire| !answered.contains(dire)) {
+        let in_time = |dire: &DireFact| due.is_some_and(|due| dire.at <= due);
+        let counts = |(id, dire): &(&MessageId, &DireFact)| !outside.contains(*id) || in_time(dire);
+        let to_answer: Vec<_> = self.dires.iter().filter(counts).map(|(id, _)| id).collect();
+        match to_answer.iter().find(|dire| !answered.contains(**dire)) {
             Some(first) => Err(Refused::DireUnanswered {
                 answered: answered.len(),
-                due: self.dires.len(),
-                first: *first,
+                due: to_answer.len(),
+                first: **first,
             }),
             None => Ok(()),
         }

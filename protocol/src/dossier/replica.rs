@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::keys::Handed;
 use super::verdict::{Recorded, View};
 use super::{Fact, State};
 use crate::directory::Directory;
-use crate::document::DocumentKey;
 use crate::envelope::{Envelope, EpochKey, Sealed, Verified};
 use crate::error::{Error, Refused, Untrusted};
 use crate::id::{Digest, DossierId, MessageId, SubjectId};
@@ -14,7 +14,7 @@ use crate::journal::{
     Branch, Chain, ChainId, Chains, Citation, Content, Entry, EpochWrap, HeadRow, Past, Record, SignedHead,
     Standing,
 };
-use crate::message::DocumentRef;
+use crate::message::Residual;
 use crate::plant::{Bug, planted};
 use crate::time::Instant;
 
@@ -23,8 +23,21 @@ use crate::time::Instant;
 pub struct RunItem {
     /// The entry.
     pub entry: Entry,
-    /// The message that it records.
-    pub sealed: Sealed,
+    /// The message that it records: absent once it is erased, or as long as it has not come.
+    pub sealed: Option<Sealed>,
+}
+
+impl RunItem {
+    /// Whether the message, if it is there, is the one that the entry records.
+    fn is_whole(&self) -> bool {
+        let sealed = self.sealed.as_ref();
+        sealed.is_none_or(|sealed| sealed.digest() == self.entry.sealed_digest)
+    }
+
+    fn content(&self) -> Content {
+        let sealed = self.sealed.clone().map(Arc::new);
+        sealed.map_or(Content::Absent, Content::Sealed)
+    }
 }
 
 /// An entry with its opened message, as an evidence bundle carries them: nothing in it is sealed.
@@ -67,13 +80,21 @@ pub struct Replica {
     pub(super) state: State,
     /// What the verdicts take the court to have ordered of forked chains. JRN-14.
     pub(super) settled: BTreeMap<ChainId, Citation>,
+    /// The messages that the verdicts take to be erased, and what those are judged by. ERA-4.
+    pub(super) erased: BTreeMap<MessageId, Residual>,
     pub(super) positions: BTreeMap<MessageId, (Branch, u64)>,
+    /// Where each dire and exhibit that takes effect stands: as often as it is on file. BAR-4.
+    pub(super) placed: BTreeMap<MessageId, Vec<(Branch, u64)>>,
+    /// The frontiers that milestones with effect close over.
+    pub(super) closings: BTreeMap<MessageId, Vec<HeadRow>>,
+    /// Where else a message is on file.
+    pub(super) repeats: BTreeMap<MessageId, Vec<(Branch, u64)>>,
     /// Positions in the order in which they were applied here: a causal order.
     pub(super) order: Vec<(Branch, u64)>,
     pub(super) keys: BTreeMap<u64, EpochKey>,
     pub(super) heads: BTreeMap<SubjectId, SignedHead>,
-    /// What entries hand out, with the node that does.
-    pub(super) wraps: Vec<(SubjectId, EpochWrap)>,
+    /// What entries hand out, in the order in which they were applied.
+    pub(super) handed: Vec<Handed>,
     pub(super) pending: usize,
     /// For each node, the past of one of its latest entries and the state of that past.
     pub(super) views: BTreeMap<SubjectId, View>,
@@ -89,11 +110,15 @@ impl Replica {
             held: Past::default(),
             state: State::default(),
             settled: BTreeMap::new(),
+            erased: BTreeMap::new(),
             positions: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            closings: BTreeMap::new(),
+            repeats: BTreeMap::new(),
             order: Vec::new(),
             keys: BTreeMap::new(),
             heads: BTreeMap::new(),
-            wraps: Vec::new(),
+            handed: Vec::new(),
             pending: 0,
             views: BTreeMap::new(),
         }
@@ -146,47 +171,15 @@ impl Replica {
         self.positions.get(message).copied()
     }
 
+    /// Every place where a message is on file.
+    pub fn positions_of(&self, message: &MessageId) -> impl Iterator<Item = (Branch, u64)> {
+        let repeats = self.repeats.get(message).into_iter().flatten().copied();
+        self.position(message).into_iter().chain(repeats)
+    }
+
     /// The latest head of each node.
     pub fn heads(&self) -> &BTreeMap<SubjectId, SignedHead> {
         &self.heads
-    }
-
-    /// The key of an epoch.
-    pub fn key(&self, epoch: u64) -> Option<&EpochKey> {
-        self.keys.get(&epoch)
-    }
-
-    /// Every key, by epoch.
-    pub fn keys(&self) -> impl Iterator<Item = (u64, &EpochKey)> {
-        self.keys.iter().map(|(epoch, key)| (*epoch, key))
-    }
-
-    /// The newest key, under which new messages are sealed.
-    pub fn newest_key(&self) -> Option<(u64, &EpochKey)> {
-        self.keys.last_key_value().map(|(epoch, key)| (*epoch, key))
-    }
-
-    /// The wraps of the first key that the journal hands to `recipient`.
-    pub fn first_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = &EpochWrap> {
-        let wraps = self.wraps.iter().map(|(_, wrap)| wrap);
-        wraps.filter(move |wrap| (wrap.epoch, wrap.recipient) == (0, recipient))
-    }
-
-    /// The wraps of later keys that the keeper of the roster, the expert's node, hands to `recipient`, each with its
-    /// number among all wraps. Nobody else's are believed. KEY-2.
-    pub fn later_keys_for(&self, recipient: SubjectId) -> impl Iterator<Item = (&EpochWrap, usize)> {
-        let seat = self.state.designation().map(|order| order.expert_node);
-        let wraps = self.wraps.iter().zip(0..);
-        let believed = wraps.filter(move |((writer, wrap), _)| Some(*writer) == seat && wrap.epoch > 0);
-        believed
-            .filter(move |((_, wrap), _)| wrap.recipient == recipient)
-            .map(|((_, wrap), number)| (wrap, number))
-    }
-
-    /// The key of a document, wrapped under whichever epoch was the newest when it was taken in.
-    pub fn document_key(&self, document: &DocumentRef) -> Option<DocumentKey> {
-        let mut keys = self.keys.values().rev();
-        keys.find_map(|key| document.open_key(key, &self.dossier))
     }
 
     /// The nodes other than `node` that hold a message, by their own latest heads. The level *transmitted* is one
@@ -213,7 +206,11 @@ impl Replica {
             }
             .into());
         }
-        self.state.decide(verified.id(), message, now)
+        let outside = self.outside(&message.body);
+        let fact = self.state.decide(verified.id(), message, now, &outside)?;
+        self.check_frontier(&message.body, &self.held)?;
+        self.check_on_file(message)?;
+        Ok(fact)
     }
 
     /// The entry with which `chain` would record a message now. `adopts` only for a chain's first entry.
@@ -265,7 +262,7 @@ impl Replica {
     }
 
     /// The past of an entry that we hold, and the entry itself.
-    fn past_with(&self, branch: &Branch, seq: u64) -> Option<Past> {
+    pub fn past_with(&self, branch: &Branch, seq: u64) -> Option<Past> {
         let owner = self.chains.owner(branch, seq);
         let mut past = self.chains.record(&owner, seq)?.past.clone();
         past.raise(*self.numbers.get(&owner)?, seq + 1);
@@ -288,14 +285,11 @@ impl Replica {
         head: &SignedHead,
         directory: &dyn Directory,
     ) -> Result<Received, Error> {
-        if items
-            .iter()
-            .any(|item| item.sealed.digest() != item.entry.sealed_digest)
-        {
+        if !items.iter().all(RunItem::is_whole) {
             return mismatch("a sealed message is not the one recorded");
         }
         let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
-        let content = |index: usize| Content::Sealed(Arc::new(items[index].sealed.clone()));
+        let content = |index: usize| items[index].content();
         self.take_run(&entries, &content, head, directory)
     }
 
@@ -402,7 +396,7 @@ impl Replica {
         }
         self.note_head(head);
         // What a fork, or an order of the court, changes may lie before what has just come. JRN-14.
-        if forked || !self.is_settled() || self.ends_settlement(&id, from..row.size) {
+        if forked || !self.is_stable() || self.ends_settlement(&id, from..row.size) {
             self.judge_again(directory);
         }
         Ok(Received::Applied { branch, from, forked })
@@ -447,9 +441,9 @@ impl Replica {
 
     /// Appends an entry whose place has been checked, with its verdict. Cannot fail.
     pub(crate) fn apply(&mut self, item: &RunItem, directory: &dyn Directory) {
-        let sealed = Content::Sealed(Arc::new(item.sealed.clone()));
-        self.record(Branch::first(item.entry.chain), &item.entry, sealed, directory);
-        if !self.is_settled() {
+        let branch = Branch::first(item.entry.chain);
+        self.record(branch, &item.entry, item.content(), directory);
+        if !self.is_stable() {
             self.judge_again(directory);
         }
     }
@@ -458,8 +452,6 @@ impl Replica {
         let newest = self.numbers.len();
         let number = *self.numbers.entry(branch).or_insert(newest);
         let past = self.past(&branch, entry).unwrap_or_default();
-        let wraps = entry.wraps.iter().cloned();
-        self.wraps.extend(wraps.map(|wrap| (entry.chain.node, wrap)));
         let recorded = Recorded::of(branch, entry);
         let (verdict, content) = self.judge(recorded, &past, content, directory);
         let record = Record {
@@ -470,29 +462,27 @@ impl Replica {
             content,
             past,
         };
-        self.take_effect(&record);
+        self.note_wraps((branch, entry.seq), entry, &record.past);
+        self.take_effect(&record, (branch, entry.seq));
         self.held.raise(number, entry.seq + 1);
-        self.positions.entry(entry.message).or_insert((branch, entry.seq));
+        let place = (branch, entry.seq);
+        if *self.positions.entry(entry.message).or_insert(place) != place {
+            self.repeats.entry(entry.message).or_default().push(place);
+        }
         self.order.push((branch, entry.seq));
         self.chains.entry(branch).push(entry, record);
     }
 
     /// Keeps a node's head if it is later than the one we have. True if it was news.
     pub fn note_head(&mut self, head: &SignedHead) -> bool {
-        let (node, incarnation) = (head.head().node, head.head().incarnation);
+        let node = head.head().node;
         if let Some(row) = head.head().own_row()
             && let Standing::Held(branch) = self.chains.standing(row)
         {
             self.chains.entry(branch).note_head(head);
         }
-        let later = self.heads.get(&node).is_none_or(|known| {
-            let known = known.head();
-            if known.incarnation == incarnation {
-                known.head_no < head.head().head_no
-            } else {
-                known.time <= head.head().time
-            }
-        });
+        let known = self.heads.get(&node);
+        let later = known.is_none_or(|known| head.supersedes(known));
         if later {
             self.heads.insert(node, head.clone());
         }

@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Fact, Replica, State};
+use super::{Replica, State};
 use crate::directory::{Directory, Status};
 use crate::envelope::{self, Envelope, EpochKey};
 use crate::error::{Error, Refused, Untrusted};
 use crate::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use crate::journal::{Branch, ChainId, Content, Entry, Need, Past, Record, Verdict};
 use crate::message::{Body, Message};
+use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::Instant;
 
@@ -64,15 +65,10 @@ impl Replica {
     }
 
     /// Adds a judged record's effect to the state.
-    pub(super) fn take_effect(&mut self, record: &Record) {
-        match (&record.verdict, &record.content) {
-            (Verdict::Effective, Content::Authentic(message, _)) => {
-                self.state
-                    .apply(&Fact::new(record.message, record.recorded_at, message));
-            }
-            (Verdict::Pending(_), _) => self.pending += 1,
-            _ => {}
-        }
+    pub(super) fn take_effect(&mut self, record: &Record, place: (Branch, u64)) {
+        self.state.establish(record, &self.erased);
+        self.note_closing(record, place);
+        self.pending += usize::from(matches!(record.verdict, Verdict::Pending(_)));
     }
 
     /// The verdict on a message with this past. JRN-12.
@@ -90,6 +86,10 @@ impl Replica {
             at,
             ..
         } = recorded;
+        // ERA-4: an erased message is what the order says of it, whoever still has it.
+        if self.erased.contains_key(&id) && !planted(Bug::NoResidual) {
+            return (Verdict::Effective, content);
+        }
         let (message, signer) = match content {
             Content::Rejected => {
                 return (Verdict::WithoutEffect(Code::BadSignature), content);
@@ -126,23 +126,28 @@ impl Replica {
                 Err(verdict) => return (verdict, Content::Rejected),
             },
         };
+        let outside = self.outside(&message.body);
         let lawful = match &message.body {
             // The founding act names the dossier by its own id.
             Body::Designation(_) if DossierId::from(id) != self.dossier => Err(Refused::UnknownDossier {
                 dossier: self.dossier,
             }
             .into()),
-            Body::Designation(_) => self.state.decide(id, &message, at),
+            Body::Designation(_) => self.state.decide(id, &message, at, &outside),
             _ if message.dossier != Some(self.dossier) => Err(Refused::UnknownDossier {
                 dossier: self.dossier,
             }
             .into()),
-            _ if self.covers_all(past) => self.state.decide(id, &message, at),
-            _ => self.state_at(past, branch.chain.node).decide(id, &message, at),
+            _ if self.covers_all(past) => self.state.decide(id, &message, at, &outside),
+            _ => self
+                .state_at(past, branch.chain.node)
+                .decide(id, &message, at, &outside),
         };
+        let lawful = lawful.and_then(|_| Ok(self.check_frontier(&message.body, past)?));
+        let lawful = lawful.and_then(|_| Ok(self.check_target(&message.body, past)?));
         let verdict = match lawful {
-            Ok(_) if message.message_type().is_ordered() => self.in_order(&branch, seq),
-            Ok(_) => Verdict::Effective,
+            Ok(()) if message.message_type().is_ordered() => self.in_order(&branch, seq),
+            Ok(()) => Verdict::Effective,
             Err(error) => Verdict::WithoutEffect(error.code()),
         };
         (verdict, Content::Authentic(message, signer))
@@ -169,8 +174,18 @@ impl Replica {
     }
 
     /// Whether the verdicts rest on what the court has ordered of forked chains.
-    pub(super) fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.state.settled() == self.settled
+    }
+
+    /// Whether the verdicts rest on what the court has ordered to be erased.
+    fn is_erased(&self) -> bool {
+        self.state.residuals() == self.erased
+    }
+
+    /// Whether the verdicts rest on all that the court has ordered of what lies before its orders.
+    pub(super) fn is_stable(&self) -> bool {
+        self.is_settled() && self.is_erased()
     }
 
     /// Whether one of these positions is the last that the court lets count.
@@ -180,7 +195,7 @@ impl Replica {
     }
 
     /// Whether everything held lies in this past: then the state is the past's own.
-    fn covers_all(&self, past: &Past) -> bool {
+    pub(super) fn covers_all(&self, past: &Past) -> bool {
         past.covers(&self.held)
     }
 
@@ -188,7 +203,7 @@ impl Replica {
     ///
     /// What was built for an earlier entry is built on, the node's own first: facts join in any order, so each is
     /// applied once per node and not once per entry.
-    fn state_at(&mut self, past: &Past, node: SubjectId) -> &State {
+    pub(super) fn state_at(&mut self, past: &Past, node: SubjectId) -> &State {
         let own = self.views.remove(&node).filter(|view| past.covers(&view.past));
         let mut view = own.unwrap_or_else(|| {
             let others = self.views.values().filter(|view| past.covers(&view.past));
@@ -201,12 +216,7 @@ impl Replica {
             let news = (view.past.size(*number), past.size(*number));
             let records = self.chains.get(branch).map(|held| held.records(news.0, news.1));
             for record in records.unwrap_or_default() {
-                if let (Verdict::Effective, Content::Authentic(message, _)) =
-                    (&record.verdict, &record.content)
-                {
-                    view.state
-                        .apply(&Fact::new(record.message, record.recorded_at, message));
-                }
+                view.state.establish(record, &self.erased);
             }
         }
         view.past = past.clone();
@@ -225,16 +235,26 @@ impl Replica {
     /// is another.
     ///
     /// What the court orders of a chain counts for what is recorded before the order, too: again from none, until the
-    /// orders that take effect are those that were taken to. JRN-14.
+    /// orders that take effect are those that were taken to. JRN-14. Erasures are found first, in the same way: they hang
+    /// on no fork. ERA-4.
     pub fn judge_again(&mut self, directory: &dyn Directory) -> bool {
         let before = self.state.clone();
         self.settled.clear();
-        for _ in 0..=SETTLEMENT_ROUNDS {
+        self.erased.clear();
+        self.judge_all(directory);
+        for _ in 0..SETTLEMENT_ROUNDS {
+            if self.is_erased() {
+                break;
+            }
+            self.erased = self.state.residuals();
             self.judge_all(directory);
+        }
+        for _ in 0..SETTLEMENT_ROUNDS {
             if self.is_settled() {
                 break;
             }
             self.settled = self.state.settled();
+            self.judge_all(directory);
         }
         self.state != before
     }
@@ -243,14 +263,18 @@ impl Replica {
         let order = std::mem::take(&mut self.order);
         self.state = State::default();
         self.views.clear();
+        self.placed.clear();
+        self.closings.clear();
+        let mut next_wrap = 0;
         self.held = Past::default();
         self.pending = 0;
         for (branch, seq) in order {
             let Some(mut record) = self.chains.record(&branch, seq).cloned() else {
                 continue;
             };
-            // What was not authentic never becomes so.
-            if !matches!(record.content, Content::Rejected) {
+            // What was not authentic never becomes so; an order to erase it counts all the same.
+            let erased = self.erased.contains_key(&record.message) || record.verdict == Verdict::Effective;
+            if erased || !matches!(record.content, Content::Rejected) {
                 let content = record.content.clone();
                 let recorded = Recorded {
                     branch,
@@ -261,7 +285,8 @@ impl Replica {
                 };
                 (record.verdict, record.content) = self.judge(recorded, &record.past, content, directory);
             }
-            self.take_effect(&record);
+            self.believe_again((branch, seq), &record.past, &mut next_wrap);
+            self.take_effect(&record, (branch, seq));
             if let Some(number) = self.numbers.get(&branch) {
                 self.held.raise(*number, seq + 1);
             }

@@ -22,19 +22,29 @@ pub struct Backlog {
 /// How far a peer holds a dossier, and which of our runs have been looked at: the runs themselves are not listed.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
-    pub(super) known: BTreeMap<Branch, u64>,
+    known: BTreeMap<Branch, u64>,
     next: usize,
     end: usize,
+    /// Runs with messages that it wants of entries that it has, each with the first of those. SYN-13.
+    wanted: BTreeMap<u64, u64>,
 }
 
 impl Queue {
-    /// What a peer lacks that knows so much, of the first `end` runs.
-    pub(super) fn new(known: BTreeMap<Branch, u64>, end: usize) -> Self {
-        Self { known, next: 0, end }
+    /// What a peer lacks that knows so much, of the first `end` runs, and those that it wants.
+    pub(super) fn new(known: BTreeMap<Branch, u64>, end: usize, wanted: BTreeMap<u64, u64>) -> Self {
+        Self {
+            known,
+            next: 0,
+            end,
+            wanted,
+        }
     }
 
     /// The next run that it lacks, and the first entry of that.
     fn next(&mut self, runs: &[RunIndex]) -> Option<(u64, u64)> {
+        if let Some(wanted) = self.wanted.pop_first() {
+            return Some(wanted);
+        }
         while self.next < self.end {
             let index = self.next;
             self.next += 1;
@@ -72,6 +82,10 @@ impl Backlogs {
         for (branch, size) in asked.known {
             let known = queue.known.entry(branch).or_insert(0);
             *known = size.max(*known);
+        }
+        for (run, from) in asked.wanted {
+            let wanted = queue.wanted.entry(run).or_insert(from);
+            *wanted = from.min(*wanted);
         }
     }
 

@@ -6,17 +6,18 @@
 
 use serde_bytes::ByteBuf;
 
+use super::dormant::Dormant;
 use super::{Engine, Held, Registry, Row};
 use crate::crypto::sha256;
 use crate::error::{Error, Malformed};
 use crate::id::{Digest, DossierId, Incarnation, SubjectId};
-use crate::journal::SignedHead;
+use crate::journal::{Citation, HeadRow, SignedHead};
 use crate::plant::{Bug, planted};
 use crate::time::{Instant, Span};
 use crate::wire::frame::{DossierDigest, Frame, Frontier, Inventory};
 use crate::wire::{codec, limits};
 
-/// How often everything shared with one random peer is compared, whatever the cursors say. SYN-15.
+/// How often everything shared with one random peer is compared, whatever the cursors say. SYN-16.
 const ANTI_ENTROPY: Span = Span::from_seconds(300);
 /// After so long a peer is told again what it has not acknowledged.
 const TELL_AGAIN: Span = Span::from_seconds(60);
@@ -67,7 +68,7 @@ fn pages(from: u64, to: u64, changed: &[(u64, DossierId)], most: usize) -> Vec<P
 
 impl<R: Registry> Engine<R> {
     /// A peer has said hello: tells it of every dossier of which it is a member that has changed since it last found
-    /// all equal, of all if it or we have started since. SYN-13.
+    /// all equal, of all if it or we have started since. SYN-14.
     pub(super) fn greet(&mut self, peer: SubjectId, instance: Incarnation, now: Instant) {
         if self.cursors.len() >= CURSORS {
             let peers = &self.peers;
@@ -95,17 +96,24 @@ impl<R: Registry> Engine<R> {
 
     /// The dossiers of which the peer and we are members, each with the number of its last change.
     fn shared_with(&self, peer: &SubjectId) -> impl Iterator<Item = (u64, DossierId)> {
-        let shared = self
+        let awake = self
             .dossiers
             .iter()
-            .filter(|(_, held)| held.is_shared(&self.node, peer));
-        shared.map(|(dossier, held)| (held.changed, *dossier))
+            .filter(|(_, held)| held.is_shared(&self.node, peer))
+            .map(|(dossier, held)| (held.changed, *dossier));
+        let dormant = self
+            .dormant
+            .iter()
+            .filter(|(_, dormant)| dormant.shared(&self.node, peer).is_some())
+            .map(|(dossier, dormant)| (dormant.changed, *dossier));
+        awake.chain(dormant)
     }
 
     /// Whether a dossier is held of which the peer and we are members.
     pub(super) fn is_shared_with(&self, peer: &SubjectId, dossier: &DossierId) -> bool {
-        let held = self.dossiers.get(dossier);
+        let (held, dormant) = (self.dossiers.get(dossier), self.dormant.get(dossier));
         held.is_some_and(|held| held.is_shared(&self.node, peer))
+            || dormant.is_some_and(|dormant| dormant.shared(&self.node, peer).is_some())
     }
 
     /// Sends the digests of what has changed after `from`, in pages that each tell of all changes up to a number.
@@ -141,19 +149,27 @@ impl<R: Registry> Engine<R> {
     }
 
     /// What stands for a dossier between us and a peer: [`NOTHING`] if we do not hold it or it is not a member, which
-    /// look the same.
+    /// look the same. Of a dormant dossier its summary says it; one that is being read back for want of one counts as
+    /// not held, so that the peer's frontier comes and waits for it.
     fn digest_for(&mut self, peer: &SubjectId, dossier: DossierId) -> DossierDigest {
         let node = self.node;
-        let held = self
-            .dossiers
-            .get_mut(&dossier)
-            .filter(|held| held.is_shared(&node, peer));
-        let digest = held.map_or(NOTHING, |held| held.digest_between(&node, peer));
-        DossierDigest { dossier, digest }
+        let digest = match self.dossiers.get_mut(&dossier) {
+            Some(held) => held
+                .is_shared(&node, peer)
+                .then(|| held.digest_between(&node, peer)),
+            None => self
+                .dormant
+                .get_mut(&dossier)
+                .and_then(|dormant| dormant.digest_between(&node, peer)),
+        };
+        DossierDigest {
+            dossier,
+            digest: digest.unwrap_or(NOTHING),
+        }
     }
 
     /// A peer says what has changed at its side. What is equal is done, and says how far the peer holds our own chain
-    /// (JRN-6); of what differs it is sent our frontier. SYN-13.
+    /// (JRN-6); of what differs it is sent our frontier. SYN-14.
     pub(super) fn take_inventory(&mut self, from: SubjectId, inventory: &Inventory) -> Result<(), Error> {
         let Some(mut cursor) = self.cursors.get(&from).copied() else {
             return Ok(());
@@ -198,7 +214,10 @@ impl<R: Registry> Engine<R> {
     }
 
     /// A peer holds of a dossier exactly what we hold.
-    fn note_equal(&mut self, peer: SubjectId, dossier: DossierId) {
+    pub(super) fn note_equal(&mut self, peer: SubjectId, dossier: DossierId) {
+        if let Some(dormant) = self.dormant.get_mut(&dossier) {
+            dormant.note_confirmation(peer);
+        }
         if let Some(held) = self.dossiers.get_mut(&dossier) {
             let rows = held.durable_frontier();
             held.note_confirmation(peer, &rows);
@@ -220,16 +239,17 @@ impl<R: Registry> Engine<R> {
             return;
         }
         let from = cursor.acknowledged;
-        let lags = self
-            .dossiers
-            .values()
-            .any(|held| held.changed > from && held.is_shared(&self.node, &to) && !held.is_equal_at(&to));
+        let node = self.node;
+        let mut awake = self.dossiers.values().filter(|held| held.changed > from);
+        let mut dormant = self.dormant.values().filter(|dormant| dormant.changed > from);
+        let lags = awake.any(|held| held.is_shared(&node, &to) && !held.is_equal_at(&to))
+            || dormant.any(|dormant| dormant.shared(&node, &to).is_some() && dormant.is_behind(&to));
         if !lags {
             self.tell(to, from, now);
         }
     }
 
-    /// Compares everything with one random peer, whatever the cursors say. SYN-15.
+    /// Compares everything with one random peer, whatever the cursors say. SYN-16.
     pub(super) fn compare_at_random(&mut self, now: Instant) {
         let due = *self.next_comparison.get_or_insert(now + ANTI_ENTROPY);
         // A clock that is set back must not put it off.
@@ -267,7 +287,18 @@ impl<R: Registry> Engine<R> {
         Ok(Some(head))
     }
 
-    /// A member has a head of ours that may be later than those that our store knows: what we sign next is later. SYN-16.
+    /// Whether a frontier brings back a later head of ours than the one that we have.
+    pub(super) fn brings_later(&self, frontier: &Frontier, ours: Option<&[u8]>) -> Result<bool, Error> {
+        let yours = frontier.yours.as_deref().map(Vec::as_slice);
+        if yours.is_none() || yours == ours {
+            return Ok(false);
+        }
+        let ours = ours.and_then(|ours| SignedHead::verify(ours, &self.registry).ok());
+        let head = self.own_head(frontier)?;
+        Ok(head.is_some_and(|head| ours.is_none_or(|ours| head.supersedes(&ours))))
+    }
+
+    /// A member has a head of ours that may be later than those that our store knows: what we sign next is later. SYN-17.
     pub(super) fn take_own_head(&mut self, dossier: DossierId, head: Option<SignedHead>) {
         let (Some(held), Some(signed)) = (self.dossiers.get_mut(&dossier), head) else {
             return;
@@ -295,15 +326,17 @@ impl<R: Registry> Engine<R> {
 
     /// Sends our latest head to a member that named another one, or none.
     pub(super) fn offer_head(&mut self, to: SubjectId, dossier: DossierId, named: Option<&[u8]>) {
-        let Some(held) = self
-            .dossiers
-            .get(&dossier)
-            .filter(|held| held.is_shared(&self.node, &to))
-        else {
+        if !self.is_shared_with(&to, &dossier) {
             return;
+        }
+        let head = match self.dossiers.get(&dossier) {
+            Some(held) => held.replica.heads().get(&self.node).map(SignedHead::encode),
+            None => {
+                let dormant = self.dormant.get(&dossier);
+                dormant.and_then(Dormant::own_head).map(<[u8]>::to_vec)
+            }
         };
-        let head = held.replica.heads().get(&self.node).map(SignedHead::encode);
-        if let Some(head) = head.filter(|head| named != Some(head)) {
+        if let Some(head) = head.filter(|head| named != Some(head.as_slice())) {
             self.stage
                 .frames
                 .push((to, Frame::Head(ByteBuf::from(head)).encode()));
@@ -325,20 +358,37 @@ impl Held {
         nodes.contains(node) && nodes.contains(peer)
     }
 
-    /// What stands for it between two members: what is held, and the latest head of each that is. SYN-14.
+    /// What stands for it between two members. SYN-15.
     fn digest_between(&mut self, one: &SubjectId, other: &SubjectId) -> Digest {
         let rows = match self.rows_digest {
             Some(rows) => rows,
-            None => Digest::of(&[&codec::encode(&self.durable_frontier())]),
+            None => rows_digest(&self.durable_frontier()),
         };
         self.rows_digest = Some(rows);
         let head = |node| {
             let head = self.replica.heads().get(node);
-            head.map_or(NOTHING, |head| Digest::of(&[&head.encode()]))
+            head.map(|head| Digest::of(&[&head.encode()]))
         };
-        let (lesser, greater) = (head(one.min(other)), head(one.max(other)));
-        Digest::of(&[rows.as_bytes(), lesser.as_bytes(), greater.as_bytes()])
+        let heads = [head(one.min(other)), head(one.max(other))];
+        digest(rows, &self.replica.lacking(), heads)
     }
+}
+
+/// SHA-256 of the rows of a frontier.
+pub(super) fn rows_digest(rows: &[HeadRow]) -> Digest {
+    Digest::of(&[&codec::encode(&rows)])
+}
+
+/// What stands for a dossier between two members: the entries that are held, those of them whose message is wanting, and
+/// the latest head of the one and the other that is held. SYN-15.
+pub(super) fn digest(rows: Digest, lacking: &[Citation], heads: [Option<Digest>; 2]) -> Digest {
+    let lacking = match lacking {
+        [] => NOTHING,
+        lacking => Digest::of(&[&codec::encode(&lacking)]),
+    };
+    let [lesser, greater] = heads.map(|head| head.unwrap_or(NOTHING));
+    let parts = [rows, lacking, lesser, greater];
+    Digest::of(&parts.each_ref().map(|part| part.as_bytes().as_slice()))
 }
 
 #[cfg(test)]

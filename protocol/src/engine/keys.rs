@@ -28,13 +28,15 @@ fn nodes_after(body: &Body, state: &State) -> BTreeSet<SubjectId> {
             let stay = stays.map(|(_, member)| member.node);
             stay.chain(add.iter().map(|one| one.node)).collect()
         }
+        Body::HandOver(act) => state.nodes_with(&state.movers(&act.person), act.to),
         _ => state.nodes(),
     }
 }
 
 impl<R: Registry> Engine<R> {
-    /// What the entry of a message has to hand out: every key to each node that joins, a founding node itself included,
-    /// and, where a node leaves, a new key to each that stays. KEY-1, KEY-2.
+    /// What the entry of a message has to hand out: every key to each node that joins, a founding node itself included;
+    /// and, by the node that keeps the roster, what others lack of later keys and a new key once somebody has the newest
+    /// one who is no member any more. KEY-1, KEY-2.
     pub(super) fn keys_to_hand_out(
         &self,
         body: &Body,
@@ -42,31 +44,45 @@ impl<R: Registry> Engine<R> {
         fresh: &Fresh,
         now: Instant,
     ) -> Result<(Vec<WrapNeed>, Option<Epoch>), Error> {
-        let (before, after) = (replica.state().nodes(), nodes_after(body, replica.state()));
+        let state = replica.state();
+        let (before, after) = (state.nodes(), nodes_after(body, state));
         let mut keys: Vec<Epoch> = replica.keys().map(|(epoch, key)| (epoch, key.clone())).collect();
         if keys.is_empty() {
             keys.push((0, fresh.epoch_key.clone()));
         }
+        let changes = before != after;
         let leaves = before.iter().any(|node| !after.contains(node));
         let joins = after.iter().any(|node| !before.contains(node));
-        // Later epochs are believed of the expert's node only, which keeps the roster: what others would hand out is lost.
+        // Later epochs are believed of the seats only: what others would hand out is lost. And a seat is handed over where it
+        // is: what it recorded before is then no matter of concurrency. SEAT-2.
+        let keeps = state.expert_seat() == Some(self.node);
         let later = leaves || (joins && keys.len() > 1);
-        let seat = replica.state().designation().map(|order| order.expert_node);
-        if later && seat.is_some_and(|seat| seat != self.node) {
+        let competent = match body {
+            Body::HandOver(act) if state.movers(&act.person).len() > 1 => {
+                state.court_seat() == Some(self.node)
+            }
+            Body::HandOver(_) => keeps,
+            _ => keeps || !later || state.designation().is_none(),
+        };
+        if !competent {
             return Err(Refused::NotCompetent { author: self.node }.into());
         }
-        let next = leaves.then(|| {
-            fresh
-                .epoch_key
-                .after(replica.newest_key().map_or(0, |(epoch, _)| epoch))
-        });
+        // Who leaves with this entry does not make the key that is to keep it out: the next keeper does, with its first one.
+        let opens = keeps && after.contains(&self.node) && !replica.key_holders().is_subset(&after);
+        let newest = replica.newest_key().map_or(0, |(epoch, _)| epoch);
+        let next = opens.then(|| fresh.epoch_key.after(newest));
         let mut wraps = Vec::new();
         for node in &after {
             let known = before.contains(node);
-            let handed = keys.iter().filter(|_| !known).chain(&next);
+            let lacks = |epoch: u64| !known || (keeps && epoch > 0 && !replica.is_handed(epoch, *node));
+            let handed = keys.iter().filter(|(epoch, _)| lacks(*epoch)).chain(&next);
             for (epoch, key) in handed {
                 let Some(recipient_spki) = self.registry.encryption_key(node, now) else {
-                    return Err(Refused::RosterConflict { subject: *node }.into());
+                    let must = !known || next.as_ref().is_some_and(|(opened, _)| opened == epoch);
+                    if changes && must {
+                        return Err(Refused::RosterConflict { subject: *node }.into());
+                    }
+                    continue;
                 };
                 wraps.push(WrapNeed {
                     context: WrapContext {
@@ -78,6 +94,12 @@ impl<R: Registry> Engine<R> {
                     recipient_spki,
                 });
             }
+        }
+        if wraps.len() > limits::WRAPS && !changes {
+            // What does not fit goes with the next entry; a new key goes to all at once.
+            let opened = next.as_ref().map(|(epoch, _)| *epoch);
+            wraps.sort_by_key(|wrap| Some(wrap.context.epoch) != opened);
+            wraps.truncate(limits::WRAPS);
         }
         if let Some(subject) = after.iter().next().filter(|_| wraps.len() > limits::WRAPS) {
             return Err(Refused::RosterConflict { subject: *subject }.into());
@@ -109,6 +131,34 @@ impl<R: Registry> Engine<R> {
             jwe: wrap.jwe.clone(),
         }));
         self.unwraps.len() - before
+    }
+
+    /// Asks for a later key that comes with a frontier, if a node of a seat has sealed under it what this node holds: the
+    /// entry that hands it over may come after one that is taken only once this is open. KEY-2.
+    pub(super) fn ask_missing_keys(&mut self, frontier: &Frontier) {
+        let dossier = frontier.dossier;
+        let Some(held) = self
+            .dossiers
+            .get_mut(&dossier)
+            .filter(|held| held.replica.pending() > 0)
+        else {
+            return;
+        };
+        let missing = held.replica.missing_keys();
+        let addressed = frontier.wraps.iter().filter(|wrap| wrap.recipient == self.node);
+        for wrap in addressed.filter(|wrap| missing.contains(&wrap.epoch)) {
+            let context = WrapContext {
+                dossier,
+                epoch: wrap.epoch,
+                recipient: self.node,
+            };
+            if check_wrap(&wrap.jwe, &context).is_ok() {
+                self.unwraps.push_back(UnwrapRequest {
+                    context,
+                    jwe: wrap.jwe.clone(),
+                });
+            }
+        }
     }
 
     /// Asks for the later keys that the journal hands to this node and that it lacks. KEY-2.

@@ -13,18 +13,28 @@
 //! An entry is durable before the head that covers it is signed, and that head is durable before anybody hears of
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
 
+mod ahead;
 mod backlog;
+mod dormant;
+mod erase;
+mod gaps;
 mod inventory;
 mod keys;
+mod mailbox;
 mod peer;
 mod quota;
 mod receive;
 mod seal;
 mod submit;
+mod summary;
 
+pub use ahead::{Ahead, Share};
 pub use backlog::Backlog;
+pub use gaps::GAP_AFTER;
+pub use mailbox::{LeftRun, Taken};
 pub use quota::{Allowance, Quotas};
 pub use submit::{Fresh, Needs, Ticket, WrapNeed};
+pub use summary::{Basis, Summary};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -35,11 +45,13 @@ use crate::error::{Error, Untrusted};
 use crate::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use crate::jose::WrapContext;
 use crate::journal::{Branch, ChainId, Head, RegistryHead, SignedHead};
+use crate::message::Gap;
 use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::{Instant, Span};
 use crate::wire::frame::RegistryLeaf;
 use backlog::Queue;
+use dormant::Dormant;
 use inventory::Cursor;
 use peer::Peer;
 use quota::{Account, Used};
@@ -62,12 +74,21 @@ pub trait Registry: Directory {
 /// Something to keep: the caller gives each kind its place in its store.
 #[derive(Clone, Debug)]
 pub enum Row {
-    /// An entry and its sealed message. Stored once, never changed.
+    /// An entry and its sealed message. It is stored again when its message comes later.
     Entry {
         /// The history of its chain that it belongs to.
         branch: Branch,
         /// The entry and the message.
         item: Box<RunItem>,
+    },
+    /// The message of a stored entry is to be destroyed: the entry stays. ERA-5.
+    Erase {
+        /// The dossier.
+        dossier: DossierId,
+        /// The history of the entry's chain.
+        branch: Branch,
+        /// The entry.
+        seq: u64,
     },
     /// Run `index` of a dossier, in the order applied here: a chain's entries up to `to`, closed by `head`.
     Run {
@@ -117,6 +138,11 @@ pub enum Row {
         index: u64,
         /// The leaf and its certificate.
         leaf: RegistryLeaf,
+    },
+    /// What stands for a dossier at rest at the next start, in place of the one before. Losing it loses time only.
+    Summary {
+        /// The summary, which names the dossier.
+        summary: Box<Summary>,
     },
 }
 
@@ -180,6 +206,22 @@ pub enum Event {
         /// Who says so.
         member: SubjectId,
     },
+    /// Entries that a head names have not come for [`GAP_AFTER`]. Alarm; unless it is `signed` already, the node states it.
+    Gap {
+        /// The dossier.
+        dossier: DossierId,
+        /// What the node is to state.
+        gap: Gap,
+        /// Whether a statement of this node about the chain is open.
+        signed: bool,
+    },
+    /// A node signed under an incarnation after a later one of it had begun. Alarm, once for each node and process.
+    LivesTwice {
+        /// The dossier.
+        dossier: DossierId,
+        /// The earlier chain.
+        chain: ChainId,
+    },
     /// A member knows more of our chain than we do: this store is older than it was. Alarm.
     RolledBack {
         /// The dossier.
@@ -215,6 +257,12 @@ pub struct Engine<R> {
     software: String,
     registry: R,
     dossiers: BTreeMap<DossierId, Held>,
+    /// Those that are not in memory: in one of the two maps each.
+    dormant: BTreeMap<DossierId, Dormant>,
+    wakes: VecDeque<DossierId>,
+    parked_bytes: usize,
+    /// The dossier that was summarised last.
+    summarised: DossierId,
     peers: BTreeMap<SubjectId, Peer>,
     /// How many changes of dossiers there have been, and how far each peer and we have told each other of them.
     changes: u64,
@@ -259,14 +307,22 @@ struct Held {
     resumed: bool,
     /// Own entries covered by our last head.
     sealed: u64,
-    /// Runs, in the order applied here: what a peer that lacks them is sent.
+    /// Runs, in the order applied here: what a peer that lacks them is sent. And SHA-256 of the last one's head.
     runs: Vec<RunIndex>,
+    last_run: Option<Digest>,
+    /// Of what the store's summary was made, and how many periods ago.
+    summary_of: Option<Basis>,
+    periods: usize,
     /// Submissions that wait for the head that covers them.
     waiting: Vec<(u64, Ticket, MessageId)>,
     /// Of which chains it was told that they are forked, and of which who said what we know to be otherwise.
     alarmed: BTreeSet<(ChainId, Option<SubjectId>)>,
     /// The wraps of later keys that it has asked for, by their place in the journal.
     asked: BTreeSet<usize>,
+    /// What heads name and has not come, by chain.
+    missing: BTreeMap<ChainId, gaps::Missing>,
+    /// The nodes of which it was told that they live twice.
+    twice: BTreeSet<SubjectId>,
     /// Who brought it, as long as nothing of it has come but a key: then it is nowhere but in memory. SYN-12.
     brought_by: Option<SubjectId>,
     /// Own entries since our last head, with their bytes, for the runs that the next heads close.
@@ -317,6 +373,10 @@ impl<R: Registry> Engine<R> {
             software: software.to_owned(),
             registry,
             dossiers: BTreeMap::new(),
+            dormant: BTreeMap::new(),
+            wakes: VecDeque::new(),
+            parked_bytes: 0,
+            summarised: DossierId::new([0; 32]),
             peers: BTreeMap::new(),
             changes: 0,
             cursors: BTreeMap::new(),
@@ -395,6 +455,7 @@ impl<R: Registry> Engine<R> {
     pub fn is_idle(&self) -> bool {
         self.stage.is_empty()
             && self.in_flight.is_none()
+            && self.wakes.is_empty()
             && self.signs.is_empty()
             && self.frames.is_empty()
             && self.peers.values().all(|peer| peer.backlogs.is_empty())
@@ -432,12 +493,16 @@ impl<R: Registry> Engine<R> {
             self.ask_later_keys(dossier);
         }
         self.resume(now);
+        for held in self.dossiers.values_mut() {
+            held.look_for_gaps(&mut self.events);
+        }
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.offer_frontiers(peer);
             self.advance_cursor(peer, now);
         }
         self.compare_at_random(now);
         self.make_up_receipts();
+        self.summarise(false);
     }
 
     /// Admits a leaf of an authority's log, from a file or a peer.
@@ -465,14 +530,13 @@ impl<R: Registry> Engine<R> {
     /// Reads back one run that the store holds, in the order of its index. The same door as for a peer's run. ADM-1.
     pub fn restore_run(&mut self, dossier: DossierId, items: &[RunItem], head: &[u8]) -> Result<(), Error> {
         let head = SignedHead::verify(head, &self.registry)?;
-        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
-        let received = held.replica.receive(items, &head, &self.registry)?;
+        let (held, registry) = self.restoring(dossier);
+        let received = held.replica.receive(items, &head, registry)?;
         let (Received::Applied { branch, .. }, Some(row)) = (received, head.head().own_row()) else {
             let what = "a run does not follow those before it";
             return Err(Untrusted::HeadMismatch { what }.into());
         };
-        held.runs.push(RunIndex { branch, to: row.size });
-        held.note_change(&mut self.changes);
+        held.push_run(branch, row.size, &head.encode());
         if branch == Branch::first(held.writer) {
             held.sealed = row.size;
         }
@@ -482,9 +546,8 @@ impl<R: Registry> Engine<R> {
     /// Reads back a node's latest head.
     pub fn restore_head(&mut self, dossier: DossierId, head: &[u8]) -> Result<(), Error> {
         let head = SignedHead::verify(head, &self.registry)?;
-        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
+        let (held, _) = self.restoring(dossier);
         held.replica.note_head(&head);
-        held.note_change(&mut self.changes);
         if head.head().chain() == held.writer {
             held.next_head = head.head().head_no + 1;
             held.resumed = true;
@@ -494,20 +557,31 @@ impl<R: Registry> Engine<R> {
 
     /// Reads back a key.
     pub fn restore_key(&mut self, dossier: DossierId, epoch: u64, key: EpochKey) {
-        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
-        held.replica.add_key(epoch, key, &self.registry);
-        held.note_change(&mut self.changes);
+        let (held, registry) = self.restoring(dossier);
+        held.replica.add_key(epoch, key, registry);
     }
 
     /// Reads back under which incarnation we wrote; first of all rows of a dossier. It is unconfirmed. JRN-6.
     pub fn restore_writer(&mut self, dossier: DossierId, incarnation: Incarnation) {
-        let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
-        held.writer = ChainId {
-            node: self.node,
-            incarnation,
-        };
+        let (held, _) = self.restoring(dossier);
+        held.writer.incarnation = incarnation;
         held.confirmed = planted(Bug::NoIncarnationRule);
         held.writer_kept = true;
+    }
+
+    /// The dossier that is being read back: dormant until it is whole, or, at a start that reads everything, at once
+    /// ours.
+    fn restoring(&mut self, dossier: DossierId) -> (&mut Held, &R) {
+        let waking = self.dormant.get_mut(&dossier);
+        let held = match waking.and_then(|dormant| dormant.waking.as_mut()) {
+            Some(waking) => waking,
+            None => {
+                let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
+                held.note_change(&mut self.changes);
+                held
+            }
+        };
+        (held, &self.registry)
     }
 }
 
@@ -518,25 +592,45 @@ fn held(
     node: SubjectId,
     fresh: Incarnation,
 ) -> &mut Held {
-    dossiers.entry(dossier).or_insert_with(|| Held {
-        replica: Replica::new(dossier),
-        writer: ChainId {
-            node,
-            incarnation: fresh,
-        },
-        confirmed: true,
-        writer_kept: false,
-        confirmed_by: BTreeSet::new(),
-        next_head: 0,
-        resumed: false,
-        sealed: 0,
-        runs: Vec::new(),
-        waiting: Vec::new(),
-        alarmed: BTreeSet::new(),
-        asked: BTreeSet::new(),
-        brought_by: None,
-        unsealed: Vec::new(),
-        changed: 0,
-        rows_digest: None,
-    })
+    dossiers
+        .entry(dossier)
+        .or_insert_with(|| Held::new(dossier, node, fresh))
+}
+
+impl Held {
+    fn new(dossier: DossierId, node: SubjectId, fresh: Incarnation) -> Self {
+        Self {
+            replica: Replica::new(dossier),
+            writer: ChainId {
+                node,
+                incarnation: fresh,
+            },
+            confirmed: true,
+            writer_kept: false,
+            confirmed_by: BTreeSet::new(),
+            next_head: 0,
+            resumed: false,
+            sealed: 0,
+            runs: Vec::new(),
+            last_run: None,
+            summary_of: None,
+            periods: 0,
+            waiting: Vec::new(),
+            alarmed: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            missing: BTreeMap::new(),
+            twice: BTreeSet::new(),
+            brought_by: None,
+            unsealed: Vec::new(),
+            changed: 0,
+            rows_digest: None,
+        }
+    }
+
+    /// Notes a run that is about to be durable, or was read back. Gives its index.
+    fn push_run(&mut self, branch: Branch, to: u64, head: &[u8]) -> u64 {
+        self.runs.push(RunIndex { branch, to });
+        self.last_run = Some(Digest::of(&[head]));
+        self.runs.len() as u64 - 1
+    }
 }

@@ -27,13 +27,15 @@ pub(super) struct Peer {
     pub(super) told: BTreeSet<DossierId>,
     /// The number of our last change of which it was told on this connection, and when.
     pub(super) sent: (u64, Instant),
+    /// The dossiers that it has left, and been sent a last head of. SEAT-5.
+    pub(super) seen_off: BTreeSet<DossierId>,
     /// How far it holds each authority's log.
     pub(super) registries: BTreeMap<String, u64>,
     /// Runs that came before what they cite, each with its dossier.
     pub(super) early: Vec<(DossierId, Vec<u8>)>,
     /// What it lacks.
     pub(super) backlogs: Backlogs,
-    /// The dossiers of which it takes no more now, and until when. SYN-18.
+    /// The dossiers of which it takes no more now, and until when. SYN-19.
     pub(super) held_back: BTreeMap<DossierId, Instant>,
 }
 
@@ -145,9 +147,12 @@ impl<R: Registry> Engine<R> {
             .dossiers
             .iter()
             .filter(|(_, held)| held.replica.state().nodes().contains(&to))
-            .filter(|(_, held)| !held.is_equal_at(&to))
-            .filter(|(dossier, _)| !self.is_held_back(&to, dossier))
+            .filter(|(dossier, held)| {
+                let lags = !held.is_equal_at(&to) && !self.is_held_back(&to, dossier);
+                lags || !held.replica.lacking().is_empty()
+            })
             .map(|(dossier, _)| *dossier)
+            .chain(self.dormant_behind(&to))
             .collect();
         for dossier in shared {
             self.offer_frontier(to, dossier);
@@ -156,23 +161,28 @@ impl<R: Registry> Engine<R> {
 
     /// Sends our frontier of one dossier, with the keys that the journal holds for `to`.
     pub(super) fn offer_frontier(&mut self, to: SubjectId, dossier: DossierId) {
-        let Some(held) = self.dossiers.get(&dossier) else {
-            return;
-        };
         if !self.peers.get(&to).is_some_and(|peer| peer.joined) {
             return;
         }
+        if let Some(frontier) = self.dormant_frontier(&to, &dossier) {
+            self.stage.frames.push((to, Frame::Frontier(frontier).encode()));
+        }
+        let Some(held) = self.dossiers.get(&dossier) else {
+            return;
+        };
         let head = |node| {
             let head = held.replica.heads().get(node);
             head.map(|head| ByteBuf::from(head.encode()))
         };
-        let wraps = held.replica.first_keys_for(to).cloned();
+        let later = held.replica.later_keys_for(to).map(|(wrap, _)| wrap);
+        let wraps = held.replica.first_keys_for(to).chain(later).cloned();
         let wraps = wraps.take(limits::DOSSIER_NODES).collect();
         let frame = Frame::Frontier(Frontier {
             dossier,
             rows: held.durable_frontier(),
             wraps,
             head: head(&self.node),
+            lacking: held.replica.lacking(),
             yours: head(&to),
         });
         self.stage.frames.push((to, frame.encode()));

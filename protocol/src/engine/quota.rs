@@ -39,7 +39,7 @@ impl Allowance {
     }
 }
 
-/// What peers may bring and persons may found. SYN-17.
+/// What peers may bring and persons may found. SYN-18.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
     /// New entries of one dossier from one peer.
@@ -158,7 +158,7 @@ impl<R: Registry> Engine<R> {
         self.quotas = quotas;
     }
 
-    /// Whether a peer may bring so much now; nothing is charged. SYN-17.
+    /// Whether a peer may bring so much now; nothing is charged. SYN-18.
     pub(super) fn check_quota(
         &mut self,
         peer: SubjectId,
@@ -180,19 +180,6 @@ impl<R: Registry> Engine<R> {
         })
     }
 
-    /// Charges what a peer has brought that was new.
-    pub(super) fn charge(&mut self, peer: SubjectId, dossier: DossierId, cost: Cost, now: Instant) {
-        let account = self.accounts.entry(peer).or_default();
-        let (mut entries, mut bytes) = account.dossiers.get(&dossier).copied().unwrap_or_default();
-        (entries.at, bytes.at) = (now, now);
-        entries.take(cost.entries);
-        bytes.take(cost.bytes);
-        account.dossiers.insert(dossier, (entries, bytes));
-        account.entries.take(cost.entries);
-        account.bytes.take(cost.bytes);
-        account.begun.take(u64::from(cost.begins));
-    }
-
     /// Whether a person may found another dossier here.
     pub(super) fn check_founder(&self, author: SubjectId, now: Instant) -> Result<(), Refused> {
         let mut used = self.founders.get(&author).copied().unwrap_or_default();
@@ -210,7 +197,7 @@ impl<R: Registry> Engine<R> {
         used.take(1);
     }
 
-    /// Forgets what has grown back, and comes again with what was held back for long enough. SYN-18.
+    /// Forgets what has grown back, and comes again with what was held back for long enough. SYN-19.
     pub(super) fn resume(&mut self, now: Instant) {
         let quotas = self.quotas;
         self.accounts.retain(|_, account| {
@@ -238,7 +225,7 @@ impl<R: Registry> Engine<R> {
     }
 
     /// A peer has no room for more of a dossier: it is sent no run of it for so long, and a little longer, so that not
-    /// everybody comes again at once. What else there is for that peer goes on. SYN-18.
+    /// everybody comes again at once. What else there is for that peer goes on. SYN-19.
     pub(super) fn hold_back(&mut self, peer: SubjectId, refusal: &Refusal, now: Instant) {
         let (Some(ms), Some(dossier)) = (refusal.retry_after, refusal.dossier) else {
             return;
@@ -261,6 +248,25 @@ impl<R: Registry> Engine<R> {
         let peer = self.peers.get(peer);
         peer.is_some_and(|peer| peer.held_back.contains_key(dossier))
     }
+}
+
+/// Charges what a peer has brought that was new.
+pub(super) fn charge(
+    accounts: &mut BTreeMap<SubjectId, Account>,
+    peer: SubjectId,
+    dossier: DossierId,
+    cost: Cost,
+    now: Instant,
+) {
+    let account = accounts.entry(peer).or_default();
+    let (mut entries, mut bytes) = account.dossiers.get(&dossier).copied().unwrap_or_default();
+    (entries.at, bytes.at) = (now, now);
+    entries.take(cost.entries);
+    bytes.take(cost.bytes);
+    account.dossiers.insert(dossier, (entries, bytes));
+    account.entries.take(cost.entries);
+    account.bytes.take(cost.bytes);
+    account.begun.take(u64::from(cost.begins));
 }
 
 #[cfg(test)]

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::ahead::{self, Ahead};
 use super::backlog::Queue;
 use super::peer::Peer;
-use super::quota::Cost;
-use super::{Engine, Event, Held, Registry, Row, RunIndex, held};
+use super::quota::{Cost, charge};
+use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::{Received, RunItem};
-use crate::envelope::Sealed;
 use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
-use crate::journal::{Branch, ChainId, Entry, SignedHead, Standing};
+use crate::journal::{Branch, ChainId, SignedHead, Standing};
 use crate::time::{Instant, Span};
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
 use crate::wire::limits;
@@ -23,7 +23,12 @@ const UNFOUNDED_ENTRIES: usize = 64;
 impl<R: Registry> Engine<R> {
     /// Takes one frame of a peer. Whatever is wrong with it is refused with its code; the connection goes on.
     pub fn handle_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) {
-        if let Err(error) = self.take_frame(from, bytes, now) {
+        self.handle_ahead(from, bytes, None, now);
+    }
+
+    /// The same of a frame on which work has been done ahead.
+    pub fn handle_ahead(&mut self, from: SubjectId, bytes: &[u8], ahead: Option<Ahead>, now: Instant) {
+        if let Err(error) = self.take_frame(from, bytes, ahead, now) {
             self.refuse(from, bytes, &error);
         }
     }
@@ -46,16 +51,26 @@ impl<R: Registry> Engine<R> {
         self.events.push_back(Event::Refused { peer: from, code });
     }
 
-    fn take_frame(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Result<(), Error> {
-        let frame = Frame::decode(bytes)?;
+    fn take_frame(
+        &mut self,
+        from: SubjectId,
+        bytes: &[u8],
+        ahead: Option<Ahead>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let (frame, items) = match ahead {
+            Some(Ahead { run, items }) => (Frame::Run(run), Some(items)),
+            None => (Frame::decode(bytes)?, None),
+        };
         let joined = self.peers.get(&from).is_some_and(|peer| peer.joined);
         match frame {
             Frame::Hello(hello) => self.handle_hello(from, &hello, now)?,
             // Nothing counts before the hello.
             _ if !joined => return Err(Malformed::bad_value().into()),
+            _ if self.take_dormant(from, &frame, bytes)? => {}
             Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves)?,
             Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,
-            Frame::Run(run) => self.take_runs(from, bytes, run, now)?,
+            Frame::Run(run) => self.take_runs(from, bytes, run, items, now)?,
             Frame::Head(head) => self.take_head(from, &head, now)?,
             Frame::Inventory(inventory) => self.take_inventory(from, &inventory)?,
             Frame::Refusal(refusal) => {
@@ -88,7 +103,10 @@ impl<R: Registry> Engine<R> {
     /// A peer says how far it holds a dossier: learns keys, confirms or doubts our own chain, lists what it lacks.
     fn take_frontier(&mut self, from: SubjectId, frontier: &Frontier, now: Instant) -> Result<(), Error> {
         let dossier = frontier.dossier;
-        if frontier.rows.len() > limits::FRONTIER_ROWS || frontier.wraps.len() > limits::DOSSIER_NODES {
+        if frontier.rows.len() > limits::FRONTIER_ROWS
+            || frontier.wraps.len() > limits::DOSSIER_NODES
+            || frontier.lacking.len() > limits::LACKING
+        {
             return Err(Malformed::bad_value().into());
         }
         let own = self.own_head(frontier)?;
@@ -115,6 +133,7 @@ impl<R: Registry> Engine<R> {
             }
             held(&mut self.dossiers, dossier, self.node, self.fresh).brought_by = Some(from);
         }
+        self.ask_missing_keys(frontier);
         if let Some(head) = &frontier.head {
             self.take_head(from, head, now)?;
         }
@@ -143,8 +162,9 @@ impl<R: Registry> Engine<R> {
         }
         let ours_is_news = chains.iter().any(|(branch, chain)| known[branch] < chain.size());
         let held_back = |peer: &Peer| peer.held_back.contains_key(&dossier);
-        if ours_is_news && !self.peers.get(&from).is_some_and(held_back) {
-            let queue = Queue::new(known, held.runs.len());
+        let wanted = held.bring(&frontier.lacking);
+        if (ours_is_news || !wanted.is_empty()) && !self.peers.get(&from).is_some_and(held_back) {
+            let queue = Queue::new(known, held.runs.len(), wanted);
             self.stage.backlogs.push((from, dossier, queue));
         }
         for (chain, _) in standing
@@ -158,7 +178,10 @@ impl<R: Registry> Engine<R> {
             None => false,
         };
         // The other side needs our frontier to know what we lack, unless it has just had it.
-        if theirs_is_news && (first_time || !ours_is_news) {
+        // And who names another head of its own than the latest that we have, to know that one. SYN-17.
+        let latest = held.replica.heads().get(&from).map(SignedHead::encode);
+        let superseded = latest.as_deref() != frontier.head.as_deref().map(Vec::as_slice);
+        if superseded || (theirs_is_news && (first_time || !ours_is_news)) {
             self.offer_frontier(from, dossier);
         } else {
             self.offer_head(from, dossier, frontier.yours.as_deref().map(Vec::as_slice));
@@ -174,9 +197,16 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes a run, then every run that had waited for it. What is wrong with one of those is its own affair.
-    fn take_runs(&mut self, from: SubjectId, bytes: &[u8], run: Run, now: Instant) -> Result<(), Error> {
+    fn take_runs(
+        &mut self,
+        from: SubjectId,
+        bytes: &[u8],
+        run: Run,
+        items: Option<Vec<RunItem>>,
+        now: Instant,
+    ) -> Result<(), Error> {
         let dossier = run.dossier;
-        if !self.take_run(from, run, now)? {
+        if !self.take_run(from, run, items, now)? {
             if let Some(peer) = self.peers.get_mut(&from) {
                 peer.keep_early(dossier, bytes);
             }
@@ -191,7 +221,7 @@ impl<R: Registry> Engine<R> {
             let mut still = Vec::new();
             for (dossier, bytes) in early {
                 let taken = match Frame::decode(&bytes) {
-                    Ok(Frame::Run(run)) => self.take_run(from, run, now),
+                    Ok(Frame::Run(run)) => self.take_run(from, run, None, now),
                     _ => Ok(true),
                 };
                 match taken {
@@ -211,7 +241,13 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes one run; `false` if something that it cites has not come yet.
-    fn take_run(&mut self, from: SubjectId, run: Run, now: Instant) -> Result<bool, Error> {
+    pub(super) fn take_run(
+        &mut self,
+        from: SubjectId,
+        run: Run,
+        items: Option<Vec<RunItem>>,
+        now: Instant,
+    ) -> Result<bool, Error> {
         if run.items.is_empty() || run.items.len() > limits::ENTRIES_PER_FRAME {
             return Err(Malformed::bad_value().into());
         }
@@ -226,14 +262,10 @@ impl<R: Registry> Engine<R> {
         };
         let head = SignedHead::verify(&run.head, &self.registry)?;
         check_time(&head, now)?;
-        let mut items = Vec::with_capacity(run.items.len());
-        for item in &run.items {
-            let entry = Entry::decode(&item.entry)?;
-            items.push(RunItem {
-                entry,
-                sealed: Sealed::decode(&item.sealed)?,
-            });
-        }
+        let items = match items {
+            Some(items) => items,
+            None => ahead::items(&run)?,
+        };
         if items.iter().any(|item| item.entry.chain != run.chain) {
             return Err(Untrusted::HeadMismatch {
                 what: "an entry of another chain",
@@ -259,25 +291,53 @@ impl<R: Registry> Engine<R> {
         if held.replica.is_strange(&items, &head) {
             return Err(Refused::ForkedChain { node: run.chain.node }.into());
         }
-        let bytes = run
-            .items
-            .iter()
-            .map(|item| (item.entry.len() + item.sealed.len()) as u64);
-        let sizes: Vec<u64> = bytes.collect();
-        let begins = held.brought_by.is_some();
-        let cost = |from: usize| Cost {
-            entries: (sizes.len() - from.min(sizes.len())) as u64,
-            bytes: sizes.iter().skip(from).sum(),
-            begins,
+        let sizes = run.items.iter().map(|item| {
+            let message = item.sealed.as_ref().map_or(0, |sealed| sealed.len());
+            (item.entry.len() + message) as u64
+        });
+        let sizes: Vec<u64> = sizes.collect();
+        // What is known already costs nothing, but for messages that were wanting: only a peer that repeats itself is
+        // told so late.
+        let known = held.replica.known_of(&items).min(items.len());
+        let wanted = items.iter().zip(&sizes).take(known).filter(|(item, _)| {
+            let comes = item.sealed.is_some();
+            comes && held.replica.lacks_message(&item.entry).is_some()
+        });
+        let wanted = wanted.map(|(_, size)| size).sum();
+        let new = Cost {
+            entries: (items.len() - known) as u64,
+            bytes: sizes.iter().skip(known).sum(),
+            begins: held.brought_by.is_some(),
         };
-        // What is known already costs nothing: only a peer that repeats itself is told so late.
-        let known = held.replica.known_of(&items);
-        self.check_quota(from, dossier, cost(known), now)?;
+        let all = Cost {
+            bytes: new.bytes + wanted,
+            ..new
+        };
+        self.check_quota(from, dossier, all, now)?;
         let Some(held) = self.dossiers.get_mut(&dossier) else {
             return Ok(true);
         };
-        match held.replica.receive(&items, &head, &self.registry)? {
-            Received::Early => return Ok(false),
+        let received = held.replica.receive(&items, &head, &self.registry)?;
+        let completed = held.replica.complete(&items, &self.registry);
+        if !completed.is_empty() {
+            held.note_change(&mut self.changes);
+            let messages = Cost {
+                entries: 0,
+                bytes: wanted,
+                begins: false,
+            };
+            charge(&mut self.accounts, from, dossier, messages, now);
+        }
+        for (branch, item) in completed {
+            let item = Box::new(item);
+            self.stage.rows.push(Row::Entry { branch, item });
+            self.stage.events.push(Event::Changed { dossier });
+        }
+        match received {
+            Received::Early => {
+                held.note_missing(head.head());
+                return Ok(false);
+            }
             Received::Elsewhere => {
                 held.alarm(run.chain, None, &mut self.events);
                 return Ok(false);
@@ -291,31 +351,38 @@ impl<R: Registry> Engine<R> {
                 if forked {
                     held.alarm(run.chain, None, &mut self.events);
                 }
+                held.check_lives(head.head(), &mut self.events);
                 let to = head.head().own_row().map_or(first, |row| row.size);
-                let index = held.runs.len() as u64;
-                held.runs.push(RunIndex { branch, to });
                 for item in items.into_iter().filter(|item| item.entry.seq >= first) {
                     let item = Box::new(item);
                     self.stage.rows.push(Row::Entry { branch, item });
                 }
                 let head = head.encode();
+                let index = held.push_run(branch, to, &head);
                 let node = run.chain.node;
+                // A receipt that came before the run may be later than its head.
+                let latest = held.replica.heads().get(&node);
+                let latest = latest.map_or_else(|| head.clone(), |latest| latest.encode());
                 self.stage.rows.push(Row::Run {
                     dossier,
                     index,
                     branch,
                     from: first,
                     to,
-                    head: head.clone(),
+                    head,
                 });
-                self.stage.rows.push(Row::Head { dossier, node, head });
+                self.stage.rows.push(Row::Head {
+                    dossier,
+                    node,
+                    head: latest,
+                });
                 if held.brought_by.take().is_some() {
                     held.keep(&mut self.stage.rows);
                 }
                 held.note_change(&mut self.changes);
                 self.stage.to_seal.insert(dossier);
                 self.stage.events.push(Event::Changed { dossier });
-                self.charge(from, dossier, cost(known), now);
+                charge(&mut self.accounts, from, dossier, new, now);
                 self.ask_later_keys(dossier);
             }
         }
@@ -349,6 +416,7 @@ impl<R: Registry> Engine<R> {
             let member = head.head().node;
             held.alarm(chain, (chain.node != member).then_some(member), &mut self.events);
         }
+        held.check_lives(head.head(), &mut self.events);
         if held.replica.note_head(&head) && held.brought_by.is_none() {
             self.stage.rows.push(Row::Head {
                 dossier,
@@ -375,10 +443,12 @@ impl Held {
         let Some(order) = order else {
             return Ok(self.replica.entries() > 0);
         };
-        let Some(key) = self.replica.key(order.sealed.key_epoch()) else {
+        let sealed = order.sealed.as_ref();
+        let key = sealed.and_then(|sealed| self.replica.key(sealed.key_epoch()));
+        let (Some(sealed), Some(key)) = (sealed, key) else {
             return Err(Refused::UnknownDossier { dossier }.into());
         };
-        order.sealed.open(&dossier, order.entry.message, key)?;
+        sealed.open(&dossier, order.entry.message, key)?;
         Ok(true)
     }
 

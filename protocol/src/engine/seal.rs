@@ -2,7 +2,7 @@
 
 use serde_bytes::ByteBuf;
 
-use super::{Engine, Event, Held, Registry, Row, RunIndex, SignRequest};
+use super::{Engine, Event, Held, Registry, Row, SignRequest};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::id::DossierId;
@@ -19,16 +19,21 @@ impl<R: Registry> Engine<R> {
     ///
     /// The heads that the commit will allow are fixed here, so that they cover nothing that comes in meanwhile.
     pub fn poll_commit(&mut self, now: Instant) -> Option<Vec<Row>> {
-        if self.in_flight.is_some() || self.stage.is_empty() {
+        if self.in_flight.is_some() {
             return None;
         }
         if std::mem::take(&mut self.rejudge) {
+            self.wake_where_signers_changed();
             for (dossier, held) in &mut self.dossiers {
                 if held.replica.judge_again(&self.registry) {
                     self.stage.events.push(Event::Changed { dossier: *dossier });
                     held.note_change(&mut self.changes);
                 }
             }
+        }
+        self.erase();
+        if self.stage.is_empty() {
+            return None;
         }
         let mut stage = std::mem::take(&mut self.stage);
         let registries = self.registry.heads();
@@ -97,9 +102,8 @@ impl<R: Registry> Engine<R> {
                 .take_while(|(item, _)| item.entry.seq < size)
                 .count();
             let items: Vec<_> = held.unsealed.drain(..covered).collect();
-            let index = held.runs.len() as u64;
             let branch = Branch::first(held.writer);
-            held.runs.push(RunIndex { branch, to: size });
+            let index = held.push_run(branch, size, &bytes);
             self.stage.rows.push(Row::Run {
                 dossier,
                 index,
@@ -111,7 +115,7 @@ impl<R: Registry> Engine<R> {
             held.sealed = size;
             let items = items.iter().map(|(item, _)| Item {
                 entry: ByteBuf::from(item.entry.encode()),
-                sealed: ByteBuf::from(item.sealed.encode()),
+                sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
             });
             Frame::Run(Run {
                 dossier,
@@ -139,7 +143,7 @@ impl<R: Registry> Engine<R> {
         let Some(held) = self.dossiers.get(&dossier) else {
             return;
         };
-        let members = held.replica.state().nodes();
+        let (members, ever) = (held.replica.state().nodes(), held.replica.state().ever_nodes());
         let (bytes, is_run) = (frame.encode(), matches!(frame, Frame::Run(_)));
         let mut newcomers = Vec::new();
         for (node, peer) in self
@@ -155,6 +159,18 @@ impl<R: Registry> Engine<R> {
                 self.stage.frames.push((*node, bytes.clone()));
             } else {
                 newcomers.push(*node);
+            }
+        }
+        // Who has just left is sent one head: its receipt for all that it wrote. SEAT-5.
+        if let Frame::Head(_) = frame {
+            let left = self
+                .peers
+                .iter_mut()
+                .filter(|(node, peer)| peer.joined && ever.contains(node) && !members.contains(node));
+            for (node, peer) in left.filter(|(_, peer)| peer.told.contains(&dossier)) {
+                if peer.seen_off.insert(dossier) {
+                    self.stage.frames.push((*node, bytes.clone()));
+                }
             }
         }
         for node in newcomers {

@@ -83,6 +83,9 @@ impl<R: Registry> Engine<R> {
             Some(dossier) => dossier,
             None => DossierId::from(verified.id()),
         };
+        if self.is_dormant(&dossier) {
+            return Err(Refused::Dormant { dossier }.into());
+        }
         // A message that is on file stays what it is: sending it again is no offence, and no second act.
         let on_file = self
             .dossiers
@@ -182,6 +185,8 @@ impl<R: Registry> Engine<R> {
         let entry = held
             .replica
             .draft(held.writer, verified.envelope(), &sealed, now, wraps, adopts);
+        let length = entry.encode().len() + sealed.encode().len();
+        let sealed = Some(sealed);
         let item = RunItem { entry, sealed };
         held.replica.apply(&item, &self.registry);
         // It counts for what comes after: who leaves may still read that it leaves.
@@ -190,7 +195,6 @@ impl<R: Registry> Engine<R> {
             self.stage.rows.push(Row::Key { dossier, epoch, key });
         }
         held.waiting.push((item.entry.seq, ticket, message));
-        let length = item.entry.encode().len() + item.sealed.encode().len();
         held.unsealed.push((item.clone(), length));
         self.stage.rows.push(Row::Entry {
             branch: Branch::first(item.entry.chain),
@@ -220,12 +224,17 @@ impl Held {
             return;
         }
         self.confirmed_by.insert(member);
+        self.confirm();
+        self.confirmed |= planted(Bug::OneMemberConfirms);
+    }
+
+    /// Our chain is ours to go on with once every other member has confirmed it. JRN-6.
+    pub(super) fn confirm(&mut self) {
         let members = self.replica.state().nodes();
         self.confirmed |= members.len() > 1
             && members
                 .iter()
                 .all(|node| *node == self.writer.node || self.confirmed_by.contains(node));
-        self.confirmed |= planted(Bug::OneMemberConfirms);
     }
 
     /// Makes sure that the store knows under which incarnation we sign: a head is a signature, too. JRN-6.

@@ -22,6 +22,8 @@ numbers! {
         Bundle = 5 "basoche-bundle",
         /// A signed refusal.
         Refusal = 6 "basoche-refusal",
+        /// A mailbox's receipt for a parcel.
+        MailboxReceipt = 7 "basoche-mailbox-receipt",
     }
 }
 

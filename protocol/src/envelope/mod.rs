@@ -15,7 +15,9 @@ mod verify;
 
 pub use header::{Header, Typ};
 pub use sealed::{EpochKey, Sealed};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, verify, verify_node};
+
+use std::sync::Arc;
 
 use crate::crypto;
 use crate::error::{Malformed, MalformedKind as Kind, Untrusted};
@@ -80,7 +82,21 @@ pub struct Envelope {
     signature: Vec<u8>,
     header: Header,
     id: MessageId,
+    found_good: FoundGood,
 }
+
+/// Under which key, and as what, a signature has been checked and found good: only [`Envelope::check_ahead`] says so.
+/// It is no part of what an envelope is.
+#[derive(Clone, Debug, Default)]
+struct FoundGood(Option<(Typ, Arc<VerifyingKey>)>);
+
+impl PartialEq for FoundGood {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for FoundGood {}
 
 impl Envelope {
     /// Reads `[protected, payload, signature]`. ENV-1, ENV-2, ENV-6, ENV-10.
@@ -105,6 +121,7 @@ impl Envelope {
             signature,
             header,
             id,
+            found_good: FoundGood::default(),
         })
     }
 
@@ -151,8 +168,20 @@ impl Envelope {
         if algorithm != key.algorithm() || !algorithm.is_acceptable(self.header.issued_at) {
             return Err(bad);
         }
+        // Checked before, on another thread: the same bytes, as the same, under the same key.
+        let same = |(as_typ, by): &(Typ, Arc<VerifyingKey>)| *as_typ == typ && by.is_same(key);
+        if self.found_good.0.as_ref().is_some_and(same) {
+            return Ok(());
+        }
         key.verify(&signing_input(&self.protected, &self.payload), &self.signature)
             .map_err(|_| bad)
+    }
+
+    /// [`Self::check`], so that it need not be done again under the same key. A bad one is left for then.
+    pub(crate) fn check_ahead(&mut self, typ: Typ, key: &Arc<VerifyingKey>) {
+        if self.check(typ, key).is_ok() {
+            self.found_good = FoundGood(Some((typ, Arc::clone(key))));
+        }
     }
 
     /// The standard compact JWS of the same signature (JAdES B-B). RFC 7515 §7.1.

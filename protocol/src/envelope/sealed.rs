@@ -1,16 +1,19 @@
 //! Sealed envelopes: the only form of a message on wire and disk. SPEC §5.4.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::Envelope;
+use super::{Envelope, Typ};
 use crate::crypto::{self, AeadKey};
+use crate::directory::{Directory, Status};
 use crate::error::{Error, Malformed, MalformedKind, Untrusted};
 use crate::id::{Digest, DossierId, KeySalt, MessageId};
 use crate::role::Class;
+use crate::time::Instant;
 use crate::wire::{codec, limits};
 
 /// Bits of an epoch's number that are of its key's digest.
@@ -60,8 +63,13 @@ impl EpochKey {
 
     /// A key that wraps one document's key: bound to the dossier and to the document's salt. DOC-3.
     pub fn document_wrap_key(&self, salt: &KeySalt, dossier: &DossierId) -> AeadKey {
+        AeadKey::new(&self.document_wrap_bytes(salt, dossier))
+    }
+
+    /// The bytes of [`Self::document_wrap_key`]: whoever has them opens that document's key, and nothing else. CON-1.
+    pub fn document_wrap_bytes(&self, salt: &KeySalt, dossier: &DossierId) -> [u8; 32] {
         let info: [&[u8]; 2] = [b"basoche/document-wrap/1", dossier.as_bytes()];
-        AeadKey::new(&crypto::hkdf_sha256(&self.0, salt.as_bytes(), &info))
+        crypto::hkdf_sha256(&self.0, salt.as_bytes(), &info)
     }
 }
 
@@ -79,7 +87,26 @@ pub struct Sealed {
     class: Class,
     salt: KeySalt,
     ciphertext: Vec<u8>,
+    opened: Opened,
 }
+
+/// What came out under which key, if it was opened ahead of its turn: no part of what is sealed.
+#[derive(Clone, Default)]
+struct Opened(Option<Arc<(DossierId, EpochKey, Envelope)>>);
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Opened" } else { "-" })
+    }
+}
+
+impl PartialEq for Opened {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Opened {}
 
 /// The array on the wire.
 type Parts = (u64, Class, KeySalt, ByteBuf);
@@ -91,6 +118,7 @@ impl From<Parts> for Sealed {
             class,
             salt,
             ciphertext: ciphertext.into_vec(),
+            opened: Opened::default(),
         }
     }
 }
@@ -125,11 +153,39 @@ impl Sealed {
             class,
             salt,
             ciphertext,
+            opened: Opened::default(),
         }
+    }
+
+    /// Opens it and checks the signature in it as of `at`, so that neither need be done again: pure, for any thread.
+    /// What cannot be opened or is not known to be good stays as it is, for [`Self::open`] and
+    /// [`super::verify`] to judge in their turn.
+    pub fn check_ahead(
+        &mut self,
+        dossier: &DossierId,
+        id: MessageId,
+        key: &EpochKey,
+        directory: &dyn Directory,
+        at: Instant,
+    ) {
+        let Ok(mut envelope) = self.open(dossier, id, key) else {
+            return;
+        };
+        if let Status::Valid(signer) | Status::Contested { signer, .. } =
+            directory.status(&envelope.header().certificate, at)
+        {
+            envelope.check_ahead(Typ::Message, &signer.key);
+        }
+        self.opened = Opened(Some(Arc::new((*dossier, key.clone(), envelope))));
     }
 
     /// Opens what is announced as message `id` of `dossier`, and holds it to that id. ENV-8, ENV-9.
     pub fn open(&self, dossier: &DossierId, id: MessageId, key: &EpochKey) -> Result<Envelope, Error> {
+        if let Some((of, under, envelope)) = self.opened.0.as_deref()
+            && (of, envelope.id(), under.as_bytes()) == (dossier, id, key.as_bytes())
+        {
+            return Ok(envelope.clone());
+        }
         let mut plaintext = self.ciphertext.clone();
         let aad = additional_data(self.key_epoch, self.class);
         let opened = key

@@ -3,9 +3,10 @@
 use super::{Envelope, Typ};
 use crate::directory::{Directory, Signer, Status};
 use crate::error::{Error, Untrusted};
-use crate::id::MessageId;
+use crate::id::{MessageId, SubjectId};
 use crate::message::Message;
 use crate::plant::{Bug, planted};
+use crate::role::Role;
 use crate::time::{Instant, Span};
 use crate::wire::limits;
 
@@ -105,4 +106,42 @@ pub fn verify(envelope: Envelope, directory: &dyn Directory, at: Instant) -> Res
         signer,
         contested,
     })
+}
+
+/// Checks that `envelope` was signed as a `typ` by the seal of `node`, whose certificate was valid at `at`, the instant
+/// that the payload claims. What is contested passes.
+///
+/// # Errors
+/// `signer-invalid`, `unknown-signer`, `wrong-typ`, `bad-signature`, `author-mismatch`, `role-not-held`, in this order.
+pub fn verify_node(
+    envelope: &Envelope,
+    typ: Typ,
+    node: SubjectId,
+    at: Instant,
+    directory: &dyn Directory,
+) -> Result<(), Error> {
+    let certificate = envelope.header().certificate;
+    let signer = match directory.status(&certificate, at) {
+        Status::Valid(signer) | Status::Contested { signer, .. } => signer,
+        Status::Invalid { reason } => {
+            return Err(Untrusted::SignerInvalid {
+                certificate,
+                at,
+                reason,
+            }
+            .into());
+        }
+        Status::Undetermined { .. } => return Err(Untrusted::UnknownSigner { certificate }.into()),
+    };
+    envelope.check(typ, &signer.key)?;
+    let subject = signer.subject;
+    if subject != node {
+        let author = node;
+        return Err(Untrusted::AuthorMismatch { author, subject }.into());
+    }
+    if !signer.roles.contains(&Role::Node) {
+        let role = Role::Node;
+        return Err(Untrusted::RoleNotHeld { subject, role }.into());
+    }
+    Ok(())
 }

@@ -37,7 +37,7 @@ pub enum Content {
     Sealed(Arc<Sealed>),
     /// Opened elsewhere, kept until its signer is known.
     Opened(Arc<Envelope>),
-    /// Not at hand: not in the evidence that brought the entry.
+    /// Not at hand: erased, or not in what brought the entry.
     Absent,
     /// Opened, and not authentic: it can never take effect.
     Rejected,

@@ -3,11 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::ChainId;
-use crate::directory::{Directory, Status};
-use crate::envelope::{Envelope, Typ};
-use crate::error::{Error, Incompatible, Malformed, Untrusted};
+use crate::directory::Directory;
+use crate::envelope::{Envelope, Typ, verify_node};
+use crate::error::{Error, Incompatible, Malformed};
 use crate::id::{Digest, DossierId, Incarnation, SubjectId};
-use crate::role::Role;
 use crate::time::Instant;
 use crate::wire::{codec, limits};
 
@@ -22,6 +21,16 @@ pub struct HeadRow {
     pub leaf: Digest,
     /// Root of the tree over all of them.
     pub root: Digest,
+}
+
+impl HeadRow {
+    /// Whether `rows` are as a head has them: ascending by chain, then leaf, each of an entry at least, not too many. JRN-4.
+    pub fn are_in_order(rows: &[Self]) -> bool {
+        let place = |row: &Self| (row.chain, row.leaf);
+        rows.windows(2).all(|pair| place(&pair[0]) < place(&pair[1]))
+            && rows.iter().all(|row| row.size > 0)
+            && rows.len() <= limits::FRONTIER_ROWS
+    }
 }
 
 /// How far an authority's log is held. REG-5.
@@ -90,16 +99,13 @@ impl Head {
         if head.v != Self::VERSION {
             return Err(Incompatible::Version(head.v).into());
         }
-        let place = |row: &HeadRow| (row.chain, row.leaf);
-        let ascending = head.rows.windows(2).all(|pair| place(&pair[0]) < place(&pair[1]))
+        let ascending = HeadRow::are_in_order(&head.rows)
             && head.rows_of(&head.chain()).len() <= 1
             && head
                 .registries
                 .windows(2)
                 .all(|pair| pair[0].origin < pair[1].origin);
-        let bounded = head.rows.len() <= limits::FRONTIER_ROWS && head.registries.len() <= limits::REGISTRIES;
-        let filled = head.rows.iter().all(|row| row.size > 0);
-        if ascending && bounded && filled {
+        if ascending && head.registries.len() <= limits::REGISTRIES {
             Ok(head)
         } else {
             Err(Malformed::bad_value().into())
@@ -119,40 +125,21 @@ impl SignedHead {
     pub fn verify(bytes: &[u8], directory: &dyn Directory) -> Result<Self, Error> {
         let envelope = Envelope::decode(bytes)?;
         let head = Head::decode(envelope.payload())?;
-        let certificate = envelope.header().certificate;
-        let signer = match directory.status(&certificate, head.time) {
-            Status::Valid(signer) | Status::Contested { signer, .. } => signer,
-            Status::Invalid { reason } => {
-                return Err(Untrusted::SignerInvalid {
-                    certificate,
-                    at: head.time,
-                    reason,
-                }
-                .into());
-            }
-            Status::Undetermined { .. } => return Err(Untrusted::UnknownSigner { certificate }.into()),
-        };
-        envelope.check(Typ::Head, &signer.key)?;
-        if signer.subject != head.node {
-            return Err(Untrusted::AuthorMismatch {
-                author: head.node,
-                subject: signer.subject,
-            }
-            .into());
-        }
-        if !signer.roles.contains(&Role::Node) {
-            return Err(Untrusted::RoleNotHeld {
-                subject: signer.subject,
-                role: Role::Node,
-            }
-            .into());
-        }
+        verify_node(&envelope, Typ::Head, head.node, head.time, directory)?;
         Ok(Self { envelope, head })
     }
 
     /// The head.
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Whether it counts rather than `known`, of the same node. JRN-7.
+    pub fn supersedes(&self, known: &Self) -> bool {
+        if known.head.incarnation == self.head.incarnation {
+            return known.head.head_no < self.head.head_no;
+        }
+        known.head.time <= self.head.time
     }
 
     /// The signed envelope.

@@ -4,16 +4,26 @@
 //! stop the build until a new message has its procedure.
 
 mod acceptance;
+mod barrier;
+mod barrier_held;
 mod close_dossier;
+mod contestation;
 mod decline;
 mod designation;
 mod dire;
 mod document;
+mod erasure;
+mod examination;
 mod exhibit_deposit;
 mod fee_claim;
 mod fee_order;
 mod fork_settled;
+mod gap;
+mod hand_over;
 mod held;
+mod key_grant;
+mod key_wrap;
+mod legal_hold;
 mod made_available;
 mod opening;
 mod pre_report;
@@ -22,16 +32,26 @@ mod report;
 mod roster_change;
 
 pub use acceptance::Acceptance;
+pub use barrier::Barrier;
+pub use barrier_held::BarrierHeld;
 pub use close_dossier::CloseDossier;
+pub use contestation::{Contestation, Finding};
 pub use decline::Decline;
 pub use designation::Designation;
 pub use dire::Dire;
-pub use document::DocumentRef;
+pub use document::{Access, DocumentRef};
+pub use erasure::{ErasedDocument, Erasure, Extent, Residual};
+pub use examination::{Examination, Fault};
 pub use exhibit_deposit::ExhibitDeposit;
 pub use fee_claim::FeeClaim;
 pub use fee_order::FeeOrder;
 pub use fork_settled::ForkSettled;
+pub use gap::Gap;
+pub use hand_over::HandOver;
 pub use held::Held;
+pub use key_grant::KeyGrant;
+pub use key_wrap::KeyWrap;
+pub use legal_hold::LegalHold;
 pub use made_available::MadeAvailable;
 pub use opening::Opening;
 pub use pre_report::PreReport;
@@ -44,7 +64,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Incompatible, Malformed, MalformedKind as Kind};
-use crate::id::{DossierId, MessageId, Salt, SubjectId};
+use crate::id::{Digest, DossierId, MessageId, Salt, SubjectId};
+use crate::journal::HeadRow;
 use crate::role::{Assurance, Class, Role};
 use crate::wire::{canon, codec, limits};
 
@@ -70,6 +91,11 @@ trait Content {
     /// The documents that it brings.
     fn documents(&self) -> Vec<&DocumentRef> {
         Vec::new()
+    }
+
+    /// The wraps of a document's key that it hands out by itself, and the document's root.
+    fn wraps(&self) -> Option<(&Digest, &[KeyWrap])> {
+        None
     }
 }
 
@@ -120,6 +146,13 @@ macro_rules! messages {
 
             fn validate(&self) -> Result<(), Malformed> {
                 match self { $(Self::$name(body) => body.validate(),)+ }
+            }
+
+            /// The wraps of documents' keys for persons that it hands out, and the root of each one's document.
+            pub fn wraps(&self) -> Vec<(&Digest, &[KeyWrap])> {
+                let brought = self.documents().into_iter().filter_map(DocumentRef::wraps);
+                let granted = match self { $(Self::$name(body) => body.wraps(),)+ };
+                brought.chain(granted).collect()
             }
 
             /// The content as JSON, for people and tools.
@@ -183,17 +216,46 @@ messages! {
     12 CloseDossier "close-dossier", from [Judge, Clerk], readers Member, timestamp Batch, section "6.12";
     /// The court says which history of a forked chain counts, CPC art. 167.
     13 ForkSettled "fork-settled", from [Judge, Clerk], readers Member, timestamp Sync, section "6.17";
+    /// The court orders that an exhibit or a dire, or its documents, are erased (*effacement*), GDPR art. 17.
+    14 Erasure "erasure", from [Judge, Clerk], readers Member, timestamp Sync, section "6.18";
+    /// The court orders that a message or the whole dossier is kept (*conservation*), or lifts such an order.
+    15 LegalHold "legal-hold", from [Judge, Clerk], readers Member, timestamp Sync, section "6.19";
+    /// A seat proposes that every member sign what it holds, for the *quittance de contradictoire*, CPC art. 16.
+    16 Barrier "barrier", from [Judge, Clerk, Expert], readers Member, timestamp Sync, section "6.21";
+    /// A person moves to another node, with whatever seat they hold.
+    17 HandOver "hand-over", from [Judge, Clerk, Expert], readers Member, timestamp Batch, section "6.22";
     /// A node holds all bytes of a document durably (*date de dépôt* at that node).
     32 Held "held", from [Node], readers Member, timestamp Batch, section "6.13";
     /// A node makes a document available to those it serves (*mise à disposition*), CPC art. 748-3.
     33 MadeAvailable "made-available", from [Node], readers Member, timestamp Batch, section "6.14";
     /// Somebody opened a document (*ouverture*), arrêté of 14 June 2017 art. 2.
     34 Opening "opening", from [Judge, Clerk, Expert, Lawyer, Party, Node], readers Member, timestamp Sync, section "6.15";
+    /// A node contests a document that it holds: it is not what its message commits to (*contestation*).
+    35 Contestation "contestation", from [Node], readers Member, timestamp Batch, section "6.20";
+    /// A node holds all that a barrier names.
+    36 BarrierHeld "barrier-held", from [Node], readers Member, timestamp Batch, section "6.23";
+    /// Entries that a head names do not come to a node.
+    37 Gap "gap", from [Node], readers Member, timestamp Batch, section "6.24";
+    /// A recipient of a personal document hands its key on to further persons.
+    38 KeyGrant "key-grant", from [Judge, Clerk, Expert, Lawyer, Party], readers Member, timestamp Batch, section "6.25";
+}
+
+impl Body {
+    /// The frontier that a milestone closes over: what its author had when it was drafted. BAR-4.
+    pub fn closes(&self) -> Option<&[HeadRow]> {
+        match self {
+            Self::PreReport(act) => act.closes.as_deref(),
+            Self::Report(act) => act.closes.as_deref(),
+            Self::CloseDossier(act) => act.closes.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 impl MessageType {
     /// Whether it has a place in the order of acts, which a fork of its chain puts in doubt. What is merely brought or
-    /// stated keeps its effect, in whichever history it stands. JRN-14.
+    /// stated keeps its effect, in whichever history it stands; so does what cannot be undone, and what guards against
+    /// it. JRN-14, ERA-4.
     pub const fn is_ordered(self) -> bool {
         match self {
             Self::Acceptance
@@ -205,13 +267,21 @@ impl MessageType {
             | Self::FeeClaim
             | Self::FeeOrder
             | Self::CloseDossier
-            | Self::ForkSettled => true,
+            | Self::ForkSettled
+            | Self::HandOver => true,
             Self::Designation
             | Self::ExhibitDeposit
             | Self::Dire
+            | Self::Erasure
+            | Self::LegalHold
             | Self::Held
             | Self::MadeAvailable
-            | Self::Opening => false,
+            | Self::Opening
+            | Self::Contestation
+            | Self::KeyGrant
+            | Self::Barrier
+            | Self::BarrierHeld
+            | Self::Gap => false,
         }
     }
 }
@@ -285,10 +355,20 @@ impl Message {
         if self.class != self.message_type().readers() {
             return Err(Malformed::bad_value());
         }
+        // ERA-4: what they are worth hangs on nothing that may be erased.
+        let bare = matches!(self.body, Body::Erasure(_) | Body::LegalHold(_));
+        if bare && !self.refs.is_empty() {
+            return Err(Malformed::bad_value());
+        }
         self.body
             .documents()
             .into_iter()
             .try_for_each(DocumentRef::validate)?;
+        for (root, wraps) in self.body.wraps() {
+            // A wrap is bound to its dossier, and the founding act has none yet.
+            let dossier = self.dossier.as_ref().ok_or_else(Malformed::bad_value)?;
+            key_wrap::check(wraps, dossier, root)?;
+        }
         self.body.validate()
     }
 
@@ -346,6 +426,11 @@ fn check_long(text: &str) -> Result<(), Malformed> {
     } else {
         Err(Malformed::bad_value())
     }
+}
+
+/// A frontier that a body names: rows as a head has them. BAR-1.
+fn check_frontier(rows: &[HeadRow]) -> Result<(), Malformed> {
+    require(!rows.is_empty() && HeadRow::are_in_order(rows))
 }
 
 /// `Ok` when the condition holds.

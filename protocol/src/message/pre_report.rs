@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Content, DocumentRef, Ext, check_ext};
+use super::{Content, DocumentRef, Ext, check_ext, check_frontier};
 use crate::error::Malformed;
+use crate::journal::HeadRow;
 use crate::time::Instant;
 
 /// The expert's provisional findings (*pré-rapport*), and until when dires are due, CPC art. 276.
@@ -16,11 +17,15 @@ pub struct PreReport {
     pub document: DocumentRef,
     /// The last instant at which a dire is in time.
     pub dires_due: Instant,
+    /// The frontier that it closes over: what its author's node held when it was drafted. BAR-4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes: Option<Vec<HeadRow>>,
 }
 
 impl Content for PreReport {
     fn validate(&self) -> Result<(), Malformed> {
-        check_ext(&self.ext)
+        check_ext(&self.ext)?;
+        self.closes.as_deref().map_or(Ok(()), check_frontier)
     }
 
     fn documents(&self) -> Vec<&DocumentRef> {

@@ -6,7 +6,7 @@ use serde_bytes::ByteBuf;
 use super::{codec, limits};
 use crate::error::{Malformed, MalformedKind as Kind};
 use crate::id::{Digest, DossierId, Incarnation, SubjectId};
-use crate::journal::{ChainId, EpochWrap, HeadRow, RegistryHead};
+use crate::journal::{ChainId, Citation, EpochWrap, HeadRow, RegistryHead};
 use crate::time::Instant;
 
 /// The first frame of each side. SYN-1.
@@ -60,18 +60,22 @@ pub struct Frontier {
     /// The sender's latest head, if it has signed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<ByteBuf>,
-    /// The receiver's latest head, if the sender has one.
+    /// Entries whose message the sender lacks, and knows of no order to erase it. SYN-13.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Citation>,
+    /// The receiver's latest head, if the sender has it at hand. SYN-17.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub yours: Option<ByteBuf>,
 }
 
-/// An entry and its sealed message. SYN-6.
+/// An entry and its sealed message; without it, if that is erased. SYN-6, SYN-13.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// Canonical bytes of the entry.
     pub entry: ByteBuf,
     /// Canonical bytes of the sealed message.
-    pub sealed: ByteBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<ByteBuf>,
 }
 
 /// A run of one chain's entries, closed by the head that covers them. SYN-6.
@@ -94,7 +98,7 @@ pub struct Refusal {
     pub code: u64,
     /// SHA-256 of the frame that was turned away.
     pub about: Digest,
-    /// In how many milliseconds more of that dossier is taken. SYN-18.
+    /// In how many milliseconds more of that dossier is taken. SYN-19.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
     /// The dossier that the frame was about, where `retry_after` is given.
@@ -102,7 +106,7 @@ pub struct Refusal {
     pub dossier: Option<DossierId>,
 }
 
-/// What stands for a dossier as one node holds it, for one other. SYN-13.
+/// What stands for a dossier as one node holds it, for one other. SYN-14.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DossierDigest {
     /// The dossier.
@@ -111,7 +115,7 @@ pub struct DossierDigest {
     pub digest: Digest,
 }
 
-/// The dossiers that have changed at the sender since the receiver found all equal. SYN-13.
+/// The dossiers that have changed at the sender since the receiver found all equal. SYN-14.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     /// The number of the sender's change up to which the receiver has acknowledged all.

@@ -23,6 +23,11 @@ pub const LEAF_BYTES: usize = 16 * 1024;
 /// Bytes of one certificate. REG-4.
 pub const CERTIFICATE_BYTES: usize = 8 * 1024;
 
+/// Bytes of a parcel at a mailbox. MBX-2.
+pub const PARCEL_BYTES: usize = 4 * 1024 * 1024;
+/// Parcels in one listing of a mailbox, and in one request to forget them. MBX-5.
+pub const PARCELS_LISTED: usize = 256;
+
 /// Nodes of one dossier. DOS-20.
 pub const DOSSIER_NODES: usize = 30;
 /// Persons in one dossier's roster. DOS-20.
@@ -31,7 +36,7 @@ pub const DOSSIER_PERSONS: usize = 200;
 pub const REFS: usize = 256;
 /// Journal entries in one frame. SYN-3.
 pub const ENTRIES_PER_FRAME: usize = 256;
-/// Digests of one inventory. SYN-13.
+/// Digests of one inventory. SYN-14.
 pub const INVENTORY_DIGESTS: usize = 4096;
 /// Rows of a frontier: chains of one dossier, old incarnations included. JRN-9.
 pub const FRONTIER_ROWS: usize = 512;
@@ -41,8 +46,16 @@ pub const REGISTRIES: usize = 16;
 pub const BRANCHES: usize = 64;
 /// Key wraps in one entry: a new key to every member, or every key to nodes that join. JRN-9.
 pub const WRAPS: usize = 96;
+/// Characters of one key wrap; the form that it has needs fewer than 500. KEY-4.
+pub const WRAP_BYTES: usize = 640;
 /// Entries of other chains that one entry may cite. JRN-9.
 pub const DEPS: usize = FRONTIER_ROWS;
+
+/// Documents that one barrier may name: with a frontier of the most rows they fit in a payload. BAR-2.
+pub const BARRIER_DOCUMENTS: usize = 4096;
+
+/// Entries without their message that one frontier asks for. SYN-13.
+pub const LACKING: usize = 256;
 
 /// Bytes of a short text: a title, a reference, a file name. ENV-12.
 pub const SHORT_TEXT_BYTES: usize = 256;

@@ -8,11 +8,11 @@ use basoche_protocol::dossier::{Replica, RunItem};
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row};
 use basoche_protocol::envelope::{EpochKey, Sealed, Typ, Unsigned};
 use basoche_protocol::error::Error;
-use basoche_protocol::fixture::{Actor, Cast, TestKey, TestRegistry, document};
+use basoche_protocol::fixture::{Actor, Cast, TestKey, TestRegistry, document, key_wraps, personal_document};
 use basoche_protocol::id::{CertificateId, Digest, DossierId, Incarnation, KeySalt, MessageId, SubjectId};
 use basoche_protocol::journal::{ChainId, EpochWrap, Head, HeadRow, RegistryHead, SignedHead};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, Dire, ExhibitDeposit, PreReport, ProvisionPaid, Report, RosterChange,
+    Acceptance, Answer, Body, Dire, ExhibitDeposit, KeyGrant, PreReport, ProvisionPaid, Report, RosterChange,
 };
 use basoche_protocol::refusal::Code;
 use basoche_protocol::role::{Assurance, Class, Role};
@@ -372,7 +372,10 @@ impl Peer {
         entry.seq = self.tree.size();
         entry.prev = self.items.last().map(|item| item.entry.leaf());
         self.tree.push(*entry.leaf().as_bytes());
-        let item = RunItem { entry, sealed };
+        let item = RunItem {
+            entry,
+            sealed: Some(sealed),
+        };
         self.items.push(item.clone());
         item
     }
@@ -417,7 +420,7 @@ impl Peer {
     pub(crate) fn run(&self, stage: &Stage, items: &[RunItem], head: Vec<u8>) -> Vec<u8> {
         let items = items.iter().map(|item| Item {
             entry: ByteBuf::from(item.entry.encode()),
-            sealed: ByteBuf::from(item.sealed.encode()),
+            sealed: item.sealed.as_ref().map(|sealed| ByteBuf::from(sealed.encode())),
         });
         let run = Run {
             dossier: stage.dossier,
@@ -471,6 +474,27 @@ pub(crate) fn exhibit(number: u64) -> Body {
     })
 }
 
+/// An exhibit for these persons only.
+pub(crate) fn personal(stage: &Stage, number: u64, recipients: &[&Actor]) -> Body {
+    let document = personal_document(&format!("exhibit {number}"), &stage.dossier, recipients);
+    Body::ExhibitDeposit(ExhibitDeposit {
+        ext: None,
+        number,
+        title: "Certificat médical".into(),
+        document,
+    })
+}
+
+/// The key of a personal document, handed on.
+pub(crate) fn grant(stage: &Stage, deposit: MessageId, root: Digest, recipients: &[&Actor]) -> Body {
+    Body::KeyGrant(KeyGrant {
+        ext: None,
+        deposit,
+        root,
+        wraps: key_wraps(&stage.dossier, &root, recipients),
+    })
+}
+
 pub(crate) fn dire(number: u64) -> Body {
     let text = "La fissure est antérieure.".into();
     Body::Dire(Dire {
@@ -487,6 +511,7 @@ pub(crate) fn pre_report(dires_due: Instant) -> Body {
         ext: None,
         document: document("pre-report"),
         dires_due,
+        closes: None,
     })
 }
 
@@ -501,5 +526,6 @@ pub(crate) fn report(dires: &[MessageId]) -> Body {
         ext: None,
         document: document("report"),
         answers: answers.collect(),
+        closes: None,
     })
 }

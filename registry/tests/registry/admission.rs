@@ -524,6 +524,13 @@ fn one_key_belongs_to_one_subject_in_all_logs() {
     };
     let node = kit::node(21, &seal, 111);
     refused(50, node, seal.der(), |_| (), expected, Code::HeadMismatch);
+    // Nor may a person read with another's key: REG-20.
+    let expected = Inadmissible::KeyTaken {
+        holder: Holder::Subject(subject(12)),
+    };
+    let mut reader = enrolment(&seal, Role::Lawyer, 22);
+    reader.encryption_spki = Some(Key::new(111).certificate.spki().to_vec().into());
+    refused(50, reader, seal.der(), |_| (), expected, Code::HeadMismatch);
 }
 
 #[test]
@@ -607,6 +614,21 @@ fn fields_are_held_to_their_ranges() {
         with(&|node| node.addresses = vec!["a:1".to_owned(); 9]),
     ] {
         refused(50, changed, key.der(), |_| (), BAD_VALUE, Code::BadValue);
+    }
+    let reading = |spki: Vec<u8>| {
+        let mut reader = kit::enrolment(&key, Role::Lawyer, 22);
+        reader.encryption_spki = Some(spki.into());
+        reader
+    };
+    let good = Key::new(51).certificate.spki().to_vec();
+    let off_curve = [&good[..90], &[good[90] ^ 1]].concat();
+    for spki in [
+        vec![],
+        off_curve,
+        [&good[..], &[0]].concat(),
+        key.certificate.spki().to_vec(),
+    ] {
+        refused(50, reading(spki), key.der(), |_| (), BAD_VALUE, Code::BadValue);
     }
 }
 

@@ -189,6 +189,7 @@ pub(crate) fn enrolment(key: &Key, role: Role, node: u8) -> Enrolment {
         node: subject(node),
         assurance: Assurance::Software,
         commitment: None,
+        encryption_spki: None,
     }
 }
 

@@ -208,3 +208,63 @@ fn a_node_whose_seal_is_revoked_is_no_longer_live() {
     }
     assert_eq!(federation.size(BAR), 4);
 }
+
+/// For each midnight from day 0 to day 15 whether there is a key to which documents for the person are wrapped.
+fn key_line(replica: &Replica) -> String {
+    (0..16)
+        .map(|at| match replica.person_encryption_key(&subject(50), day(at)) {
+            Ok(_) => 'K',
+            Err(_) => '-',
+        })
+        .collect()
+}
+
+#[test]
+fn the_golden_table_of_encryption_keys() {
+    let table: [(bool, &[Withdrawal], &str); 6] = [
+        // with a key, revocations, day 0123456789012345
+        (true, &[], "--KKKKKKKKKKKK--"),
+        (false, &[], "----------------"),
+        (true, &[(8, 8, None)], "--KKKKKK--------"),
+        (true, &[(6, 8, None)], "--KKKKKK--------"),
+        // A contested key may be in other hands: no recipient.
+        (true, &[(8, 8, Some(5))], "--KKK-----------"),
+        (true, &[(8, 10, Some(9))], "--KKKKKKK-------"),
+    ];
+    for (with_key, withdrawals, expected) in table {
+        let mut federation = Federation::founded();
+        let key = Key::dated(50, (2026, 6, 3), (2026, 6, 14));
+        let mut enrolled = enrolment(&key, Role::Lawyer, 22);
+        enrolled.encryption_spki = with_key.then(|| Key::new(51).certificate.spki().to_vec().into());
+        federation.add_on((1, 1), 50, enrolled, key.der());
+        for (issued, effective, since) in withdrawals {
+            federation.add_on((*issued, *effective), 50, revocation(&key, since.map(day)), &[]);
+        }
+        assert_eq!(
+            key_line(&federation.replica),
+            expected,
+            "{with_key} {withdrawals:?}"
+        );
+    }
+}
+
+#[test]
+fn the_encryption_key_of_the_last_enrolment_in_effect_counts_and_reasons_say_why_there_is_none() {
+    let mut federation = Federation::founded();
+    let key = Key::dated(50, (2026, 6, 3), (2026, 6, 14));
+    federation.add_on((1, 1), 50, enrolment(&key, Role::Lawyer, 22), key.der());
+    let mut again = enrolment(&key, Role::Lawyer, 22);
+    let spki = Key::new(51).certificate.spki().to_vec();
+    again.encryption_spki = Some(spki.clone().into());
+    federation.add_on((5, 8), 50, again, key.der());
+    let key_at = |at| federation.replica.person_encryption_key(&subject(50), day(at));
+    assert_eq!(key_at(0), Err("no enrolment of a person is in effect"));
+    assert_eq!(key_at(7), Err("enrolled without an encryption key"));
+    assert_eq!(key_at(8), Ok(spki));
+    assert_eq!(key_at(15), Err("expired"));
+    let nobody = federation.replica.person_encryption_key(&subject(77), day(8));
+    assert_eq!(nobody, Err("in no log held here"));
+    // A node's encryption key is no person's.
+    let node = federation.replica.person_encryption_key(&subject(22), day(8));
+    assert_eq!(node, Err("no enrolment of a person is in effect"));
+}

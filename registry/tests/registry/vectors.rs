@@ -185,6 +185,7 @@ fn enrolment() {
         node: SubjectId::new([0x55; 16]),
         assurance: Assurance::Software,
         commitment: None,
+        encryption_spki: None,
     };
     let tail = [
         "0182",
@@ -217,6 +218,35 @@ fn enrolment() {
             "00",
             &record_hex(),  // 0 key
             &tail.concat(), // 1 roles: lawyer, party; 2 node; 3 assurance: software
+        ],
+    );
+    let mut reader = enrolment.clone();
+    reader.encryption_spki = Some(hex_decode(ENCRYPTION_SPKI).unwrap().into());
+    assert_bytes(
+        &entry(3, Some(2), reader),
+        &[
+            "aa",
+            "0001",
+            "01",
+            ORIGIN,
+            "0203",
+            "0303",
+            "04",
+            SUBJECT,
+            "0502",
+            "06",
+            ISSUED_AT,
+            "07",
+            EFFECTIVE_AT,
+            "08",
+            SALT,
+            "0958c1", // 193 bytes
+            "a5",     // map of five; no commitment (4)
+            "00",
+            &record_hex(),
+            &tail.concat(),
+            "05585b",
+            ENCRYPTION_SPKI, // 5 encryption_spki
         ],
     );
     enrolment.commitment = Some(Digest::new([0x77; 32]));

@@ -372,14 +372,21 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (1, "rows", A(vec![row(&COURT_NODE, 1)])),
         (2, "wraps", A(vec![epoch_wrap(context)])),
         (3, "head", bytes(&head)),
-        (4, "yours", bytes(&head)),
+        (5, "yours", bytes(&head)),
     ]);
+    let cited = M(vec![
+        (0, "chain", chain(&COURT_NODE)),
+        (1, "seq", U(0)),
+        (2, "leaf", bytes(&[0x1f; 32])),
+    ]);
+    let lacking = frontier.clone().with(4, A(vec![cited]));
     let inner = envelope(&EXPERT, &acceptance(context));
     let sealed = sealed(&context.dossier, &acceptance_id(context), &inner).encode();
     let item = M(vec![
         (0, "entry", bytes(&entry(context).encode())),
         (1, "sealed", bytes(&sealed)),
     ]);
+    let erased = A(vec![item.clone().without(1)]);
     let run = M(vec![
         (0, "dossier", bytes(&context.dossier)),
         (1, "chain", chain(&COURT_NODE)),
@@ -410,13 +417,15 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (
             3,
             "frontier_without_head",
-            frontier.without(3).without(4).encode(),
+            frontier.without(3).without(5).encode(),
         ),
         (4, "run", run.encode()),
         (5, "head", bytes(&head).encode()),
         (6, "refusal", refusal.encode()),
         (7, "inventory", inventory.encode()),
         (6, "refusal_busy", busy.encode()),
+        (3, "frontier_lacking", lacking.encode()),
+        (4, "run_without_message", run.with(2, erased).encode()),
     ];
     for (kind, name, content) in &contents {
         let comment = format!("kind {kind} (10.2)");

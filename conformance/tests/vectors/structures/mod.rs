@@ -4,6 +4,7 @@ mod envelope;
 mod header;
 mod journal;
 mod keys;
+mod mailbox;
 mod scanner;
 mod signature;
 
@@ -73,6 +74,9 @@ pub(crate) fn cases(context: &Context) -> Vec<Named> {
     scanner::scanner(&mut cases);
     journal::journal(context, &mut cases);
     journal::frames(context, &mut cases);
+    mailbox::parcels(context, &mut cases);
+    mailbox::receipts(&mut cases);
+    mailbox::requests(&mut cases);
     cases.0
 }
 

@@ -178,8 +178,8 @@ fn payload_of(context: &Context, author: &Person, body: Value) -> Vec<u8> {
 }
 
 fn designation_with_rules(rules: u64) -> Vec<u8> {
-    let context = crate::messages::context();
-    let kinds = crate::messages::kinds(&context);
+    let context = crate::kinds::context();
+    let kinds = crate::kinds::kinds(&context);
     let mut payload = kinds[0].example(&context);
     *payload.field(9) = payload.field(9).clone().with(1, U(rules));
     payload.encode()

@@ -32,7 +32,7 @@ async fn a_peer_that_is_not_the_one_wanted_is_refused() {
     let (a, b) = pair();
     let error = a
         .endpoint
-        .connect([9; 16], b.address, Lane::Control)
+        .connect([9; 16], &[b.address], Lane::Control)
         .await
         .unwrap_err();
     assert!(
@@ -65,7 +65,7 @@ async fn nobody_answering_is_said() {
     let address = silent.local_addr().unwrap();
     let error = node
         .endpoint
-        .connect([2; 16], address, Lane::Control)
+        .connect([2; 16], &[address], Lane::Control)
         .await
         .unwrap_err();
     assert!(
@@ -122,7 +122,7 @@ async fn a_peer_revoked_between_handshake_and_hello_is_refused() {
     let address = endpoint.local_addr().unwrap();
     let error = dialler
         .endpoint
-        .connect(b.id, address, Lane::Control)
+        .connect(b.id, &[address], Lane::Control)
         .await
         .unwrap_err();
     assert!(matches!(error, TransportError::UnknownThere), "{error}");
@@ -197,6 +197,53 @@ async fn a_second_dial_of_the_same_lane_waits_for_no_one() {
 }
 
 #[tokio::test]
+async fn a_peer_that_has_lost_a_settled_connection_may_dial_another() {
+    let (a, b) = Seed::ordered();
+    let registry = Registry::of(&[&a, &b]);
+    let settled = Duration::from_millis(500);
+    let options = || Options { settled, ..options() };
+    let (a, b) = (a.node(&registry, options(), 64), b.node(&registry, options(), 64));
+    let begun = Instant::now();
+    let first = a.dial(&b, Lane::Control).await.unwrap();
+    // As if dialled at once: the connection of the smaller key stays.
+    let refused = b.dial(&a, Lane::Control).await;
+    assert!(
+        begun.elapsed() >= settled || matches!(refused, Err(TransportError::Duplicate)),
+        "{refused:?}"
+    );
+    tokio::time::sleep(settled).await;
+    b.dial(&a, Lane::Control).await.unwrap();
+    let at_a = a.endpoint.connections();
+    assert!(
+        at_a.iter().any(|info| !info.outbound && info.conn != first),
+        "{at_a:?}"
+    );
+}
+
+#[tokio::test]
+async fn of_several_addresses_the_first_that_answers_is_taken() {
+    let (a, b) = Seed::ordered();
+    let registry = Registry::of(&[&a, &b]);
+    let (a, b) = (a.start(&registry), b.start(&registry));
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let other = a.address;
+    let begun = Instant::now();
+    // One that cannot be dialled, one where nobody answers, one where another node does.
+    let addresses = ["[2001::1]:1".parse().unwrap(), silent, other, b.address];
+    a.endpoint.connect(b.id, &addresses, Lane::Control).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(a.endpoint.connections()[0].remote, b.address);
+    let nowhere = a.endpoint.connect(b.id, &[], Lane::Bulk).await;
+    assert!(
+        matches!(nowhere, Err(TransportError::NotConnected)),
+        "{nowhere:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_connection_that_was_replaced_before_it_was_announced_is_never_told_of() {
     let (a, b, c) = (Seed::new(1), Seed::new(2), Seed::new(3));
     let registry = Registry::of(&[&a, &b, &c]);
@@ -240,11 +287,6 @@ async fn who_says_no_hello_or_a_wrong_one_is_closed() {
     send.write_all(&[2; 9]).await.unwrap();
     assert_eq!(wrong.closed_with().await, CloseCode::Protocol);
     assert!(node.events.try_recv().is_err());
-    // A frame that has begun must go on.
-    let slow = a.raw(&registry, &node, ALPN).await;
-    let (mut send, _recv) = slow.hello(0).await;
-    send.write_all(&[0, 0]).await.unwrap();
-    assert_eq!(slow.closed_with().await, CloseCode::TooSlow);
 }
 
 #[tokio::test]

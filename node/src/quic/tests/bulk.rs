@@ -53,7 +53,7 @@ fn a_bulk_reply_of_64_mib_arrives_whole() {
     runtime.block_on(async {
         let a = a.node(&registry, Options::default(), 64);
         let (peer, address) = address.recv().unwrap();
-        a.endpoint.connect(peer, address, Lane::Bulk).await.unwrap();
+        a.endpoint.connect(peer, &[address], Lane::Bulk).await.unwrap();
         let expected = digest::digest(&digest::SHA256, &block().repeat(BLOCKS.into()));
         for (name, chunks) in [("read_chunk", true), ("read", false)] {
             let begun = Instant::now();

@@ -53,6 +53,52 @@ async fn a_frame_of_the_largest_size_passes_and_one_byte_more_closes_the_connect
     }
 }
 
+/// Loss makes a frame pause, and malice makes it creep: the one passes, the other is closed.
+#[tokio::test]
+async fn a_frame_may_take_long_but_must_go_on() {
+    const STALL: Duration = Duration::from_secs(1);
+    let (a, b) = Seed::ordered();
+    let registry = Registry::of(&[&a, &b]);
+    let options = Options {
+        frame_stall: STALL,
+        ..options()
+    };
+    let mut node = b.node(&registry, options, 8);
+    let good = a.raw(&registry, &node, ALPN).await;
+    let (mut send, _recv) = good.hello(0).await;
+    node.connected().await;
+    let begun = Instant::now();
+    send.write_all(&[0, 0]).await.unwrap();
+    tokio::time::sleep(STALL / 3).await;
+    send.write_all(&[0x20, 0]).await.unwrap();
+    for _ in 0..8 {
+        tokio::time::sleep(STALL / 3).await;
+        send.write_all(&[7; 1024]).await.unwrap();
+    }
+    assert_eq!(node.frame().await, [7; 8192].as_slice());
+    assert!(begun.elapsed() > STALL * 2);
+
+    // Nothing more comes; or something does, so little that it would never end.
+    for pause in [Duration::MAX, STALL / 50] {
+        let slow = a.raw(&registry, &node, ALPN).await;
+        let (mut send, _recv) = slow.hello(0).await;
+        let begun = Instant::now();
+        send.write_all(&[0, 0x10, 0, 0, 7]).await.unwrap();
+        let creep = async {
+            loop {
+                tokio::time::sleep(pause).await;
+                // An error: it is closed.
+                let _ = send.write_all(&[7]).await;
+            }
+        };
+        tokio::select! {
+            code = slow.closed_with() => assert_eq!(code, CloseCode::TooSlow),
+            () = creep => {}
+        }
+        assert!(begun.elapsed() < STALL * 5, "{:?}", begun.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn a_peer_that_does_not_read_fills_bounded_buffers_and_loses_nothing() {
     const FRAME: usize = 64 * 1024;

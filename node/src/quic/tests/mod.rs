@@ -154,7 +154,7 @@ impl Node {
     }
 
     async fn dial(&self, peer: &Self, lane: Lane) -> Result<ConnectionId, TransportError> {
-        self.endpoint.connect(peer.id, peer.address, lane).await
+        self.endpoint.connect(peer.id, &[peer.address], lane).await
     }
 
     async fn connected(&mut self) -> ConnectionId {
