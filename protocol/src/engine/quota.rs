@@ -86,6 +86,9 @@ impl Used {
     /// How long until `cost` may be taken. What costs more than may ever come at once may come when all is there.
     /// And where it may not, until a quarter of the burst may: who comes again brings more than one run.
     fn wait(&self, allowance: Allowance, cost: u64) -> Span {
+        if cost == 0 {
+            return Span::default();
+        }
         match self.wait_for(allowance, cost) {
             wait if wait == Span::default() => wait,
             wait => wait.max(self.wait_for(allowance, allowance.burst / 4)),
@@ -289,6 +292,10 @@ mod tests {
         assert_eq!(used.wait(allowance, 4), Span::from_seconds(4));
         // More than may ever come at once comes when all is there.
         assert_eq!(used.wait(allowance, 400), Span::from_seconds(10));
+        // Nothing is always taken.
+        used.take(400);
+        assert_eq!(used.wait(allowance, 0), Span::default());
+        used.amount -= 400 * DAY;
         used.refill(allowance, start + Span::from_seconds(4));
         assert_eq!(used.wait(allowance, 4), Span::default());
         assert_eq!(used.wait(allowance, 5), Span::from_seconds(1));
