@@ -5,7 +5,7 @@ use basoche_protocol::amount::EuroCents;
 use basoche_protocol::engine::{Basis, Engine, Summary};
 use basoche_protocol::envelope::{Typ, Unsigned};
 use basoche_protocol::fixture::Federation;
-use basoche_protocol::id::{Digest, DossierId, Incarnation};
+use basoche_protocol::id::{Digest, DossierId, Incarnation, SubjectId};
 use basoche_protocol::journal::{Head, SignedHead};
 use basoche_protocol::message::{Acceptance, Body, ProvisionPaid};
 use basoche_protocol::time::{Instant, Span};
@@ -117,6 +117,13 @@ fn a_summary_of_another_basis_format_or_registry_is_not_used() {
         let mut engine = Engine::new(node, Incarnation::new([9; 16]), "test", registry);
         let stays = engine.restore_dormant(dossier, basis, Some(summary.clone()));
         assert_eq!(engine.poll_wake(), (!stays).then_some(dossier));
+        // What a summary does not say, a node that is to go takes for what keeps it, whichever node it is.
+        let stranger = SubjectId::new([7; 16]);
+        assert_eq!(
+            engine.dormant_that_keep(&stranger).next(),
+            (!stays).then_some(dossier)
+        );
+        assert_eq!(engine.dormant_that_keep(&node).next(), Some(dossier));
         stays
     };
     let basis = summary.basis();

@@ -163,6 +163,10 @@ fn every_seed_keeps_every_promise() {
     let (failures, done) = search(0..seeds, None, false, false);
     println!("simulator: {seeds} seeds, {} failed; {done:?}", failures.len());
     assert!(
+        seeds < 100 || done.contains_key("busy"),
+        "no quota was ever exceeded"
+    );
+    assert!(
         failures.is_empty(),
         "{} of {seeds}: {:?}",
         failures.len(),
@@ -292,5 +296,5 @@ fn comparing_heights_only_is_found() {
 #[test]
 fn believing_a_stale_summary_is_found() {
     let bug = Some(Bug::StaleSummaryBelieved);
-    must_be_found("believing a stale summary", bug, false, 290);
+    must_be_found("believing a stale summary", bug, false, 0);
 }

@@ -25,6 +25,11 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
         return Err(broken.clone());
     }
     bounded(world)?;
+    if let Some(node) = (0..NODES).find(|node| world.federation.misled(*node)) {
+        return Err(format!(
+            "at rest: node {node} had a summary that is not its journal's"
+        ));
+    }
     no_honest_fork(world)?;
     confined(world)?;
     for number in 0..world.dossiers.len() {

@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use basoche_protocol::amount::EuroCents;
+use basoche_protocol::dossier::{DocumentFact, Replica};
 use basoche_protocol::engine::{Allowance, Event, Quotas};
 use basoche_protocol::envelope::Envelope;
-use basoche_protocol::fixture::{Actor, Cast, Federation, Network, Rng, Signing, TestRegistry, document};
+use basoche_protocol::fixture::{
+    Actor, Cast, Federation, Network, Rng, Signing, TestRegistry, document, key_wraps, personal_document,
+};
 use basoche_protocol::id::{Digest, DossierId, MessageId};
 use basoche_protocol::journal::{Chain, ChainId, Citation, Content, HeadRow};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, Dire, Erasure, ExhibitDeposit, Extent, FeeOrder, ForkSettled, LegalHold,
-    MessageType, PreReport, ProvisionPaid, Report, Residual, RosterChange,
+    Acceptance, Answer, Body, Dire, Erasure, ExhibitDeposit, Extent, FeeOrder, ForkSettled, KeyGrant,
+    LegalHold, MessageType, PreReport, ProvisionPaid, Report, Residual, RosterChange,
 };
 use basoche_protocol::refusal::Code;
+use basoche_protocol::role::Class;
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{DossierDigest, Frame, Frontier, Inventory};
 
@@ -426,7 +430,7 @@ impl World {
         let node = |actor: &Actor| self.federation.node_of(actor);
         let clock = self.federation.clock(node(speaker));
         let (actor, body, at) = match saying {
-            Saying::Exhibit => (speaker, exhibit(number), clock),
+            Saying::Exhibit => (speaker, self.brought(dossier, speaker, number), clock),
             Saying::Dire => (speaker, dire(number), clock),
             Saying::Provision if self.rng.below(4) == 0 && self.settle() => return,
             Saying::Provision => (&cast.clerk, paid(number), self.federation.clock(0)),
@@ -453,6 +457,11 @@ impl World {
             Saying::Backdated => (&cast.further[0].1, dire(number), CLAIMED),
         };
         let home = self.federation.node_of(actor);
+        let for_persons = match &body {
+            Body::KeyGrant(_) => Some("grant"),
+            Body::ExhibitDeposit(exhibit) if exhibit.document.class() == Class::Personal => Some("personal"),
+            _ => None,
+        };
         let envelope = actor.say(Some(self.dossiers[dossier]), body, number as u8, at);
         let forbidden = match saying {
             Saying::Unlawful => true,
@@ -460,6 +469,9 @@ impl World {
             _ => false,
         };
         let taken = self.federation.submit(home, &envelope);
+        if let Some(kind) = for_persons.filter(|_| taken.is_ok()) {
+            *self.histogram.entry(kind.to_owned()).or_default() += 1;
+        }
         if forbidden && self.is_honest(home) {
             if taken.is_ok() {
                 self.broken
@@ -527,6 +539,38 @@ impl World {
             lifts,
             reason,
         }))
+    }
+
+    /// Every third exhibit is for persons; every third saying hands such a one's key on, where the speaker has it.
+    fn brought(&self, dossier: usize, speaker: &Actor, number: u64) -> Body {
+        let (cast, id) = (&self.federation.cast, self.dossiers[dossier]);
+        match number % 3 {
+            0 => {
+                let mut readers = vec![&cast.expert, &cast.clerk, speaker];
+                readers.sort_by_key(|one| one.subject);
+                readers.dedup_by_key(|one| one.subject);
+                personal(number, &id, &readers)
+            }
+            1 => {
+                let held = self
+                    .federation
+                    .node(self.federation.node_of(speaker))
+                    .dossier(&id);
+                let state = held.map(Replica::state);
+                let readable = state.and_then(|state| {
+                    let is_reader = |document: &&DocumentFact| {
+                        let recipients = state.recipients(document);
+                        recipients.is_some_and(|recipients| recipients.contains(&speaker.subject))
+                    };
+                    state.documents().find(is_reader)
+                });
+                readable.map_or_else(
+                    || exhibit(number),
+                    |document| grant(document, &id, &[&cast.judge, &cast.party]),
+                )
+            }
+            _ => exhibit(number),
+        }
     }
 
     fn report(&self, dossier: usize) -> Body {
@@ -743,6 +787,25 @@ fn exhibit(number: u64) -> Body {
         number,
         title: "Photographie".into(),
         document: document("exhibit"),
+    })
+}
+
+fn personal(number: u64, dossier: &DossierId, readers: &[&Actor]) -> Body {
+    Body::ExhibitDeposit(ExhibitDeposit {
+        ext: None,
+        number,
+        title: "Certificat".into(),
+        document: personal_document("exhibit", dossier, readers),
+    })
+}
+
+fn grant(document: &DocumentFact, dossier: &DossierId, readers: &[&Actor]) -> Body {
+    let (deposit, root) = (document.deposit, document.reference.root);
+    Body::KeyGrant(KeyGrant {
+        ext: None,
+        deposit,
+        root,
+        wraps: key_wraps(dossier, &root, readers),
     })
 }
 

@@ -114,6 +114,14 @@ impl<R: Registry> Engine<R> {
             .filter_map(|dormant| dormant.summary.as_ref())
     }
 
+    /// Dossiers that are not in memory and may keep a node: as their summaries say, and those that are still to be read
+    /// back because none could be used.
+    pub fn dormant_that_keep<'a>(&'a self, node: &'a SubjectId) -> impl Iterator<Item = DossierId> + 'a {
+        let keeps = |dormant: &Dormant| dormant.summary.as_ref().is_none_or(|one| one.keeps(node));
+        let kept = self.dormant.iter().filter(move |(_, dormant)| keeps(dormant));
+        kept.map(|(dossier, _)| *dossier)
+    }
+
     /// Whether a dossier is known and not in memory: [`Self::wake`] it.
     pub fn is_dormant(&self, dossier: &DossierId) -> bool {
         self.dormant.contains_key(dossier)
