@@ -13,8 +13,8 @@ use basoche_protocol::fixture::{
 use basoche_protocol::id::{Digest, DossierId, MessageId};
 use basoche_protocol::journal::{Chain, ChainId, Citation, Content, HeadRow};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, Dire, Erasure, ExhibitDeposit, Extent, FeeOrder, ForkSettled, KeyGrant,
-    LegalHold, MessageType, PreReport, ProvisionPaid, Report, Residual, RosterChange,
+    Acceptance, Answer, Barrier, BarrierHeld, Body, Dire, Erasure, ExhibitDeposit, Extent, FeeOrder,
+    ForkSettled, KeyGrant, LegalHold, MessageType, PreReport, ProvisionPaid, Report, Residual, RosterChange,
 };
 use basoche_protocol::role::Class;
 use basoche_protocol::time::{Instant, Span};
@@ -203,6 +203,8 @@ impl World {
             }
             Op::Enter(lawyer) => self.change(lawyer, true),
             Op::Leave(lawyer) => self.change(lawyer, false),
+            Op::Barrier(dossier) => self.ask_all(dossier),
+            Op::Sign(node, dossier) => self.sign(node, dossier),
         }
         self.pass(Span::from_ms(1));
     }
@@ -435,6 +437,59 @@ impl World {
         }
         if !forbidden {
             self.said.push(Said { node: home, envelope });
+        }
+    }
+
+    /// The expert asks every member of a dossier to sign that it holds what the expert's node has signed for.
+    fn ask_all(&mut self, number: usize) {
+        let (cast, dossier) = (Arc::clone(&self.federation.cast), self.dossiers[number]);
+        let node = self.federation.node(2);
+        let Some(replica) = node.dossier(&dossier) else {
+            return;
+        };
+        let Some(head) = replica.heads().get(&node.node()) else {
+            return;
+        };
+        let at = self.federation.clock(2);
+        let barrier = Barrier {
+            ext: None,
+            frontier: head.head().rows.clone(),
+            documents: vec![],
+            members: replica.state().nodes().into_iter().collect(),
+            due: at + Span::from_seconds(60),
+        };
+        self.counter += 1;
+        let salt = self.counter as u8;
+        let envelope = cast.expert.say(Some(dossier), Body::Barrier(barrier), salt, at);
+        // Refused once the report is in.
+        drop(self.federation.submit(2, &envelope));
+    }
+
+    /// A node signs the barriers of a dossier that it can sign and has not signed.
+    fn sign(&mut self, index: usize, number: usize) {
+        let (cast, dossier) = (Arc::clone(&self.federation.cast), self.dossiers[number]);
+        let nodes = [&cast.court, &cast.bar, &cast.company];
+        let mut nodes = nodes.into_iter().chain(cast.further.iter().map(|(node, _)| node));
+        let (Some(actor), Some(replica)) = (nodes.nth(index), self.federation.node(index).dossier(&dossier))
+        else {
+            return;
+        };
+        let state = replica.state();
+        let asked = state.barriers().keys().filter(|id| {
+            let asked = replica
+                .barrier(id)
+                .filter(|one| one.members.contains(&actor.subject));
+            let holds = asked.is_some_and(|one| !replica.contradicts(one) && !replica.lacks_message_of(one));
+            holds && state.barrier_held(id, &actor.subject).is_none()
+        });
+        for barrier in asked.copied().collect::<Vec<_>>() {
+            let body = Body::BarrierHeld(BarrierHeld { ext: None, barrier });
+            self.counter += 1;
+            let at = self.federation.clock(index);
+            let envelope = actor.say(Some(dossier), body, self.counter as u8, at);
+            if self.federation.submit(index, &envelope).is_ok() {
+                *self.histogram.entry("signed".to_owned()).or_default() += 1;
+            }
         }
     }
 
