@@ -6,7 +6,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod acts;
 mod forger;
+mod malice;
 mod oracle;
 mod plan;
 mod world;
