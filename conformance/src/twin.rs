@@ -152,11 +152,13 @@ structures! {
     RegistryLeaves { 0 origin: String, 1 from: u64, 2 leaves: Vec<RegistryLeaf>, }
     Frontier {
         0 dossier: Hash, 1 rows: Vec<HeadRow>, 2 wraps: Vec<EpochWrap>, 3 head: Option<ByteVec>,
-        4 lacking: Option<Vec<Citation>>,
+        4 lacking: Option<Vec<Citation>>, 5 yours: Option<ByteVec>,
     }
     Item { 0 entry: ByteVec, 1 sealed: Option<ByteVec>, }
     Run { 0 dossier: Hash, 1 chain: ChainId, 2 items: Vec<Item>, 3 head: ByteVec, }
-    Refusal { 0 code: u64, 1 about: Hash, }
+    Refusal { 0 code: u64, 1 about: Hash, 2 retry_after: Option<u64>, 3 dossier: Option<Hash>, }
+    DossierDigest { 0 dossier: Hash, 1 digest: Hash, }
+    Inventory { 0 from: u64, 1 to: u64, 2 acknowledged: u64, 3 digests: Vec<DossierDigest>, }
     Receipt {
         0 v: u64, 1 mailbox: Id, 2 depositor: Id, 3 tag: Hash, 4 parcel: Hash, 5 size: u64, 6 accepted_at: u64,
         7 kept_until: u64,
@@ -231,6 +233,7 @@ fn frame_again(bytes: &[u8]) -> Option<Vec<u8>> {
         4 => same::<Run>(&content),
         5 => same::<ByteVec>(&content),
         6 => same::<Refusal>(&content),
+        7 => same::<Inventory>(&content),
         _ => None,
     };
     write(&Frame(kind, ByteVec::from(content?)))

@@ -113,7 +113,7 @@ macro_rules! named {
 fn the_limits_table_is_the_limits() {
     let values = named! {
         DEPTH ITEMS PAYLOAD_BYTES HEADER_BYTES SIGNATURE_BYTES ENVELOPE_BYTES SEALED_BYTES ENTRY_BYTES FRAME_BYTES
-        LEAF_BYTES CERTIFICATE_BYTES PARCEL_BYTES PARCELS_LISTED DOSSIER_NODES DOSSIER_PERSONS REFS ENTRIES_PER_FRAME FRONTIER_ROWS REGISTRIES
+        LEAF_BYTES CERTIFICATE_BYTES PARCEL_BYTES PARCELS_LISTED DOSSIER_NODES DOSSIER_PERSONS REFS ENTRIES_PER_FRAME INVENTORY_DIGESTS FRONTIER_ROWS REGISTRIES
         BARRIER_DOCUMENTS BRANCHES WRAPS WRAP_BYTES DEPS DOCUMENTS_PER_REQUEST LACKING SHORT_TEXT_BYTES LONG_TEXT_BYTES LIST_ITEMS CLAIM_AHEAD_MS UNSEALED_ENTRIES UNSEALED_MS
     };
     let source = fs::read_to_string(checkout().join("protocol/src/wire/limits.rs")).unwrap();
@@ -303,7 +303,7 @@ fn structures(name: &str, what: What, bytes: Vec<u8>) -> Vec<(String, Vec<u8>)> 
         What::Entry => vec![("entry".to_owned(), bytes)],
         What::Frame => {
             let file = name.rsplit("accept_").next().unwrap();
-            let variants = ["_without_head", "_without_message", "_lacking"];
+            let variants = ["_without_head", "_without_message", "_lacking", "_busy"];
             let kind = variants.iter().fold(file, |file, end| file.trim_end_matches(end));
             let kind = kind.replace('_', "-");
             vec![

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use basoche_protocol::engine::{Allowance, Quotas};
 use basoche_protocol::id::SubjectId;
 use basoche_protocol::mailbox;
 use figment::Figment;
@@ -148,10 +149,37 @@ pub struct Limits {
     pub drain_seconds: u64,
     /// Below this percentage free, the disk counts as nearly full: alarm and note.
     pub disk_low_percent: u8,
+    /// New entries of one dossier that one peer may bring in a day; as many may come at once. The following likewise.
+    pub dossier_entries_per_day: u64,
+    /// Their bytes.
+    pub dossier_bytes_per_day: u64,
+    /// New entries of all dossiers that one peer may bring in a day.
+    pub peer_entries_per_day: u64,
+    /// Their bytes.
+    pub peer_bytes_per_day: u64,
+    /// Dossiers new to this node that one peer may bring in a day.
+    pub peer_dossiers_per_day: u64,
+    /// Dossiers that one person may found at this node in a day.
+    pub person_dossiers_per_day: u64,
+}
+
+impl Limits {
+    /// What peers may bring and persons may found. SPEC SYN-18.
+    pub const fn quotas(&self) -> Quotas {
+        Quotas {
+            dossier_entries: Allowance::a_day(self.dossier_entries_per_day),
+            dossier_bytes: Allowance::a_day(self.dossier_bytes_per_day),
+            peer_entries: Allowance::a_day(self.peer_entries_per_day),
+            peer_bytes: Allowance::a_day(self.peer_bytes_per_day),
+            peer_dossiers: Allowance::a_day(self.peer_dossiers_per_day),
+            person_dossiers: Allowance::a_day(self.person_dossiers_per_day),
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        let quotas = Quotas::default();
         Self {
             control_connections: 64,
             transfers: 4,
@@ -160,6 +188,12 @@ impl Default for Limits {
             document_bytes: 1 << 40,
             drain_seconds: 10,
             disk_low_percent: 5,
+            dossier_entries_per_day: quotas.dossier_entries.per_day,
+            dossier_bytes_per_day: quotas.dossier_bytes.per_day,
+            peer_entries_per_day: quotas.peer_entries.per_day,
+            peer_bytes_per_day: quotas.peer_bytes.per_day,
+            peer_dossiers_per_day: quotas.peer_dossiers.per_day,
+            person_dossiers_per_day: quotas.person_dossiers.per_day,
         }
     }
 }
@@ -192,6 +226,17 @@ impl Config {
         let bounds = &config.limits;
         if bounds.control_connections == 0 || bounds.transfers == 0 || bounds.queue == 0 {
             return Err(fail("limits: every bound must be at least 1".into()));
+        }
+        let daily = [
+            ("dossier_entries_per_day", bounds.dossier_entries_per_day),
+            ("dossier_bytes_per_day", bounds.dossier_bytes_per_day),
+            ("peer_entries_per_day", bounds.peer_entries_per_day),
+            ("peer_bytes_per_day", bounds.peer_bytes_per_day),
+            ("peer_dossiers_per_day", bounds.peer_dossiers_per_day),
+            ("person_dossiers_per_day", bounds.person_dossiers_per_day),
+        ];
+        if let Some((key, _)) = daily.iter().find(|(_, amount)| *amount == 0) {
+            return Err(fail(format!("limits.{key}: it must be at least 1")));
         }
         let longest = mailbox::KEEP.ms() / 1000;
         if !(1..=longest).contains(&config.mailbox.ttl) {
@@ -287,6 +332,15 @@ mod tests {
         assert!(error.contains("listen"), "{error}");
         let error = read(&format!("{GOOD}[limits]\nqueue = 0\n")).unwrap_err();
         assert!(error.contains("limits"), "{error}");
+    }
+
+    #[test]
+    fn quotas_have_defaults_and_are_never_nothing() {
+        assert_eq!(read(GOOD).unwrap().limits.quotas(), Quotas::default());
+        let config = read(&format!("{GOOD}[limits]\npeer_entries_per_day = 7\n")).unwrap();
+        assert_eq!(config.limits.quotas().peer_entries, Allowance::a_day(7));
+        let error = read(&format!("{GOOD}[limits]\npeer_bytes_per_day = 0\n")).unwrap_err();
+        assert!(error.contains("limits.peer_bytes_per_day"), "{error}");
     }
 
     #[test]

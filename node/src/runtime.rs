@@ -243,7 +243,8 @@ fn open_store_of(path: &Path) -> Result<Opened, NodeError> {
     let rows = Rows::new(SealedStore::new(store, storage));
     let blobs = FileBlobs::open(&config.data.join("blobs"))?;
     let fresh = Incarnation::new(random());
-    let engine = Engine::new(keys.node(), fresh, crate::VERSION, registry(&config, &rows)?);
+    let mut engine = Engine::new(keys.node(), fresh, crate::VERSION, registry(&config, &rows)?);
+    engine.set_quotas(config.limits.quotas());
     let commits = rows.counter()?;
     Ok(Opened {
         config,

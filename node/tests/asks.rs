@@ -1,4 +1,4 @@
-//! What a node answers on the bulk lane to a member that asks for what is not its own. SYN-11, SYN-30, SYN-31.
+//! What a node answers on the bulk lane to a member that asks for what is not its own. SYN-11, SYN-20, SYN-21.
 //!
 //! A real node, and in place of another one a client with that one's keys that asks as it likes. To it an absent dossier,
 //! one of which it is no member and a document that is not on file look the same.

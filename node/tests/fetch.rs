@@ -1,4 +1,4 @@
-//! Documents come whatever happens to those who send and to those who receive them. SYN-11, SYN-30.
+//! Documents come whatever happens to those who send and to those who receive them. SYN-11, SYN-20.
 //!
 //! Four real nodes. Two sources are killed while another node fetches from three: the rest comes from the third. A node is
 //! killed when it has nine tenths of a document: it goes on where it was. `BASOCHE_BYTES` sets the size of a document.

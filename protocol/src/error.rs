@@ -10,7 +10,7 @@ use crate::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use crate::message::MessageType;
 use crate::refusal::Code;
 use crate::role::Role;
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// What is wrong with bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +236,24 @@ pub enum Refused {
         /// The message type.
         act: MessageType,
     },
+    /// A peer has brought as much as it may for now. SYN-18.
+    #[error("{peer} has brought as much as it may for now; more after {} s", retry_after.ms() / 1000)]
+    OverQuota {
+        /// Which peer.
+        peer: SubjectId,
+        /// The dossier of which it brought more.
+        dossier: DossierId,
+        /// How long it is to wait.
+        retry_after: Span,
+    },
+    /// A person has founded as many dossiers at this node as one may for now. SYN-18.
+    #[error("{author} has founded as many dossiers here as one person may for now; another one after {} s", retry_after.ms() / 1000)]
+    TooManyFounded {
+        /// Who.
+        author: SubjectId,
+        /// How long to wait.
+        retry_after: Span,
+    },
     /// A peer has brought keys of too many dossiers of which nothing has come yet. SYN-12.
     #[error("{peer} has begun too many dossiers of which nothing has come yet")]
     TooMuchBegun {
@@ -335,7 +353,9 @@ impl Error {
                 Refused::ProvisionUnpaid => Code::ProvisionUnpaid,
                 Refused::RosterConflict { .. } => Code::RosterConflict,
                 Refused::SenderRole { .. } => Code::SenderRole,
-                Refused::TooMuchBegun { .. } => Code::Busy,
+                Refused::TooMuchBegun { .. } | Refused::OverQuota { .. } | Refused::TooManyFounded { .. } => {
+                    Code::Busy
+                }
                 Refused::UnknownDossier { .. } => Code::UnknownDossier,
                 Refused::UnknownReference { .. } => Code::UnknownReference,
                 Refused::WrongPhase { .. } => Code::WrongPhase,

@@ -17,6 +17,10 @@ pub enum Bug {
     NoResidual,
     /// Runs that come too early are kept without a bound. Breaks SYN-10.
     UnboundedBuffer,
+    /// Nobody compares with a random peer what no cursor asks for. Breaks SYN-16.
+    NoAntiEntropy,
+    /// Nobody believes what others have of its own heads. Breaks SYN-17.
+    ForgetsOwnHeads,
     /// A summary is believed although the journal has gone on since it was made.
     StaleSummaryBelieved,
 }

@@ -3,10 +3,14 @@
 
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::engine::{Basis, Engine, Summary};
+use basoche_protocol::envelope::{Typ, Unsigned};
 use basoche_protocol::fixture::Federation;
-use basoche_protocol::id::{DossierId, Incarnation};
+use basoche_protocol::id::{Digest, DossierId, Incarnation, SubjectId};
+use basoche_protocol::journal::{Head, SignedHead};
 use basoche_protocol::message::{Acceptance, Body, ProvisionPaid};
 use basoche_protocol::time::{Instant, Span};
+use basoche_protocol::wire::frame::{DossierDigest, Frame, Frontier, Hello};
+use serde_bytes::ByteBuf;
 
 /// A dossier of the court's and the company's nodes (0 and 2), with so many payments, at rest.
 fn at_rest(payments: u64) -> (Federation, DossierId) {
@@ -113,6 +117,13 @@ fn a_summary_of_another_basis_format_or_registry_is_not_used() {
         let mut engine = Engine::new(node, Incarnation::new([9; 16]), "test", registry);
         let stays = engine.restore_dormant(dossier, basis, Some(summary.clone()));
         assert_eq!(engine.poll_wake(), (!stays).then_some(dossier));
+        // What a summary does not say, a node that is to go takes for what keeps it, whichever node it is.
+        let stranger = SubjectId::new([7; 16]);
+        assert_eq!(
+            engine.dormant_that_keep(&stranger).next(),
+            (!stays).then_some(dossier)
+        );
+        assert_eq!(engine.dormant_that_keep(&node).next(), Some(dossier));
         stays
     };
     let basis = summary.basis();
@@ -132,27 +143,172 @@ fn a_summary_of_another_basis_format_or_registry_is_not_used() {
     assert!(!dormant(basis, revoked));
 }
 
-/// Equal replicas compare in one frame each way, whatever the length of the journal.
+fn inventories(frames: &[(usize, Frame)]) -> Vec<(usize, DossierDigest)> {
+    let told = frames.iter().filter_map(|(from, frame)| match frame {
+        Frame::Inventory(inventory) => Some(inventory.digests.iter().map(|one| (*from, *one))),
+        _ => None,
+    });
+    told.flatten().collect()
+}
+
+/// What nodes 0 and 2 say to each other when they meet, hellos left out, and how many bytes.
+fn overheard(federation: &mut Federation) -> (Vec<(usize, Frame)>, usize) {
+    federation.cut(0, 2);
+    federation.overheard = Some(Vec::new());
+    federation.connect(0, 2);
+    federation.run_until(federation.now + Span::from_seconds(1));
+    let mut frames = federation.overheard.take().unwrap();
+    frames.retain(|(from, to, bytes)| from + to == 2 && from != to && bytes[1] != 1);
+    let bytes = frames.iter().map(|(.., bytes)| bytes.len()).sum();
+    let frames = frames.into_iter();
+    let frames = frames.map(|(from, _, bytes)| (from, Frame::decode(&bytes).unwrap()));
+    (frames.collect(), bytes)
+}
+
+fn is_inventory((_, frame): &(usize, Frame)) -> bool {
+    matches!(frame, Frame::Inventory(_))
+}
+
+/// The digest says the same of a dossier in memory and of one for which a summary stands, so equal ones stay at rest;
+/// whatever the length of the journal, and without a frontier.
 #[test]
-fn equal_replicas_of_a_dossier_compare_in_two_kilobytes_and_one_round_trip() {
+fn a_dossier_at_rest_has_the_digest_that_it_has_awake_and_equal_ones_stay_at_rest() {
     let compared = |payments| {
         let (mut federation, dossier) = at_rest(payments);
-        let rows = federation.node(0).frontier(&dossier).unwrap();
-        assert_eq!(federation.node(2).frontier(&dossier).unwrap(), rows);
-        federation.cut(0, 2);
-        let before = federation.sent.len();
-        federation.connect(0, 2);
-        federation.run_until(federation.now + Span::from_seconds(2));
-        let between = |(from, to, _): &&(usize, usize, usize)| from + to == 2 && from != to;
-        let sent: Vec<_> = federation.sent[before..]
-            .iter()
-            .filter(between)
-            .copied()
-            .collect();
-        // A hello and a frontier from each.
-        assert_eq!(sent.len(), 4, "{sent:?}");
-        sent.iter().map(|(.., bytes)| *bytes).max().unwrap()
+        let (mut said, mut most) = (Vec::new(), 0);
+        // Both awake; one at rest; both; one awake again.
+        for (crash, at_rest) in [
+            (None, [false, false]),
+            (Some(2), [false, true]),
+            (Some(0), [true, true]),
+        ] {
+            if let Some(node) = crash {
+                federation.crash(node);
+            } else {
+                // Who starts anew is told everything again.
+                federation.crash(2);
+                federation.wake(2, None);
+            }
+            let (frames, bytes) = overheard(&mut federation);
+            assert!(frames.iter().all(is_inventory), "{frames:?}");
+            for (node, dormant) in [0, 2].into_iter().zip(at_rest) {
+                assert_eq!(federation.node(node).is_dormant(&dossier), dormant, "node {node}");
+            }
+            let told = inventories(&frames);
+            assert!(told.iter().any(|(from, _)| *from == 0) && told.iter().any(|(from, _)| *from == 2));
+            said.extend(told);
+            most = most.max(bytes);
+        }
+        federation.wake(0, None);
+        said.extend(inventories(&overheard(&mut federation).0));
+        assert!(!federation.node(0).is_dormant(&dossier) && federation.node(2).is_dormant(&dossier));
+        assert!(said.len() >= 6);
+        assert!(
+            said.iter()
+                .all(|(_, one)| one.dossier == dossier && one.digest == said[0].1.digest)
+        );
+        assert_ne!(said[0].1.digest, Digest::new([0; 32]));
+        most
     };
     let (few, many) = (compared(3), compared(600));
-    assert!(many <= 2048 && many <= few + 32, "{few} {many}");
+    assert!(many < 200 && many <= few + 8, "{few} {many}");
+}
+
+#[test]
+fn what_differs_is_offered_from_the_summary_and_wakes_the_dossier_only_where_it_is_wanted() {
+    for ahead in [true, false] {
+        let (mut federation, dossier) = at_rest(3);
+        federation.cut(0, 2);
+        // The court's node has more than the company's; the one or the other is at rest when they meet.
+        pay(&mut federation, dossier, 60);
+        rest(&mut federation);
+        let dormant = if ahead { 0 } else { 2 };
+        federation.crash(dormant);
+        let (frames, _) = overheard(&mut federation);
+        // A frontier out of a summary brings no head of the other's: it was at rest when it spoke.
+        let offered = frames.iter().find_map(|(from, frame)| match frame {
+            Frame::Frontier(frontier) if *from == dormant => Some(frontier.yours.is_none()),
+            _ => None,
+        });
+        assert_eq!(offered, Some(true), "{frames:?}");
+        federation.settle(5000);
+        let rows = federation.node(0).frontier(&dossier).unwrap();
+        assert_eq!(federation.node(2).frontier(&dossier).unwrap(), rows);
+        assert!(!federation.node(dormant).is_dormant(&dossier));
+    }
+}
+
+/// What the court's node, with the dossier at rest, answers to a frontier of the company's node, and whether it stays so.
+#[test]
+fn only_a_frontier_that_says_something_new_wakes_a_dossier() {
+    let (mut federation, dossier) = at_rest(3);
+    let (court, company) = (federation.node(0).node(), federation.node(2).node());
+    let heads = |federation: &Federation| {
+        let heads = federation.node(2).dossier(&dossier).unwrap().heads().clone();
+        (heads[&court].clone(), heads[&company].clone())
+    };
+    let (old_ours, old_theirs) = heads(&federation);
+    pay(&mut federation, dossier, 60);
+    rest(&mut federation);
+    let (ours, theirs) = heads(&federation);
+    let rows = federation.node(2).frontier(&dossier).unwrap();
+    federation.crash(0);
+    let summary = federation.node(0).dormant().next().unwrap().clone();
+    let later = Head {
+        head_no: ours.head().head_no + 1,
+        ..ours.head().clone()
+    };
+    let key = &federation.cast.court.key;
+    let later = Unsigned::new(Typ::Head, key, federation.now, later.encode());
+    let later = later.sign(key).unwrap().encode();
+    let answer = |head: Option<&[u8]>, yours: Option<&[u8]>| {
+        let fresh = Incarnation::new([9; 16]);
+        let mut engine = Engine::new(court, fresh, "test", federation.registry.clone());
+        assert!(engine.restore_dormant(dossier, summary.basis(), Some(summary.clone())));
+        engine.handle_connected(company, federation.now);
+        let hello = Frame::Hello(Hello {
+            versions: vec![1],
+            features: vec![],
+            node: company,
+            incarnation: Incarnation::new([8; 16]),
+            registries: vec![],
+            time: federation.now,
+            software: "test".into(),
+        });
+        let frontier = Frame::Frontier(Frontier {
+            dossier,
+            rows: rows.clone(),
+            wraps: vec![],
+            head: head.map(|head| ByteBuf::from(head.to_vec())),
+            lacking: vec![],
+            yours: yours.map(|head| ByteBuf::from(head.to_vec())),
+        });
+        engine.handle_frame(company, &hello.encode(), federation.now);
+        engine.handle_frame(company, &frontier.encode(), federation.now);
+        engine.poll_commit(federation.now);
+        engine.handle_durable();
+        let mut said = Vec::new();
+        while let Some((_, bytes)) = engine.poll_frame() {
+            match Frame::decode(&bytes).unwrap() {
+                Frame::Hello(_) | Frame::Inventory(_) => {}
+                other => said.push(other),
+            }
+        }
+        (engine.poll_wake().is_none(), said)
+    };
+    let bytes = |head: &SignedHead| head.encode();
+    let (ours, theirs) = (bytes(&ours), bytes(&theirs));
+    let (old_ours, old_theirs) = (bytes(&old_ours), bytes(&old_theirs));
+    let told = vec![Frame::Head(ByteBuf::from(ours.clone()))];
+    assert_eq!(answer(Some(&theirs), Some(&ours)), (true, vec![]));
+    // Who has an older head of ours, or names none, is sent the latest.
+    assert_eq!(answer(Some(&theirs), None), (true, told.clone()));
+    assert_eq!(answer(Some(&theirs), Some(&old_ours)), (true, told));
+    // Who was set back gets its own head once the dossier is awake, and a later one of ours is news.
+    assert_eq!(answer(None, Some(&ours)), (false, vec![]));
+    assert_eq!(answer(Some(&old_theirs), Some(&ours)), (false, vec![]));
+    assert_eq!(answer(Some(&theirs), Some(&later)), (false, vec![]));
+    // Nobody makes one up.
+    let (stays, said) = answer(Some(&theirs), Some(&theirs));
+    assert!(stays && matches!(&said[..], [Frame::Refusal(_)]), "{said:?}");
 }

@@ -215,6 +215,7 @@ fn a_wrong_first_key_gives_way_until_the_order_has_opened() {
             wraps: vec![wrap],
             head: None,
             lacking: vec![],
+            yours: None,
         };
         Frame::Frontier(frontier).encode()
     };
@@ -301,6 +302,7 @@ fn begins(dossier: DossierId, recipient: SubjectId) -> Vec<u8> {
         wraps: vec![wrap],
         head: None,
         lacking: vec![],
+        yours: None,
     };
     Frame::Frontier(frontier).encode()
 }

@@ -510,6 +510,36 @@ fn a_message_that_a_peer_lacks_is_brought_to_it() {
     assert!(it.agree(&[0, 1, 2, 3]) && it.has(2, &dire));
 }
 
+/// What two nodes hold is not equal as long as one wants a message: it is asked for at once, not at the next repair.
+#[test]
+fn who_wants_a_message_is_not_equal_to_who_has_it() {
+    let mut it = Five::under_way();
+    it.pass();
+    let dire = it.dire;
+    let (branch, seq) = it.replica(2).position(&dire).unwrap();
+    let rows = it.replica(2).frontier();
+    it.federation.strip(2, it.dossier, branch, seq);
+    it.federation.crash(2);
+    it.federation.wake(2, None);
+    assert_eq!(it.replica(0).frontier(), rows);
+    assert_eq!(it.replica(2).frontier(), rows);
+    it.federation.overheard = Some(Vec::new());
+    it.federation.connect(0, 2);
+    it.federation.run_until(it.federation.now + Span::from_seconds(1));
+    let frames = it.federation.overheard.take().unwrap();
+    let digests = |node: usize| {
+        let said = frames.iter().filter(|(from, ..)| *from == node);
+        let told = said.filter_map(|(.., bytes)| match Frame::decode(bytes).unwrap() {
+            Frame::Inventory(inventory) => inventory.digests.first().map(|one| one.digest),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let (has, wants) = (digests(0), digests(2));
+    assert!(!has.is_empty() && !wants.is_empty() && has[0] != wants[0]);
+    assert!(it.has(2, &dire) && it.replica(2).pending() == 0);
+}
+
 #[test]
 fn the_order_resolves_what_came_without_its_message_whichever_comes_first() {
     for order_first in [false, true] {

@@ -379,6 +379,7 @@ fn frontier(it: &Stage, rows: Vec<HeadRow>) -> Vec<u8> {
         wraps: vec![],
         head: None,
         lacking: vec![],
+        yours: None,
     })
     .encode()
 }

@@ -6,7 +6,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod acts;
 mod forger;
+mod malice;
 mod oracle;
 mod plan;
 mod world;
@@ -37,6 +39,10 @@ const SCENARIOS: &[(u64, &str)] = &[
     (
         22,
         "a node that joined was kept out by an entry of one that had joined under a key that it lacked",
+    ),
+    (
+        26,
+        "a node that ended between a commit and its receipt never gave that receipt",
     ),
     (
         34,
@@ -158,6 +164,10 @@ fn every_seed_keeps_every_promise() {
     let seeds = number("BASOCHE_SEEDS").unwrap_or_else(|| if long() { 10_000 } else { 100 });
     let (failures, done) = search(0..seeds, None, false, false);
     println!("simulator: {seeds} seeds, {} failed; {done:?}", failures.len());
+    assert!(
+        seeds < 100 || done.contains_key("busy"),
+        "no quota was ever exceeded"
+    );
     assert!(
         failures.is_empty(),
         "{} of {seeds}: {:?}",
@@ -288,5 +298,5 @@ fn comparing_heights_only_is_found() {
 #[test]
 fn believing_a_stale_summary_is_found() {
     let bug = Some(Bug::StaleSummaryBelieved);
-    must_be_found("believing a stale summary", bug, false, 290);
+    must_be_found("believing a stale summary", bug, false, 0);
 }

@@ -25,6 +25,11 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
         return Err(broken.clone());
     }
     bounded(world)?;
+    if let Some(node) = (0..NODES).find(|node| world.federation.misled(*node)) {
+        return Err(format!(
+            "at rest: node {node} had a summary that is not its journal's"
+        ));
+    }
     no_honest_fork(world)?;
     confined(world)?;
     for number in 0..world.dossiers.len() {
@@ -34,6 +39,7 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
         causal_and_authorised(world, number)?;
         evidence_verifies(world, number)?;
         forks_are_proved(world, number)?;
+        barriers_are_held(world, number)?;
     }
     durable(world)
 }
@@ -149,6 +155,11 @@ fn convergent(world: &World, number: usize) -> Result<(), String> {
         if other.pending() > 0 {
             return Err(format!("convergent: node {node} still waits for something"));
         }
+    }
+    if let Some((node, other)) = world.without_receipt(number) {
+        return Err(format!(
+            "received: the latest head of node {other} that node {node} has does not cover all of {number}"
+        ));
     }
     // One bad item blocks nothing behind it: what a dishonest node recorded is on file everywhere.
     for ((node, _), forgers) in world.forgers.iter().filter(|((_, of), _)| *of == number) {
@@ -268,6 +279,25 @@ fn causal_and_authorised(world: &World, number: usize) -> Result<(), String> {
                 return Err(format!(
                     "authorised: {} has effect at node {node}",
                     record.message
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an honest member has signed that it holds of a barrier, it holds. BAR-3.
+fn barriers_are_held(world: &World, number: usize) -> Result<(), String> {
+    let court = replica(world, 0, number)?;
+    for node in world.honest_members(number) {
+        let (own, id) = (replica(world, node, number)?, world.federation.node(node).node());
+        for message in court.state().barriers().keys() {
+            let signed = court.state().barrier_held(message, &id).is_some();
+            // Another history that has come since is no fault of theirs.
+            let lacks = |barrier| own.lacks_message_of(barrier);
+            if signed && court.barrier(message).is_none_or(lacks) {
+                return Err(format!(
+                    "contradictoire: node {node} signed {message}, and does not hold it"
                 ));
             }
         }

@@ -36,7 +36,7 @@ pub(crate) enum Malice {
     Invent,
     /// Says that others hold and signed what they did not.
     LieInHead,
-    /// The same without a signature, of any length.
+    /// The same without a signature, of any length; and inventories that are wrong.
     LieInFrontier,
     /// Sends many runs of which the first is missing, and the first much later.
     Flood,
@@ -83,6 +83,10 @@ pub(crate) enum Op {
     Enter(usize),
     /// The expert removes them: a new key epoch begins.
     Leave(usize),
+    /// The expert asks all members of a dossier to sign that they hold what the expert's node does.
+    Barrier(usize),
+    /// A node signs whatever barrier of a dossier it can.
+    Sign(usize, usize),
 }
 
 impl Op {
@@ -108,6 +112,8 @@ impl Op {
                 | Self::Backup(_)
                 | Self::Enter(_)
                 | Self::Leave(_)
+                | Self::Barrier(_)
+                | Self::Sign(..)
         )
     }
 }
@@ -155,6 +161,19 @@ impl Plan {
                 }
             }
         }
+        if asks_for_barriers(seed) {
+            let mut rng = Rng::new(seed ^ 0x0062_6172);
+            for _ in 0..4 {
+                let dossier = usize::from(rng.below(2) == 0);
+                let at = rng.below(ops.len() as u64) as usize;
+                ops.insert(at, (rng.below(300), Op::Barrier(dossier)));
+                for _ in 0..2 * NODES {
+                    let after = at + 1 + rng.below((ops.len() - at) as u64) as usize;
+                    let node = rng.below(NODES as u64) as usize;
+                    ops.insert(after, (rng.below(300), Op::Sign(node, dossier)));
+                }
+            }
+        }
         Self { seed, dishonest, ops }
     }
 }
@@ -162,6 +181,11 @@ impl Plan {
 /// Whether a seed changes who takes part in the small dossier.
 pub(crate) fn changes_roster(seed: u64) -> bool {
     seed % 3 == 1
+}
+
+/// Whether a seed has barriers; the named ones have none.
+fn asks_for_barriers(seed: u64) -> bool {
+    seed % 5 == 3
 }
 
 fn node(rng: &mut Rng) -> usize {

@@ -3,32 +3,42 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use basoche_protocol::amount::EuroCents;
-use basoche_protocol::engine::Event;
-use basoche_protocol::envelope::Envelope;
-use basoche_protocol::fixture::{Actor, Cast, Federation, Network, Rng, Signing, TestRegistry, document};
-use basoche_protocol::id::{Digest, DossierId, MessageId};
-use basoche_protocol::journal::{Chain, ChainId, Citation, Content, HeadRow};
-use basoche_protocol::message::{
-    Acceptance, Answer, Body, Dire, Erasure, ExhibitDeposit, Extent, FeeOrder, ForkSettled, LegalHold,
-    MessageType, PreReport, ProvisionPaid, Report, Residual, RosterChange,
-};
+use basoche_protocol::engine::{Allowance, Event, Quotas};
+use basoche_protocol::fixture::{Cast, Federation, Network, Rng, Signing, TestRegistry};
+use basoche_protocol::id::{DossierId, MessageId};
+use basoche_protocol::journal::{ChainId, Citation, HeadRow};
+use basoche_protocol::message::{Acceptance, Body, RosterChange};
+use basoche_protocol::refusal::Code;
 use basoche_protocol::time::{Instant, Span};
-use basoche_protocol::wire::frame::{Frame, Frontier};
 
+use super::acts::{EXPERT, paid};
 use super::forger::Forger;
-use super::plan::{Malice, NODES, Op, Plan, Saying};
+use super::plan::{NODES, Op, Plan, Saying};
 
 /// When the first further lawyer's key is revoked. Everybody knows it from the beginning.
 pub(crate) const REVOKED: Instant = Instant::from_seconds(1_790_000_012);
 /// When its backdated messages claim to have been signed.
-const CLAIMED: Instant = Instant::from_seconds(1_790_000_001);
-/// The expert, among those who speak.
-const EXPERT: usize = 3;
-/// Further histories of its chain that a dishonest node goes on with.
-const HISTORIES: usize = 3;
+pub(super) const CLAIMED: Instant = Instant::from_seconds(1_790_000_001);
 /// Virtual time that a federation has to converge once every fault is over.
 const PATIENCE: Span = Span::from_seconds(600);
+
+/// Of a day's allowance: so many at once, and so many more a second.
+const fn small(burst: u64, per_second: u64) -> Allowance {
+    Allowance {
+        burst,
+        per_day: per_second * 86_400,
+    }
+}
+
+/// Quotas so small that honest nodes exceed them now and then.
+const SMALL: Quotas = Quotas {
+    dossier_entries: small(12, 3),
+    dossier_bytes: small(30_000, 8000),
+    peer_entries: small(20, 5),
+    peer_bytes: small(50_000, 12_000),
+    peer_dossiers: small(1, 1),
+    person_dossiers: small(2, 1),
+};
 
 /// A cast and what everybody knows of it: the same in every run.
 pub(crate) struct Company {
@@ -52,9 +62,9 @@ impl Company {
 type Restore = Box<dyn FnOnce(&mut Federation)>;
 
 /// Something that a user submitted.
-struct Said {
-    node: usize,
-    envelope: Vec<u8>,
+pub(super) struct Said {
+    pub(super) node: usize,
+    pub(super) envelope: Vec<u8>,
 }
 
 /// The federation under test.
@@ -82,11 +92,11 @@ pub(crate) struct World {
     pub(crate) histogram: BTreeMap<String, u64>,
     /// The first promise that was broken on the way.
     pub(crate) broken: Option<String>,
-    said: Vec<Said>,
+    pub(super) said: Vec<Said>,
     backups: BTreeMap<usize, Restore>,
     seen: usize,
-    counter: u64,
-    rng: Rng,
+    pub(super) counter: u64,
+    pub(super) rng: Rng,
 }
 
 impl World {
@@ -145,6 +155,9 @@ impl World {
                 it.federation.settle(5000);
             }
         }
+        if plan.seed % 3 == 1 {
+            it.federation.set_quotas(SMALL);
+        }
         it
     }
 
@@ -199,6 +212,8 @@ impl World {
             }
             Op::Enter(lawyer) => self.change(lawyer, true),
             Op::Leave(lawyer) => self.change(lawyer, false),
+            Op::Barrier(dossier) => self.ask_all(dossier),
+            Op::Sign(node, dossier) => self.sign(node, dossier),
         }
         self.pass(Span::from_ms(1));
     }
@@ -207,6 +222,9 @@ impl World {
     fn pass(&mut self, span: Span) {
         self.federation.run_until(self.federation.now + span);
         for (node, event) in &self.federation.events[self.seen..] {
+            if let (Event::Refused { code: Code::Busy, .. }, false) = (event, self.dishonest.contains(node)) {
+                *self.histogram.entry("busy".to_owned()).or_default() += 1;
+            }
             if let (Event::Accepted { message, .. }, false) = (event, self.dishonest.contains(node)) {
                 self.acknowledged.insert(*message, *node);
             }
@@ -293,40 +311,6 @@ impl World {
         }
     }
 
-    /// The judge says which history counts of a forked chain that the court knows of; false if there is none.
-    fn settle(&mut self) -> bool {
-        let cast = Arc::clone(&self.federation.cast);
-        let unsettled = self.dossiers.iter().find_map(|dossier| {
-            let held = self.federation.node(0).dossier(dossier)?;
-            let settled = held.state().settled();
-            let (chain, _) = held
-                .chains()
-                .forks()
-                .find(|(chain, _)| !settled.contains_key(chain))?;
-            let last = |(_, history): (_, &Chain)| {
-                let (seq, leaf) = (history.size() - 1, history.last()?.0);
-                Some(Citation { chain, seq, leaf })
-            };
-            Some((
-                *dossier,
-                held.chains().of(&chain).filter_map(last).collect::<Vec<_>>(),
-            ))
-        });
-        let Some((dossier, histories)) = unsettled else {
-            return false;
-        };
-        let keep = histories[self.rng.below(histories.len() as u64) as usize];
-        self.counter += 1;
-        let order = Body::ForkSettled(ForkSettled {
-            ext: None,
-            keep,
-            reason: "Deux historiques.".into(),
-        });
-        let clock = self.federation.clock(0);
-        let envelope = cast.judge.say(Some(dossier), order, self.counter as u8, clock);
-        self.federation.submit(0, &envelope).is_ok()
-    }
-
     /// Whether every honest member holds the same.
     pub(crate) fn agree(&self) -> bool {
         self.dossiers.iter().zip(0..).all(|(dossier, number)| {
@@ -352,7 +336,28 @@ impl World {
                     let rows: Vec<_> = forgers.iter().filter_map(Forger::row).collect();
                     rows.len() > 1 || rows.iter().all(on_file)
                 });
-            whole && held[0].is_some() && held.windows(2).all(|pair| pair[0] == pair[1])
+            let same = held[0].is_some() && held.windows(2).all(|pair| pair[0] == pair[1]);
+            whole && same && self.without_receipt(number).is_none()
+        })
+    }
+
+    /// An honest member, and another whose latest head, as far as the first has it, does not cover all that it holds.
+    pub(crate) fn without_receipt(&self, number: usize) -> Option<(usize, usize)> {
+        let members = self.honest_members(number);
+        let pairs = members
+            .iter()
+            .flat_map(|node| members.iter().map(move |other| (*node, *other)));
+        pairs.into_iter().find(|(node, other)| {
+            let (engine, other) = (self.federation.node(*node), self.federation.node(*other).node());
+            let Some(held) = engine.dossier(&self.dossiers[number]) else {
+                let mut dormant = engine.dormant();
+                let dormant = dormant.find(|summary| summary.dossier() == self.dossiers[number]);
+                return dormant.is_none_or(|summary| !summary.receipts().contains(&other));
+            };
+            let head = held.heads().get(&other);
+            let covers =
+                |row: &HeadRow| head.is_some_and(|head| head.head().rows_of(&row.chain).contains(row));
+            !held.frontier().iter().all(covers)
         })
     }
 
@@ -361,300 +366,6 @@ impl World {
         let court = self.federation.node(0).dossier(&self.dossiers[number]);
         let held = |cited: &Citation| court.is_some_and(|held| held.chains().locate(cited).is_some());
         forger.cited.iter().all(held)
-    }
-
-    /// Somebody says something to their node.
-    fn say(&mut self, dossier: usize, who: usize, saying: Saying) {
-        let cast = Arc::clone(&self.federation.cast);
-        let mut speakers = vec![
-            &cast.claimant_lawyer,
-            &cast.defendant_lawyer,
-            &cast.party,
-            &cast.expert,
-            &cast.clerk,
-        ];
-        speakers.extend(cast.further.iter().map(|(_, lawyer)| lawyer));
-        self.counter += 1;
-        let number = self.counter;
-        let speaker = speakers[who % speakers.len()];
-        let node = |actor: &Actor| self.federation.node_of(actor);
-        let clock = self.federation.clock(node(speaker));
-        let (actor, body, at) = match saying {
-            Saying::Exhibit => (speaker, exhibit(number), clock),
-            Saying::Dire => (speaker, dire(number), clock),
-            Saying::Provision if self.rng.below(4) == 0 && self.settle() => return,
-            Saying::Provision => (&cast.clerk, paid(number), self.federation.clock(0)),
-            Saying::PreReport => {
-                let now = self.federation.clock(2);
-                let due = now + Span::from_seconds(2);
-                let body = PreReport {
-                    ext: None,
-                    document: document("pre-report"),
-                    dires_due: due,
-                    closes: None,
-                };
-                (&cast.expert, Body::PreReport(body), now)
-            }
-            Saying::Report => (&cast.expert, self.report(dossier), self.federation.clock(2)),
-            Saying::Erasure | Saying::Hold => {
-                let erases = saying == Saying::Erasure;
-                let Some(body) = self.forget_or_keep(dossier, erases) else {
-                    return;
-                };
-                (&cast.clerk, body, self.federation.clock(0))
-            }
-            Saying::Unlawful => (speaker, order(number), clock),
-            Saying::Backdated => (&cast.further[0].1, dire(number), CLAIMED),
-        };
-        let home = self.federation.node_of(actor);
-        let envelope = actor.say(Some(self.dossiers[dossier]), body, number as u8, at);
-        let forbidden = match saying {
-            Saying::Unlawful => true,
-            Saying::Backdated => self.federation.clock(home) >= REVOKED,
-            _ => false,
-        };
-        let taken = self.federation.submit(home, &envelope);
-        if forbidden && self.is_honest(home) {
-            if taken.is_ok() {
-                self.broken
-                    .get_or_insert_with(|| format!("authorised: node {home} took {saying:?}"));
-            }
-            return;
-        }
-        if !forbidden {
-            self.said.push(Said { node: home, envelope });
-        }
-    }
-
-    /// The expert takes a further lawyer into the small dossier, or removes them.
-    fn change(&mut self, lawyer: usize, enters: bool) {
-        let cast = Arc::clone(&self.federation.cast);
-        let subject = cast.further[lawyer].1.subject;
-        let mut add = cast.participants();
-        add.retain(|one| enters && one.subject == subject);
-        let remove = if enters { vec![] } else { vec![subject] };
-        let body = Body::RosterChange(RosterChange {
-            ext: None,
-            add,
-            remove,
-        });
-        self.counter += 1;
-        let at = self.federation.clock(2);
-        let envelope = cast
-            .expert
-            .say(Some(self.dossiers[1]), body, self.counter as u8, at);
-        if !enters && let Ok(signed) = Envelope::decode(&envelope) {
-            self.removals.push((signed.id(), 3 + lawyer));
-        }
-        if enters {
-            self.entered.insert(3 + lawyer);
-        }
-        // Refused where the expert's node, which may have lost what it knew, knows better.
-        let _ = self.federation.submit(2, &envelope);
-        self.said.push(Said { node: 2, envelope });
-    }
-
-    /// An order about one of the exhibits and dires that the court has on file.
-    fn forget_or_keep(&self, dossier: usize, erases: bool) -> Option<Body> {
-        let held = self.federation.node(0).dossier(&self.dossiers[dossier])?;
-        let messages = held.records().filter_map(|(_, _, record)| match &record.content {
-            Content::Authentic(message, _) => Some((record.message, message)),
-            _ => None,
-        });
-        let may = |act| matches!(act, MessageType::ExhibitDeposit | MessageType::Dire);
-        let messages: Vec<_> = messages.filter(|(_, one)| may(one.message_type())).collect();
-        let (target, message) = *messages.get(self.counter as usize % messages.len().max(1))?;
-        let reason = "Pour ordre.".into();
-        if erases {
-            return Some(Body::Erasure(Erasure {
-                ext: None,
-                target,
-                extent: Extent::Message,
-                residual: Residual::of(message),
-                reason,
-            }));
-        }
-        let lifts = held.state().holds().next().map(|(hold, _)| hold);
-        Some(Body::LegalHold(LegalHold {
-            ext: None,
-            target: lifts.is_none().then_some(target),
-            lifts,
-            reason,
-        }))
-    }
-
-    fn report(&self, dossier: usize) -> Body {
-        let held = self.federation.node(2).dossier(&self.dossiers[dossier]);
-        let dires = held.map(|held| held.state().dires().keys().copied().collect::<Vec<_>>());
-        let answers = dires.unwrap_or_default().into_iter().map(|dire| Answer {
-            dire,
-            text: "Vu.".into(),
-        });
-        Body::Report(Report {
-            ext: None,
-            document: document("report"),
-            answers: answers.collect(),
-            closes: None,
-        })
-    }
-
-    /// A dishonest node does its worst.
-    fn act_up(&mut self, node: usize, malice: Malice) {
-        let number = usize::from(node == 1 && self.rng.below(2) == 0);
-        let dossier = self.dossiers[number];
-        let cast = Arc::clone(&self.federation.cast);
-        let actor = cast.nodes()[node];
-        let fresh = self.rng.bytes();
-        let mut histories = self.forgers.remove(&(node, number)).unwrap_or_default();
-        if histories.is_empty() {
-            histories.push(Forger::new(actor, dossier, fresh));
-        }
-        let mut forger = histories.remove(self.rng.below(histories.len() as u64) as usize);
-        let now = self.federation.clock(node);
-        self.counter += 1;
-        let count = self.counter;
-        // Its own user, whose lawful messages it records by hand too.
-        let user = match node {
-            1 => &cast.claimant_lawyer,
-            further => &cast.further[further - 3].1,
-        };
-        let say = |actor: &Actor, body, at| actor.sign(&actor.message(Some(dossier), body, count as u8), at);
-        match malice {
-            Malice::Poison => {
-                let envelope = say(user, dire(count), now);
-                self.unlawful.insert(envelope.id());
-                self.record(
-                    &mut forger,
-                    node,
-                    &[(envelope, true), (say(user, exhibit(count), now), false)],
-                );
-            }
-            Malice::Invent => {
-                let envelope = match self.rng.below(4) {
-                    0 => say(user, order(count), now),
-                    1 => user.sign(&user.message(None, order(count), count as u8), now),
-                    2 if now >= REVOKED => say(&cast.further[0].1, dire(count), CLAIMED),
-                    _ => {
-                        let elsewhere = DossierId::new([9; 32]);
-                        user.sign(&user.message(Some(elsewhere), dire(count), count as u8), now)
-                    }
-                };
-                self.unlawful.insert(envelope.id());
-                self.record(&mut forger, node, &[(envelope, false)]);
-            }
-            Malice::LieInHead => {
-                let rows = self.lies(node, dossier);
-                let head = forger.head(rows, now);
-                for to in (0..NODES).filter(|to| *to != node) {
-                    self.federation
-                        .inject(node, to, Frame::Head(head.clone().into()).encode());
-                }
-            }
-            Malice::LieInFrontier => {
-                let frontier = Frontier {
-                    dossier,
-                    rows: self.lies(node, dossier),
-                    wraps: vec![],
-                    head: None,
-                    lacking: vec![],
-                };
-                for to in (0..NODES).filter(|to| *to != node) {
-                    let frame = Frame::Frontier(frontier.clone());
-                    self.federation.inject(node, to, frame.encode());
-                }
-            }
-            Malice::Flood => {
-                let begun = forger.runs.len();
-                let many: Vec<_> = (0..100)
-                    .map(|index| {
-                        let body = dire(count * 1000 + index);
-                        (
-                            user.sign(&user.message(Some(dossier), body, index as u8), now),
-                            false,
-                        )
-                    })
-                    .collect();
-                for (envelope, spoilt) in &many {
-                    if let Some(replica) = self.federation.node(node).dossier(&dossier) {
-                        forger.record(replica, envelope, *spoilt, now);
-                    }
-                }
-                let to = (node + 1 + self.rng.below(NODES as u64 - 1) as usize) % NODES;
-                let late = forger.runs.get(begun + 1..).unwrap_or_default().to_vec();
-                forger.send(&mut self.federation, node, to, late.iter());
-            }
-            Malice::Babble => {
-                for to in (0..NODES).filter(|to| *to != node) {
-                    let noise: [u8; 64] = self.rng.bytes();
-                    self.federation.inject(node, to, noise.to_vec());
-                    let frontier = Frontier {
-                        dossier: DossierId::new(self.rng.bytes()),
-                        rows: vec![],
-                        wraps: vec![],
-                        head: None,
-                        lacking: vec![],
-                    };
-                    self.federation
-                        .inject(node, to, Frame::Frontier(frontier).encode());
-                }
-            }
-            Malice::Equivocate => {
-                let size = self.rng.below(forger.entries.len() as u64 + 1) as usize;
-                let mut other = forger.part(size);
-                // Something brought, and an act that has its place in the order.
-                let clerk = |index| say(&cast.clerk, paid(count * 10 + index), now);
-                let messages = [(say(user, dire(count), now), false), (clerk(1), false)];
-                self.record(&mut forger, node, &messages);
-                self.record(&mut other, node, &[(clerk(2), false)]);
-                if histories.len() < HISTORIES {
-                    histories.push(other);
-                }
-            }
-            Malice::Withhold(mask) => {
-                let victims = (0..NODES).filter(|to| mask & (1 << to) != 0);
-                self.federation.withheld.extend(victims.map(|to| (node, to)));
-            }
-            Malice::Deaf => (0..NODES).for_each(|from| self.federation.hold(from, node, true)),
-        }
-        histories.push(forger);
-        self.forgers.insert((node, number), histories);
-    }
-
-    /// Records messages by hand, and sends them to a few.
-    fn record(&mut self, forger: &mut Forger, node: usize, messages: &[(Envelope, bool)]) {
-        let now = self.federation.clock(node);
-        let begun = forger.runs.len();
-        for (envelope, spoilt) in messages {
-            if let Some(replica) = self.federation.node(node).dossier(&forger.dossier) {
-                forger.record(replica, envelope, *spoilt, now);
-            }
-        }
-        let runs = forger.runs.get(begun..).unwrap_or_default().to_vec();
-        let mask = self.rng.next_u64();
-        for to in (0..NODES).filter(|to| *to != node && mask & (1 << to) != 0) {
-            forger.send(&mut self.federation, node, to, runs.iter());
-        }
-    }
-
-    /// Rows that name more of honest chains than there is, and other leaves than they have.
-    fn lies(&mut self, node: usize, dossier: DossierId) -> Vec<HeadRow> {
-        let rows = self
-            .federation
-            .node(node)
-            .dossier(&dossier)
-            .map(|held| held.frontier());
-        let mut rows = rows.unwrap_or_default();
-        for row in &mut rows {
-            match self.rng.below(3) {
-                0 => {
-                    row.size += self.rng.below(1 << 40);
-                    (row.leaf, row.root) = (Digest::new(self.rng.bytes()), Digest::new(self.rng.bytes()));
-                }
-                1 => row.leaf = Digest::new(self.rng.bytes()),
-                _ => {}
-            }
-        }
-        rows
     }
 
     /// The chains of a node.
@@ -666,41 +377,4 @@ impl World {
 /// Every pair of nodes.
 fn pairs() -> impl Iterator<Item = (usize, usize)> {
     (0..NODES).flat_map(|a| (a + 1..NODES).map(move |b| (a, b)))
-}
-
-fn paid(cents: u64) -> Body {
-    Body::ProvisionPaid(ProvisionPaid {
-        ext: None,
-        amount: EuroCents::new(cents).unwrap(),
-        paid_at: Instant::from_ms(0),
-        payer: None,
-    })
-}
-
-fn exhibit(number: u64) -> Body {
-    Body::ExhibitDeposit(ExhibitDeposit {
-        ext: None,
-        number,
-        title: "Photographie".into(),
-        document: document("exhibit"),
-    })
-}
-
-fn dire(number: u64) -> Body {
-    Body::Dire(Dire {
-        ext: None,
-        number,
-        text: "La fissure est antérieure.".into(),
-        recapitulative: false,
-        document: None,
-    })
-}
-
-/// A fee order, which only the judge may sign.
-fn order(cents: u64) -> Body {
-    Body::FeeOrder(FeeOrder {
-        ext: None,
-        amount: EuroCents::new(cents).unwrap(),
-        order: None,
-    })
 }

@@ -18,8 +18,6 @@ pub(super) struct Link {
     pub(super) conn: ConnectionId,
     /// The transport's queue is full; it says when it is not.
     pub(super) blocked: bool,
-    /// Runs to be read from the store, one at a time, as the peer takes them.
-    pub(super) backlog: VecDeque<Backlog>,
     pending: VecDeque<Bytes>,
 }
 
@@ -28,7 +26,6 @@ impl Link {
         Self {
             conn,
             blocked: false,
-            backlog: VecDeque::new(),
             pending: VecDeque::new(),
         }
     }
@@ -39,8 +36,14 @@ impl Link {
         }
     }
 
-    /// Sends until the transport is full or nothing is left.
-    pub(super) fn pump(&mut self, rows: &Rows, outside: &dyn Outside) {
+    /// Sends until the transport is full or nothing is left. `next` gives the runs that the peer lacks, which are read
+    /// from the store one at a time, as the peer takes them.
+    pub(super) fn pump(
+        &mut self,
+        rows: &Rows,
+        outside: &dyn Outside,
+        mut next: impl FnMut() -> Option<Backlog>,
+    ) {
         while !self.blocked {
             if let Some(frame) = self.pending.front() {
                 if outside.send(self.conn, frame.clone()) {
@@ -52,7 +55,7 @@ impl Link {
             }
             let Some(Backlog {
                 dossier, run, from, ..
-            }) = self.backlog.pop_front()
+            }) = next()
             else {
                 return;
             };

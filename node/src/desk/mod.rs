@@ -665,13 +665,9 @@ impl Desk {
                 link.push(Bytes::from(frame));
             }
         }
-        while let Some(backlog) = self.engine.poll_backlog() {
-            if let Some(link) = self.links.get_mut(&backlog.peer) {
-                link.backlog.push_back(backlog);
-            }
-        }
-        for link in self.links.values_mut() {
-            link.pump(&self.rows, self.outside.as_ref());
+        for (peer, link) in &mut self.links {
+            let next = || self.engine.poll_backlog_of(peer);
+            link.pump(&self.rows, self.outside.as_ref(), next);
         }
         for dossier in changed {
             self.settle_documents(dossier);

@@ -99,8 +99,7 @@ impl Desk {
     /// The dossiers out of memory that may keep this node: what they have of it shows once they are read back.
     pub fn dormant_that_keep(&self) -> Vec<DossierId> {
         let node = self.engine.node();
-        let keep = self.engine.dormant().filter(|summary| summary.keeps(&node));
-        keep.map(|summary| summary.dossier()).collect()
+        self.engine.dormant_that_keep(&node).collect()
     }
 
     fn retiring_file(&self) -> PathBuf {

@@ -1,4 +1,4 @@
-//! Many small documents in one request, and durable with one sync. SYN-30.
+//! Many small documents in one request, and durable with one sync. SYN-20.
 //!
 //! A document of a few kilobytes costs more in requests, tasks and syncs than in bytes. So small ones, of one leaf each,
 //! are asked for by the hundred; what arrives is checked one by one, and what is whole is stored in one go. Whatever

@@ -1,4 +1,4 @@
-//! What a node asks another on the bulk lane. SYN-11, SYN-30.
+//! What a node asks another on the bulk lane. SYN-11, SYN-20.
 
 use basoche_protocol::id::{Digest, DossierId};
 use basoche_protocol::wire::{codec, limits};
@@ -22,7 +22,7 @@ pub struct DocumentRequest {
     pub hashes: bool,
 }
 
-/// Small documents of a dossier that both nodes are members of, each of one leaf. SYN-30.
+/// Small documents of a dossier that both nodes are members of, each of one leaf. SYN-20.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchRequest {
     /// 1.

@@ -14,7 +14,7 @@ use super::{Fact, Replica, RunItem, State};
 use crate::directory::Directory;
 use crate::error::Refused;
 use crate::id::{Digest, MessageId};
-use crate::journal::{Branch, Citation, Content, Past, Record, Verdict};
+use crate::journal::{Branch, Citation, Content, Entry, Past, Record, Verdict};
 use crate::message::{Body, Erasure, Extent, LegalHold, Message, MessageType, Residual};
 use crate::time::Instant;
 use crate::wire::limits;
@@ -270,6 +270,20 @@ impl Replica {
         cited.take(limits::LACKING).collect()
     }
 
+    /// Where an entry is held whose message has not come, and that no order has erased.
+    pub(crate) fn lacks_message(&self, entry: &Entry) -> Option<Branch> {
+        if self.pending == 0 || self.erased.contains_key(&entry.message) {
+            return None;
+        }
+        let cited = Citation {
+            chain: entry.chain,
+            seq: entry.seq,
+            leaf: entry.leaf(),
+        };
+        let owner = self.chains.owner(&self.chains.locate(&cited)?, entry.seq);
+        (!self.has_message(&owner, entry.seq)).then_some(owner)
+    }
+
     /// Whether the message of an entry is at hand.
     pub(crate) fn has_message(&self, branch: &Branch, seq: u64) -> bool {
         let record = self.chains.record(branch, seq);
@@ -282,28 +296,13 @@ impl Replica {
         items: &[RunItem],
         directory: &dyn Directory,
     ) -> Vec<(Branch, RunItem)> {
-        if self.pending == 0 {
-            return Vec::new();
-        }
         let mut completed = Vec::new();
         for item in items {
             let Some(sealed) = &item.sealed else { continue };
-            let entry = &item.entry;
-            let leaf = entry.leaf();
-            let cited = Citation {
-                chain: entry.chain,
-                seq: entry.seq,
-                leaf,
-            };
-            let Some(found) = self.chains.locate(&cited) else {
+            let Some(owner) = self.lacks_message(&item.entry) else {
                 continue;
             };
-            let owner = self.chains.owner(&found, entry.seq);
-            let erased = self.erased.contains_key(&entry.message);
-            if let Some(record) = self.chains.record_mut(&owner, entry.seq)
-                && matches!(record.content, Content::Absent)
-                && !erased
-            {
+            if let Some(record) = self.chains.record_mut(&owner, item.entry.seq) {
                 record.content = Content::Sealed(Arc::new(sealed.clone()));
                 completed.push((owner, item.clone()));
             }

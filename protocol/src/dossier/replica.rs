@@ -402,6 +402,16 @@ impl Replica {
         Ok(Received::Applied { branch, from, forked })
     }
 
+    /// How many of a run's entries are held already.
+    pub(crate) fn known_of(&self, items: &[RunItem]) -> usize {
+        let Some(first) = items.first() else {
+            return 0;
+        };
+        let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
+        let followed = self.chains.follow(&first.entry.chain, &entries);
+        followed.map_or(0, |(_, known)| known)
+    }
+
     /// Whether a run begins a third history of its chain, which no other member's head covers: its node could make up
     /// any number of them. JRN-13.
     pub(crate) fn is_strange(&self, items: &[RunItem], head: &SignedHead) -> bool {
@@ -465,20 +475,14 @@ impl Replica {
 
     /// Keeps a node's head if it is later than the one we have. True if it was news.
     pub fn note_head(&mut self, head: &SignedHead) -> bool {
-        let (node, incarnation) = (head.head().node, head.head().incarnation);
+        let node = head.head().node;
         if let Some(row) = head.head().own_row()
             && let Standing::Held(branch) = self.chains.standing(row)
         {
             self.chains.entry(branch).note_head(head);
         }
-        let later = self.heads.get(&node).is_none_or(|known| {
-            let known = known.head();
-            if known.incarnation == incarnation {
-                known.head_no < head.head().head_no
-            } else {
-                known.time <= head.head().time
-            }
-        });
+        let known = self.heads.get(&node);
+        let later = known.is_none_or(|known| head.supersedes(known));
         if later {
             self.heads.insert(node, head.clone());
         }

@@ -10,25 +10,15 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
-
-use super::{Engine, Held, Registry, Row};
-use crate::directory::{Directory, Status};
-use crate::dossier::{BarrierFact, Phase, Statement};
-use crate::error::{Error, Malformed, Refused};
-use crate::id::{CertificateId, Digest, DossierId, Incarnation, MessageId, SubjectId};
-use crate::journal::{Content, EpochWrap, HeadRow, SignedHead, Verdict};
+use super::{Basis, Engine, Held, Registry, Row, Summary, inventory};
+use crate::error::{Error, Refused};
+use crate::id::{Digest, DossierId, Incarnation, SubjectId};
+use crate::journal::{HeadRow, SignedHead};
 use crate::plant::{Bug, planted};
-use crate::refusal::Code;
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Frontier};
-use crate::wire::{codec, limits};
+use crate::wire::limits;
 
-/// The format of summaries. One of another format is not used.
-const FORMAT: u64 = 1;
-/// The largest summary, in bytes: a frontier, wraps and a head are bounded by their frames.
-const SUMMARY_BYTES: usize = 1 << 20;
 /// Frames that may wait for one dossier that is being read back; those beyond are repeated by the peers. SYN-7.
 const PARKED_FRAMES: usize = 64;
 /// Bytes of frames that may wait for all of them.
@@ -37,142 +27,14 @@ const PARKED_BYTES: usize = 16 << 20;
 /// summarised alone, and once in as many periods: a summary takes some time for each entry.
 const ENTRIES_PER_PERIOD: usize = 20_000;
 
-/// What a store holds of a dossier, as far as it tells whether a summary was made of the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Basis {
-    /// Runs.
-    pub runs: u64,
-    /// SHA-256 of the head that closes the last one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<Digest>,
-    /// SHA-256 of each node's latest head, ascending by node.
-    pub heads: Vec<(SubjectId, Digest)>,
-    /// Under which incarnation this node writes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub writer: Option<Incarnation>,
-    /// The epochs whose keys it has, ascending.
-    pub keys: Vec<u64>,
-}
-
-/// What a node needs of a dossier at rest. Keys are positions; another format has another number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
-    format: u64,
-    dossier: DossierId,
-    basis: Basis,
-    rows: Vec<HeadRow>,
-    /// The nodes of the dossier, those that ever were, and those whose latest head covers all that we hold.
-    nodes: BTreeSet<SubjectId>,
-    ever_nodes: BTreeSet<SubjectId>,
-    equal: BTreeSet<SubjectId>,
-    /// The other members that have signed a head and, as far as we know, lack an entry or a document. MBX-6.
-    behind: BTreeSet<SubjectId>,
-    /// The wraps of the first key: a member that lost its store learns it from our frontier. KEY-5.
-    wraps: Vec<EpochWrap>,
-    /// Our latest head, and when it was signed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    head: Option<(ByteBuf, Instant)>,
-    phase: Phase,
-    state_hash: Digest,
-    entries: u64,
-    documents: u64,
-    bytes: u64,
-    /// Documents of which this node has not stated all that it will have to.
-    unstated: u64,
-    /// The certificates that its verdicts rest on, and the last instant at which each counts.
-    signers: Vec<(CertificateId, Instant)>,
-}
-
-impl Summary {
-    /// The bytes for the store.
-    pub fn encode(&self) -> Vec<u8> {
-        codec::encode(self)
-    }
-
-    /// Reads what the store has; an error only says that there is no summary to use.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let summary: Self = codec::decode(bytes, SUMMARY_BYTES)?;
-        match summary.format {
-            FORMAT => Ok(summary),
-            _ => Err(Malformed::bad_value()),
-        }
-    }
-
-    /// What it was made of.
-    pub fn basis(&self) -> &Basis {
-        &self.basis
-    }
-
-    /// The dossier.
-    pub fn dossier(&self) -> DossierId {
-        self.dossier
-    }
-
-    /// How far each chain is held.
-    pub fn frontier(&self) -> &[HeadRow] {
-        &self.rows
-    }
-
-    /// The nodes of the dossier.
-    pub fn nodes(&self) -> &BTreeSet<SubjectId> {
-        &self.nodes
-    }
-
-    /// The other members that have signed a head and, as far as this node knows, lack an entry or a document. MBX-6.
-    pub fn behind(&self) -> &BTreeSet<SubjectId> {
-        &self.behind
-    }
-
-    /// Where the assessment stands.
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// SHA-256 of the canonical state. SYN-9.
-    pub fn state_hash(&self) -> Digest {
-        self.state_hash
-    }
-
-    /// Entries held, none of which waits for anything.
-    pub fn entries(&self) -> u64 {
-        self.entries
-    }
-
-    /// Documents that this node has stated to hold, and their plaintext bytes.
-    pub fn documents(&self) -> (u64, u64) {
-        (self.documents, self.bytes)
-    }
-
-    /// Documents of which this node has not stated all that it will have to: it lacks them, or has just got them.
-    pub fn unstated(&self) -> u64 {
-        self.unstated
-    }
-
-    /// When this node signed its latest head, and under which incarnation it writes.
-    pub fn signed(&self) -> Option<(Instant, Incarnation)> {
-        self.head.as_ref().map(|(_, at)| *at).zip(self.basis.writer)
-    }
-
-    /// Whether it may keep a node that is to go: that serves somebody, or wrote what no other one is known to have. SEAT-5.
-    pub fn keeps(&self, node: &SubjectId) -> bool {
-        let wrote = self.rows.iter().any(|row| row.chain.node == *node);
-        self.nodes.contains(node) || (wrote && self.equal.iter().all(|other| other == node))
-    }
-
-    /// Whether the registry says of every signer what it said when the verdicts were formed. REG-8.
-    fn is_current(&self, directory: &dyn Directory) -> bool {
-        let invalid = |(certificate, at): &(CertificateId, Instant)| {
-            matches!(directory.status(certificate, *at), Status::Invalid { .. })
-        };
-        !self.signers.iter().any(invalid)
-    }
-}
-
 /// A dossier that is not in memory.
 #[derive(Debug)]
 pub(super) struct Dormant {
     /// Without one it is on its way back.
     summary: Option<Summary>,
+    /// The number of its last change, which is when it was found in the store, and the digest of its rows.
+    pub(super) changed: u64,
+    rows_digest: Option<Digest>,
     /// The members that have said since the start that they hold exactly what we do. JRN-6.
     confirmed_by: BTreeSet<SubjectId>,
     /// What has been read back of it, once that has begun.
@@ -181,6 +43,41 @@ pub(super) struct Dormant {
     parked: Vec<(SubjectId, Vec<u8>)>,
     /// Some found no room.
     missed: bool,
+}
+
+impl Dormant {
+    /// Its summary, if two nodes are members both.
+    pub(super) fn shared(&self, one: &SubjectId, other: &SubjectId) -> Option<&Summary> {
+        let summary = self.summary.as_ref();
+        summary.filter(|summary| summary.is_shared(one, other))
+    }
+
+    /// Whether a peer, as far as we know, does not hold all of it.
+    pub(super) fn is_behind(&self, peer: &SubjectId) -> bool {
+        let equal = |summary: &Summary| summary.equal.contains(peer) || self.confirmed_by.contains(peer);
+        self.summary.as_ref().is_some_and(|summary| !equal(summary))
+    }
+
+    /// What stands for it between two members: the same as if it were awake. Nothing is wanting of what is at rest.
+    pub(super) fn digest_between(&mut self, one: &SubjectId, other: &SubjectId) -> Option<Digest> {
+        let known = self.rows_digest;
+        let summary = self.shared(one, other)?;
+        let rows = known.unwrap_or_else(|| inventory::rows_digest(&summary.rows));
+        let head = |node| summary.head_of(node);
+        let digest = inventory::digest(rows, &[], [head(one.min(other)), head(one.max(other))]);
+        self.rows_digest = Some(rows);
+        Some(digest)
+    }
+
+    /// A member has said that it holds exactly what we do. JRN-6.
+    pub(super) fn note_confirmation(&mut self, peer: SubjectId) {
+        self.confirmed_by.insert(peer);
+    }
+
+    /// Our latest head.
+    pub(super) fn own_head(&self) -> Option<&[u8]> {
+        self.summary.as_ref()?.own_head()
+    }
 }
 
 impl<R: Registry> Engine<R> {
@@ -192,8 +89,11 @@ impl<R: Registry> Engine<R> {
             same && summary.dossier == dossier && summary.is_current(&self.registry)
         };
         let summary = summary.filter(fits);
+        self.changes += 1;
         let dormant = Dormant {
             summary,
+            changed: self.changes,
+            rows_digest: None,
             confirmed_by: BTreeSet::new(),
             waking: None,
             parked: Vec::new(),
@@ -212,6 +112,14 @@ impl<R: Registry> Engine<R> {
         self.dormant
             .values()
             .filter_map(|dormant| dormant.summary.as_ref())
+    }
+
+    /// Dossiers that are not in memory and may keep a node: as their summaries say, and those that are still to be read
+    /// back because none could be used.
+    pub fn dormant_that_keep<'a>(&'a self, node: &'a SubjectId) -> impl Iterator<Item = DossierId> + 'a {
+        let keeps = |dormant: &Dormant| dormant.summary.as_ref().is_none_or(|one| one.keeps(node));
+        let kept = self.dormant.iter().filter(move |(_, dormant)| keeps(dormant));
+        kept.map(|(dossier, _)| *dossier)
     }
 
     /// Whether a dossier is known and not in memory: [`Self::wake`] it.
@@ -275,6 +183,8 @@ impl<R: Registry> Engine<R> {
         };
         held.confirmed_by = dormant.confirmed_by;
         held.confirm();
+        // Verdicts may be others, and so who is a member: it is compared again.
+        held.note_change(&mut self.changes);
         self.dossiers.insert(dossier, *held);
         self.ask_later_keys(dossier);
         for (from, bytes) in dormant.parked {
@@ -302,16 +212,11 @@ impl<R: Registry> Engine<R> {
         held.is_some_and(|held| held.replica.state().nodes().contains(peer))
     }
 
-    /// The dossiers whose summaries concern a peer: all, or only where it lags.
-    pub(super) fn dormant_of(&self, peer: &SubjectId, only_lagging: bool) -> Vec<DossierId> {
-        let concerned = |dormant: &Dormant| {
-            let summary = dormant.summary.as_ref();
-            let equal =
-                |summary: &Summary| summary.equal.contains(peer) || dormant.confirmed_by.contains(peer);
-            summary.is_some_and(|summary| summary.nodes.contains(peer) && !(only_lagging && equal(summary)))
-        };
-        let concerned = self.dormant.iter().filter(|(_, dormant)| concerned(dormant));
-        concerned.map(|(dossier, _)| *dossier).collect()
+    /// The dormant dossiers of which a peer is a member and lags.
+    pub(super) fn dormant_behind(&self, peer: &SubjectId) -> Vec<DossierId> {
+        let behind = |dormant: &Dormant| dormant.shared(peer, peer).is_some() && dormant.is_behind(peer);
+        let behind = self.dormant.iter().filter(|(_, dormant)| behind(dormant));
+        behind.map(|(dossier, _)| *dossier).collect()
     }
 
     /// Our frontier of a dormant dossier, as a peer is sent it. SYN-5.
@@ -325,6 +230,8 @@ impl<R: Registry> Engine<R> {
             head: summary.head.as_ref().map(|(head, _)| head.clone()),
             // A dossier of which a message is wanting is not summarised.
             lacking: Vec::new(),
+            // Others' heads are not in summaries: who wants its own back names another one, and wakes the dossier.
+            yours: None,
         })
     }
 
@@ -346,14 +253,23 @@ impl<R: Registry> Engine<R> {
                 Some(SignedHead::verify(&run.head, &self.registry)?)
             }
             Frame::Head(head) => Some(SignedHead::verify(head, &self.registry)?),
-            Frame::Hello(_) | Frame::RegistryLeaves(_) | Frame::Run(_) | Frame::Refusal(_) => {
-                return Ok(false);
-            }
+            Frame::Hello(_)
+            | Frame::RegistryLeaves(_)
+            | Frame::Run(_)
+            | Frame::Refusal(_)
+            | Frame::Inventory(_) => return Ok(false),
         };
         let dossier = match (frame, &head) {
             (Frame::Frontier(frontier), _) => frontier.dossier,
             (_, Some(head)) => head.head().dossier,
             (_, None) => return Ok(false),
+        };
+        let Some(dormant) = self.dormant.get(&dossier) else {
+            return Ok(false);
+        };
+        let brings_later = match frame {
+            Frame::Frontier(frontier) => self.brings_later(frontier, dormant.own_head())?,
+            _ => false,
         };
         let Some(dormant) = self.dormant.get_mut(&dossier) else {
             return Ok(false);
@@ -369,13 +285,12 @@ impl<R: Registry> Engine<R> {
                         return Err(Refused::UnknownDossier { dossier }.into());
                     }
                     let bounded = frontier.wraps.len() <= limits::DOSSIER_NODES;
-                    let head_known = frontier.head.as_ref().is_none_or(|head| known(head));
+                    let head = frontier.head.as_ref().map(|head| Digest::of(&[head]));
+                    let same = frontier.rows == summary.rows && head == summary.head_of(&from);
                     let wants = !frontier.lacking.is_empty();
-                    if bounded && head_known && !wants && frontier.rows == summary.rows {
-                        dormant.confirmed_by.insert(from);
-                        if let Some(peer) = self.peers.get_mut(&from) {
-                            peer.told.insert(dossier);
-                        }
+                    if bounded && same && !wants && !brings_later {
+                        self.note_equal(from, dossier);
+                        self.offer_head(from, dossier, frontier.yours.as_deref().map(Vec::as_slice));
                         return Ok(true);
                     }
                 }
@@ -462,100 +377,5 @@ impl<R: Registry> Engine<R> {
                 room = room.saturating_sub(entries.max(1));
             }
         }
-    }
-}
-
-impl Held {
-    /// What the store holds of it, once everything that is staged is durable.
-    fn basis(&self) -> Basis {
-        let heads = self.replica.heads().iter();
-        Basis {
-            runs: self.runs.len() as u64,
-            last: self.last_run,
-            heads: heads
-                .map(|(node, head)| (*node, Digest::of(&[&head.encode()])))
-                .collect(),
-            writer: self.writer_kept.then_some(self.writer.incarnation),
-            keys: self.replica.keys().map(|(epoch, _)| epoch).collect(),
-        }
-    }
-
-    /// The summary of a dossier at rest; `None` while any of it waits, or any verdict may become another.
-    fn summary(&self, basis: Basis, node: SubjectId) -> Option<Summary> {
-        let (replica, state) = (&self.replica, self.replica.state());
-        let under_way = !self.unsealed.is_empty() || !self.waiting.is_empty() || self.brought_by.is_some();
-        let open = replica.pending() > 0 || replica.chains().forks().next().is_some();
-        let asked = |(id, fact): (&MessageId, &BarrierFact)| {
-            fact.members.contains(&node) && state.barrier_held(id, &node).is_none()
-        };
-        // A node that has left signs no barrier.
-        let unsigned = state.nodes().contains(&node) && state.barriers().iter().any(asked);
-        let watched = unsigned || self.lacks_what_is_named();
-        // What an erasure destroys beside the message is looked after where the journal is in memory.
-        let erases = state.tombstones().next().is_some();
-        if under_way || open || watched || erases || basis.runs == 0 || state.designation().is_none() {
-            return None;
-        }
-        let roster = state.roster();
-        let served: Vec<_> = roster.iter().filter(|(_, member)| member.node == node).collect();
-        let (mut documents, mut bytes, mut unstated) = (0, 0, 0);
-        for document in state.documents() {
-            let available = |who| state.stated(Statement::MadeAvailable, document, who).is_some();
-            if state.stated(Statement::Held, document, &node).is_some() {
-                documents += 1;
-                bytes += document.reference.bytes;
-                unstated += u64::from(!served.iter().all(|(who, _)| available(who)));
-            } else {
-                unstated += 1;
-            }
-        }
-        let mut signers = std::collections::BTreeMap::<CertificateId, Instant>::new();
-        for (_, _, record) in replica.records() {
-            // What was not authentic may have become so once it is read back under a larger registry.
-            let Content::Authentic(_, signer) = &record.content else {
-                return None;
-            };
-            if record.verdict == Verdict::WithoutEffect(Code::SignerInvalid) {
-                return None;
-            }
-            let last = signers.entry(*signer).or_default();
-            *last = (*last).max(record.recorded_at);
-        }
-        let heads = replica.heads();
-        let equal: BTreeSet<_> = heads
-            .keys()
-            .filter(|peer| self.is_equal_at(peer))
-            .copied()
-            .collect();
-        let nodes = state.nodes();
-        let lacks_document = |peer: &SubjectId| {
-            let mut documents = state.documents();
-            documents.any(|document| state.stated(Statement::Held, document, peer).is_none())
-        };
-        let behind = heads.keys().filter(|peer| {
-            let other = **peer != node && nodes.contains(peer);
-            other && (!equal.contains(peer) || lacks_document(peer))
-        });
-        let behind = behind.copied().collect();
-        let own = heads.get(&node);
-        Some(Summary {
-            format: FORMAT,
-            dossier: replica.dossier(),
-            basis,
-            rows: replica.frontier(),
-            nodes,
-            ever_nodes: state.ever_nodes(),
-            equal,
-            behind,
-            wraps: replica.first_keys().cloned().collect(),
-            head: own.map(|head| (ByteBuf::from(head.encode()), head.head().time)),
-            phase: state.phase(),
-            state_hash: state.hash(),
-            entries: replica.entries() as u64,
-            documents,
-            bytes,
-            unstated,
-            signers: signers.into_iter().collect(),
-        })
     }
 }

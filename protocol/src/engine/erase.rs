@@ -1,9 +1,8 @@
 //! Destroying what is erased, and bringing to peers what they lack. SPEC §6.18, §10.3.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use super::{Backlog, Engine, Held, Registry, Row};
-use crate::id::SubjectId;
+use super::{Engine, Held, Registry, Row};
 use crate::journal::{Branch, Citation, Entry};
 
 impl<R: Registry> Engine<R> {
@@ -41,9 +40,9 @@ impl<R: Registry> Engine<R> {
 }
 
 impl Held {
-    /// The stored runs that have the messages which a peer lacks and we do not. SYN-13.
-    pub(super) fn bring(&self, peer: SubjectId, lacking: &[Citation]) -> Vec<Backlog> {
-        let (mut asked, mut backlogs) = (BTreeSet::new(), Vec::new());
+    /// The stored runs that have the messages which a peer lacks and we do not, each with the first such entry. SYN-13.
+    pub(super) fn bring(&self, lacking: &[Citation]) -> BTreeMap<u64, u64> {
+        let mut wanted = BTreeMap::new();
         for cited in lacking {
             let chains = self.replica.chains();
             let Some(found) = chains.locate(cited) else {
@@ -53,17 +52,11 @@ impl Held {
             let runs = self.runs.iter().zip(0_u64..);
             let mut of_branch = runs.filter(|(run, _)| run.branch == branch);
             let run = of_branch.find(|(run, _)| run.to > cited.seq);
-            if let Some((_, run)) = run.filter(|_| self.replica.has_message(&branch, cited.seq))
-                && asked.insert(run)
-            {
-                backlogs.push(Backlog {
-                    peer,
-                    dossier: self.replica.dossier(),
-                    run,
-                    from: cited.seq,
-                });
+            if let Some((_, run)) = run.filter(|_| self.replica.has_message(&branch, cited.seq)) {
+                let from = wanted.entry(run).or_insert(cited.seq);
+                *from = cited.seq.min(*from);
             }
         }
-        backlogs
+        wanted
     }
 }

@@ -201,6 +201,8 @@ impl<R: Registry> Engine<R> {
                 self.stage.rows.push(Row::Key { dossier, epoch, key });
                 self.stage.events.push(Event::Changed { dossier });
             }
+            // Who is a member may show only now.
+            held.note_change(&mut self.changes);
             self.ask_later_keys(dossier);
         }
     }

@@ -14,22 +14,27 @@
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
 
 mod ahead;
+mod backlog;
 mod dormant;
 mod erase;
 mod gaps;
+mod inventory;
 mod keys;
 mod mailbox;
 mod peer;
+mod quota;
 mod receive;
 mod seal;
 mod submit;
+mod summary;
 
 pub use ahead::{Ahead, Share};
-pub use dormant::{Basis, Summary};
+pub use backlog::Backlog;
 pub use gaps::GAP_AFTER;
 pub use mailbox::{LeftRun, Taken};
-pub use receive::Backlog;
+pub use quota::{Allowance, Quotas};
 pub use submit::{Fresh, Needs, Ticket, WrapNeed};
+pub use summary::{Basis, Summary};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -45,8 +50,11 @@ use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::{Instant, Span};
 use crate::wire::frame::RegistryLeaf;
+use backlog::Queue;
 use dormant::Dormant;
+use inventory::Cursor;
 use peer::Peer;
+use quota::{Account, Used};
 
 /// A replica of every authority's log: the registry crate implements it. SPEC §9.
 pub trait Registry: Directory {
@@ -256,6 +264,15 @@ pub struct Engine<R> {
     /// The dossier that was summarised last.
     summarised: DossierId,
     peers: BTreeMap<SubjectId, Peer>,
+    /// How many changes of dossiers there have been, and how far each peer and we have told each other of them.
+    changes: u64,
+    cursors: BTreeMap<SubjectId, Cursor>,
+    /// What peers may bring and persons may found, and what they have of late.
+    quotas: Quotas,
+    accounts: BTreeMap<SubjectId, Account>,
+    founders: BTreeMap<SubjectId, Used>,
+    /// How often a wait was drawn.
+    jitters: u64,
     next_ticket: u64,
     /// What the next commit will make durable.
     stage: Stage,
@@ -264,9 +281,11 @@ pub struct Engine<R> {
     unwraps: VecDeque<UnwrapRequest>,
     signs: VecDeque<SignRequest>,
     frames: VecDeque<(SubjectId, Vec<u8>)>,
-    backlogs: VecDeque<Backlog>,
     events: VecDeque<Event>,
     next_repair: Instant,
+    /// When to compare everything with one random peer, and how often that was done.
+    next_comparison: Option<Instant>,
+    comparisons: u64,
     /// The registry has changed since the dossiers were judged.
     rejudge: bool,
 }
@@ -308,6 +327,9 @@ struct Held {
     brought_by: Option<SubjectId>,
     /// Own entries since our last head, with their bytes, for the runs that the next heads close.
     unsealed: Vec<(RunItem, usize)>,
+    /// The number of the last change of what we hold of it, and the digest of the rows since then.
+    changed: u64,
+    rows_digest: Option<Digest>,
 }
 
 /// A run that the store holds.
@@ -323,7 +345,8 @@ struct Stage {
     rows: Vec<Row>,
     frames: Vec<(SubjectId, Vec<u8>)>,
     events: Vec<Event>,
-    backlogs: Vec<Backlog>,
+    /// What frontiers ask for.
+    backlogs: Vec<(SubjectId, DossierId, Queue)>,
     /// Dossiers of which something new will be durable, and so need a head.
     to_seal: BTreeSet<DossierId>,
     heads: Vec<Head>,
@@ -355,15 +378,22 @@ impl<R: Registry> Engine<R> {
             parked_bytes: 0,
             summarised: DossierId::new([0; 32]),
             peers: BTreeMap::new(),
+            changes: 0,
+            cursors: BTreeMap::new(),
+            quotas: Quotas::default(),
+            accounts: BTreeMap::new(),
+            founders: BTreeMap::new(),
+            jitters: 0,
             next_ticket: 0,
             stage: Stage::default(),
             in_flight: None,
             unwraps: VecDeque::new(),
             signs: VecDeque::new(),
             frames: VecDeque::new(),
-            backlogs: VecDeque::new(),
             events: VecDeque::new(),
             next_repair: Instant::default(),
+            next_comparison: None,
+            comparisons: 0,
             rejudge: false,
         }
     }
@@ -428,18 +458,13 @@ impl<R: Registry> Engine<R> {
             && self.wakes.is_empty()
             && self.signs.is_empty()
             && self.frames.is_empty()
-            && self.backlogs.is_empty()
+            && self.peers.values().all(|peer| peer.backlogs.is_empty())
             && self.events.is_empty()
     }
 
     /// A frame to send, oldest first.
     pub fn poll_frame(&mut self) -> Option<(SubjectId, Vec<u8>)> {
         self.frames.pop_front()
-    }
-
-    /// A stored run that a peer lacks: read it from the store and send it as a [`crate::wire::frame::Frame::Run`].
-    pub fn poll_backlog(&mut self) -> Option<Backlog> {
-        self.backlogs.pop_front()
     }
 
     /// Something that happened, oldest first.
@@ -467,12 +492,16 @@ impl<R: Registry> Engine<R> {
         for dossier in self.dossiers.keys().copied().collect::<Vec<_>>() {
             self.ask_later_keys(dossier);
         }
+        self.resume(now);
         for held in self.dossiers.values_mut() {
             held.look_for_gaps(&mut self.events);
         }
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.offer_frontiers(peer, true);
+            self.offer_frontiers(peer);
+            self.advance_cursor(peer, now);
         }
+        self.compare_at_random(now);
+        self.make_up_receipts();
         self.summarise(false);
     }
 
@@ -546,7 +575,11 @@ impl<R: Registry> Engine<R> {
         let waking = self.dormant.get_mut(&dossier);
         let held = match waking.and_then(|dormant| dormant.waking.as_mut()) {
             Some(waking) => waking,
-            None => held(&mut self.dossiers, dossier, self.node, self.fresh),
+            None => {
+                let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
+                held.note_change(&mut self.changes);
+                held
+            }
         };
         (held, &self.registry)
     }
@@ -589,6 +622,8 @@ impl Held {
             twice: BTreeSet::new(),
             brought_by: None,
             unsealed: Vec::new(),
+            changed: 0,
+            rows_digest: None,
         }
     }
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_bytes::ByteBuf;
 
+use super::backlog::Backlogs;
 use super::{Engine, Event, Registry};
 use crate::error::Malformed;
 use crate::id::{DossierId, SubjectId};
+use crate::plant::{Bug, planted};
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Frontier, Hello, RegistryLeaves};
 use crate::wire::limits;
@@ -23,16 +25,37 @@ pub(super) struct Peer {
     pub(super) joined: bool,
     /// The dossiers of which it has told how far it holds them, and been sent what it lacked.
     pub(super) told: BTreeSet<DossierId>,
+    /// The number of our last change of which it was told on this connection, and when.
+    pub(super) sent: (u64, Instant),
     /// The dossiers that it has left, and been sent a last head of. SEAT-5.
     pub(super) seen_off: BTreeSet<DossierId>,
     /// How far it holds each authority's log.
     pub(super) registries: BTreeMap<String, u64>,
-    /// Runs that came before what they cite; bounded by [`EARLY_RUNS`].
-    pub(super) early: Vec<Vec<u8>>,
+    /// Runs that came before what they cite, each with its dossier.
+    pub(super) early: Vec<(DossierId, Vec<u8>)>,
+    /// What it lacks.
+    pub(super) backlogs: Backlogs,
+    /// The dossiers of which it takes no more now, and until when. SYN-19.
+    pub(super) held_back: BTreeMap<DossierId, Instant>,
 }
 
-/// Runs of one peer that may wait for others. SYN-10.
-pub(super) const EARLY_RUNS: usize = 64;
+/// Runs of one peer that may wait for others, and those of one dossier. SYN-10.
+const EARLY_RUNS: (usize, usize) = (64, 32);
+/// Their bytes, of one peer.
+const EARLY_BYTES: usize = 16 << 20;
+
+impl Peer {
+    /// Keeps a run that came before what it cites, if there is room: what there is no room for comes again.
+    pub(super) fn keep_early(&mut self, dossier: DossierId, bytes: &[u8]) {
+        let of_dossier = self.early.iter().filter(|(of, _)| *of == dossier).count();
+        let held: usize = self.early.iter().map(|(_, early)| early.len()).sum();
+        let room = (self.early.len() < EARLY_RUNS.0 && of_dossier < EARLY_RUNS.1)
+            && held + bytes.len() <= EARLY_BYTES;
+        if room || planted(Bug::UnboundedBuffer) {
+            self.early.push((dossier, bytes.to_vec()));
+        }
+    }
+}
 
 impl<R: Registry> Engine<R> {
     /// A control connection to `peer` is up: says hello. An earlier connection to it is forgotten.
@@ -57,7 +80,12 @@ impl<R: Registry> Engine<R> {
     }
 
     /// A peer's hello: agrees on a version, then offers what it may lack. SYN-1.
-    pub(super) fn handle_hello(&mut self, from: SubjectId, hello: &Hello) -> Result<(), Malformed> {
+    pub(super) fn handle_hello(
+        &mut self,
+        from: SubjectId,
+        hello: &Hello,
+        now: Instant,
+    ) -> Result<(), Malformed> {
         let bounded = hello.versions.len() <= HELLO_ITEMS
             && hello.features.len() <= HELLO_ITEMS
             && hello.registries.len() <= limits::REGISTRIES
@@ -73,7 +101,9 @@ impl<R: Registry> Engine<R> {
         let Some(peer) = self.peers.get_mut(&from) else {
             return Ok(());
         };
-        peer.joined = true;
+        if std::mem::replace(&mut peer.joined, true) {
+            return Err(Malformed::bad_value());
+        }
         peer.registries = hello
             .registries
             .iter()
@@ -81,7 +111,7 @@ impl<R: Registry> Engine<R> {
             .collect();
         self.events.push_back(Event::Joined { peer: from });
         self.offer_registry(from);
-        self.offer_frontiers(from, false);
+        self.greet(from, hello.incarnation, now);
         Ok(())
     }
 
@@ -111,15 +141,18 @@ impl<R: Registry> Engine<R> {
         }
     }
 
-    /// Sends our frontier of every dossier of which `to` is a member: of all, or only where it lags. SYN-5, SYN-7.
-    pub(super) fn offer_frontiers(&mut self, to: SubjectId, only_lagging: bool) {
+    /// Sends our frontier of every dossier of which `to` is a member and lags. SYN-7.
+    pub(super) fn offer_frontiers(&mut self, to: SubjectId) {
         let shared: Vec<_> = self
             .dossiers
             .iter()
             .filter(|(_, held)| held.replica.state().nodes().contains(&to))
-            .filter(|(_, held)| !only_lagging || !held.is_equal_at(&to) || !held.replica.lacking().is_empty())
+            .filter(|(dossier, held)| {
+                let lags = !held.is_equal_at(&to) && !self.is_held_back(&to, dossier);
+                lags || !held.replica.lacking().is_empty()
+            })
             .map(|(dossier, _)| *dossier)
-            .chain(self.dormant_of(&to, only_lagging))
+            .chain(self.dormant_behind(&to))
             .collect();
         for dossier in shared {
             self.offer_frontier(to, dossier);
@@ -137,11 +170,10 @@ impl<R: Registry> Engine<R> {
         let Some(held) = self.dossiers.get(&dossier) else {
             return;
         };
-        let head = held
-            .replica
-            .heads()
-            .get(&self.node)
-            .map(|head| ByteBuf::from(head.encode()));
+        let head = |node| {
+            let head = held.replica.heads().get(node);
+            head.map(|head| ByteBuf::from(head.encode()))
+        };
         let later = held.replica.later_keys_for(to).map(|(wrap, _)| wrap);
         let wraps = held.replica.first_keys_for(to).chain(later).cloned();
         let wraps = wraps.take(limits::DOSSIER_NODES).collect();
@@ -149,8 +181,9 @@ impl<R: Registry> Engine<R> {
             dossier,
             rows: held.durable_frontier(),
             wraps,
-            head,
+            head: head(&self.node),
             lacking: held.replica.lacking(),
+            yours: head(&to),
         });
         self.stage.frames.push((to, frame.encode()));
     }
@@ -169,7 +202,7 @@ impl super::Held {
     }
 
     /// The rows of our frontier that a head covers: own entries still without one are nobody's business. JRN-5.
-    fn durable_frontier(&self) -> Vec<crate::journal::HeadRow> {
+    pub(super) fn durable_frontier(&self) -> Vec<crate::journal::HeadRow> {
         let mut rows = self.replica.frontier();
         let own = self.replica.chain(&self.writer).and_then(|chain| chain.last());
         rows.retain_mut(|row| {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ahead::{self, Ahead};
-use super::peer::EARLY_RUNS;
+use super::backlog::Queue;
+use super::peer::Peer;
+use super::quota::{Cost, charge};
 use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::{Received, RunItem};
 use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::journal::{Branch, ChainId, SignedHead, Standing};
-use crate::plant::{Bug, planted};
 use crate::time::{Instant, Span};
 use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
 use crate::wire::limits;
@@ -18,19 +19,6 @@ use crate::wire::limits;
 const BEGUN: usize = 256;
 /// Entries of a dossier whose order is not known to be good. SYN-12.
 const UNFOUNDED_ENTRIES: usize = 64;
-
-/// A peer lacks these: what the shell reads from the store and sends. SYN-6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backlog {
-    /// To whom.
-    pub peer: SubjectId,
-    /// Of which dossier.
-    pub dossier: DossierId,
-    /// The index of the run.
-    pub run: u64,
-    /// The first entry that the peer lacks.
-    pub from: u64,
-}
 
 impl<R: Registry> Engine<R> {
     /// Takes one frame of a peer. Whatever is wrong with it is refused with its code; the connection goes on.
@@ -41,15 +29,26 @@ impl<R: Registry> Engine<R> {
     /// The same of a frame on which work has been done ahead.
     pub fn handle_ahead(&mut self, from: SubjectId, bytes: &[u8], ahead: Option<Ahead>, now: Instant) {
         if let Err(error) = self.take_frame(from, bytes, ahead, now) {
-            let code = error.code();
-            let about = Digest::of(&[bytes]);
-            let refusal = Frame::Refusal(Refusal {
-                code: u64::from(code.number()),
-                about,
-            });
-            self.stage.frames.push((from, refusal.encode()));
-            self.events.push_back(Event::Refused { peer: from, code });
+            self.refuse(from, bytes, &error);
         }
+    }
+
+    fn refuse(&mut self, from: SubjectId, bytes: &[u8], error: &Error) {
+        let code = error.code();
+        let (retry_after, dossier) = match error {
+            Error::Refused(Refused::OverQuota {
+                dossier, retry_after, ..
+            }) => (Some(retry_after.ms()), Some(*dossier)),
+            _ => (None, None),
+        };
+        let refusal = Frame::Refusal(Refusal {
+            code: u64::from(code.number()),
+            about: Digest::of(&[bytes]),
+            retry_after,
+            dossier,
+        });
+        self.stage.frames.push((from, refusal.encode()));
+        self.events.push_back(Event::Refused { peer: from, code });
     }
 
     fn take_frame(
@@ -65,7 +64,7 @@ impl<R: Registry> Engine<R> {
         };
         let joined = self.peers.get(&from).is_some_and(|peer| peer.joined);
         match frame {
-            Frame::Hello(hello) => self.handle_hello(from, &hello)?,
+            Frame::Hello(hello) => self.handle_hello(from, &hello, now)?,
             // Nothing counts before the hello.
             _ if !joined => return Err(Malformed::bad_value().into()),
             _ if self.take_dormant(from, &frame, bytes)? => {}
@@ -73,10 +72,14 @@ impl<R: Registry> Engine<R> {
             Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,
             Frame::Run(run) => self.take_runs(from, bytes, run, items, now)?,
             Frame::Head(head) => self.take_head(from, &head, now)?,
+            Frame::Inventory(inventory) => self.take_inventory(from, &inventory)?,
             Frame::Refusal(refusal) => {
                 let code = u16::try_from(refusal.code)
                     .ok()
                     .and_then(crate::refusal::Code::from_number);
+                if code == Some(crate::refusal::Code::Busy) {
+                    self.hold_back(from, &refusal, now);
+                }
                 if let Some(code) = code {
                     self.events.push_back(Event::Refused { peer: from, code });
                 }
@@ -106,6 +109,7 @@ impl<R: Registry> Engine<R> {
         {
             return Err(Malformed::bad_value().into());
         }
+        let own = self.own_head(frontier)?;
         let member = self
             .dossiers
             .get(&dossier)
@@ -133,6 +137,7 @@ impl<R: Registry> Engine<R> {
         if let Some(head) = &frontier.head {
             self.take_head(from, head, now)?;
         }
+        self.take_own_head(dossier, own);
         let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
         for row in frontier.rows.iter().filter(|row| row.chain.node == self.node) {
             let chain = held.replica.chain(&row.chain);
@@ -156,19 +161,12 @@ impl<R: Registry> Engine<R> {
             known.insert(*branch, chains.known_by(branch, &frontier.rows));
         }
         let ours_is_news = chains.iter().any(|(branch, chain)| known[branch] < chain.size());
-        for (run, index) in held.runs.iter().zip(0_u64..) {
-            let known = known.entry(run.branch).or_insert(0);
-            if run.to > *known {
-                self.stage.backlogs.push(Backlog {
-                    peer: from,
-                    dossier,
-                    run: index,
-                    from: *known,
-                });
-                *known = run.to;
-            }
+        let held_back = |peer: &Peer| peer.held_back.contains_key(&dossier);
+        let wanted = held.bring(&frontier.lacking);
+        if (ours_is_news || !wanted.is_empty()) && !self.peers.get(&from).is_some_and(held_back) {
+            let queue = Queue::new(known, held.runs.len(), wanted);
+            self.stage.backlogs.push((from, dossier, queue));
         }
-        self.stage.backlogs.extend(held.bring(from, &frontier.lacking));
         for (chain, _) in standing
             .iter()
             .filter(|(_, standing)| *standing == Standing::Contradicts)
@@ -180,8 +178,13 @@ impl<R: Registry> Engine<R> {
             None => false,
         };
         // The other side needs our frontier to know what we lack, unless it has just had it.
-        if theirs_is_news && (first_time || !ours_is_news) {
+        // And who names another head of its own than the latest that we have, to know that one. SYN-17.
+        let latest = held.replica.heads().get(&from).map(SignedHead::encode);
+        let superseded = latest.as_deref() != frontier.head.as_deref().map(Vec::as_slice);
+        if superseded || (theirs_is_news && (first_time || !ours_is_news)) {
             self.offer_frontier(from, dossier);
+        } else {
+            self.offer_head(from, dossier, frontier.yours.as_deref().map(Vec::as_slice));
         }
         Ok(())
     }
@@ -193,7 +196,7 @@ impl<R: Registry> Engine<R> {
             .is_some_and(|held| held.replica.state().designation().is_none())
     }
 
-    /// Takes a run, then every run that had waited for it.
+    /// Takes a run, then every run that had waited for it. What is wrong with one of those is its own affair.
     fn take_runs(
         &mut self,
         from: SubjectId,
@@ -202,12 +205,10 @@ impl<R: Registry> Engine<R> {
         items: Option<Vec<RunItem>>,
         now: Instant,
     ) -> Result<(), Error> {
+        let dossier = run.dossier;
         if !self.take_run(from, run, items, now)? {
-            let Some(peer) = self.peers.get_mut(&from) else {
-                return Ok(());
-            };
-            if peer.early.len() < EARLY_RUNS || planted(Bug::UnboundedBuffer) {
-                peer.early.push(bytes.to_vec());
+            if let Some(peer) = self.peers.get_mut(&from) {
+                peer.keep_early(dossier, bytes);
             }
             return Ok(());
         }
@@ -218,13 +219,15 @@ impl<R: Registry> Engine<R> {
             };
             let waiting = early.len();
             let mut still = Vec::new();
-            for bytes in early {
-                let taken = match Frame::decode(&bytes)? {
-                    Frame::Run(run) => self.take_run(from, run, None, now)?,
-                    _ => true,
+            for (dossier, bytes) in early {
+                let taken = match Frame::decode(&bytes) {
+                    Ok(Frame::Run(run)) => self.take_run(from, run, None, now),
+                    _ => Ok(true),
                 };
-                if !taken {
-                    still.push(bytes);
+                match taken {
+                    Ok(true) => {}
+                    Ok(false) => still.push((dossier, bytes)),
+                    Err(error) => self.refuse(from, &bytes, &error),
                 }
             }
             let progress = still.len() < waiting;
@@ -288,8 +291,44 @@ impl<R: Registry> Engine<R> {
         if held.replica.is_strange(&items, &head) {
             return Err(Refused::ForkedChain { node: run.chain.node }.into());
         }
+        let sizes = run.items.iter().map(|item| {
+            let message = item.sealed.as_ref().map_or(0, |sealed| sealed.len());
+            (item.entry.len() + message) as u64
+        });
+        let sizes: Vec<u64> = sizes.collect();
+        // What is known already costs nothing, but for messages that were wanting: only a peer that repeats itself is
+        // told so late.
+        let known = held.replica.known_of(&items).min(items.len());
+        let wanted = items.iter().zip(&sizes).take(known).filter(|(item, _)| {
+            let comes = item.sealed.is_some();
+            comes && held.replica.lacks_message(&item.entry).is_some()
+        });
+        let wanted = wanted.map(|(_, size)| size).sum();
+        let new = Cost {
+            entries: (items.len() - known) as u64,
+            bytes: sizes.iter().skip(known).sum(),
+            begins: held.brought_by.is_some(),
+        };
+        let all = Cost {
+            bytes: new.bytes + wanted,
+            ..new
+        };
+        self.check_quota(from, dossier, all, now)?;
+        let Some(held) = self.dossiers.get_mut(&dossier) else {
+            return Ok(true);
+        };
         let received = held.replica.receive(&items, &head, &self.registry)?;
-        for (branch, item) in held.replica.complete(&items, &self.registry) {
+        let completed = held.replica.complete(&items, &self.registry);
+        if !completed.is_empty() {
+            held.note_change(&mut self.changes);
+            let messages = Cost {
+                entries: 0,
+                bytes: wanted,
+                begins: false,
+            };
+            charge(&mut self.accounts, from, dossier, messages, now);
+        }
+        for (branch, item) in completed {
             let item = Box::new(item);
             self.stage.rows.push(Row::Entry { branch, item });
             self.stage.events.push(Event::Changed { dossier });
@@ -340,8 +379,10 @@ impl<R: Registry> Engine<R> {
                 if held.brought_by.take().is_some() {
                     held.keep(&mut self.stage.rows);
                 }
+                held.note_change(&mut self.changes);
                 self.stage.to_seal.insert(dossier);
                 self.stage.events.push(Event::Changed { dossier });
+                charge(&mut self.accounts, from, dossier, new, now);
                 self.ask_later_keys(dossier);
             }
         }

@@ -27,6 +27,7 @@ impl<R: Registry> Engine<R> {
             for (dossier, held) in &mut self.dossiers {
                 if held.replica.judge_again(&self.registry) {
                     self.stage.events.push(Event::Changed { dossier: *dossier });
+                    held.note_change(&mut self.changes);
                 }
             }
         }
@@ -49,13 +50,24 @@ impl<R: Registry> Engine<R> {
         Some(rows)
     }
 
+    /// Asks for a head where the latest one does not cover what is held: the process may have ended between the commit
+    /// of a run and that of its receipt.
+    pub(super) fn make_up_receipts(&mut self) {
+        let node = self.node;
+        let due = self.dossiers.iter().filter(|(_, held)| {
+            let ours = held.confirmed && held.unsealed.is_empty() && held.brought_by.is_none();
+            ours && !held.is_equal_at(&node) && held.replica.state().nodes().contains(&node)
+        });
+        self.stage.to_seal.extend(due.map(|(dossier, _)| *dossier));
+    }
+
     /// The commit is durable: what waited for it may be said, and its heads may be signed.
     pub fn handle_durable(&mut self) {
         let Some(stage) = self.in_flight.take() else {
             return;
         };
         self.frames.extend(stage.frames);
-        self.backlogs.extend(stage.backlogs);
+        self.release_backlogs(stage.backlogs);
         self.events.extend(stage.events);
         self.signs
             .extend(stage.heads.into_iter().map(|head| SignRequest { head }));
@@ -75,6 +87,7 @@ impl<R: Registry> Engine<R> {
             return Ok(());
         };
         held.replica.note_head(&signed);
+        held.note_change(&mut self.changes);
         let bytes = signed.encode();
         self.stage.rows.push(Row::Head {
             dossier,
@@ -131,14 +144,18 @@ impl<R: Registry> Engine<R> {
             return;
         };
         let (members, ever) = (held.replica.state().nodes(), held.replica.state().ever_nodes());
-        let bytes = frame.encode();
+        let (bytes, is_run) = (frame.encode(), matches!(frame, Frame::Run(_)));
         let mut newcomers = Vec::new();
         for (node, peer) in self
             .peers
             .iter_mut()
             .filter(|(node, peer)| peer.joined && members.contains(node))
         {
-            if peer.told.contains(&dossier) {
+            let held_back = peer.held_back.contains_key(&dossier);
+            if held_back && is_run {
+                continue;
+            }
+            if held_back || peer.told.contains(&dossier) {
                 self.stage.frames.push((*node, bytes.clone()));
             } else {
                 newcomers.push(*node);
@@ -203,6 +220,9 @@ impl Held {
         self.next_head += 1;
         let mut rows = self.replica.frontier();
         let own = self.replica.chain(&self.writer);
+        // Others take no head of another incarnation that is dated before the one that they have. JRN-7.
+        let latest = self.replica.heads().get(&self.writer.node);
+        let signed = latest.map(|head| head.head().time);
         let recorded = own.and_then(|chain| chain.last()).map(|(_, at)| at);
         let cut = own.and_then(|chain| chain.row_at(self.writer, size));
         let place = rows.partition_point(|row| row.chain < self.writer);
@@ -216,7 +236,7 @@ impl Held {
             incarnation: self.writer.incarnation,
             rows,
             registries: registries.to_vec(),
-            time: recorded.map_or(now, |at| at.max(now)),
+            time: recorded.max(signed).map_or(now, |at| at.max(now)),
         }
     }
 }

@@ -102,6 +102,9 @@ impl<R: Registry> Engine<R> {
             if replica.newest_key().is_none() && !founding {
                 return Err(Refused::UnknownDossier { dossier }.into());
             }
+            if founding {
+                self.check_founder(message.author, now)?;
+            }
             replica.admit(&verified, now)?;
             let missing = message
                 .body
@@ -134,7 +137,7 @@ impl<R: Registry> Engine<R> {
             verified,
             dossier,
         } = needs;
-        let message = verified.id();
+        let (message, mut founder) = (verified.id(), None);
         let held = held(&mut self.dossiers, dossier, self.node, self.fresh);
         if let Some((branch, seq)) = held.replica.position(&message) {
             let event = Event::Accepted {
@@ -149,6 +152,9 @@ impl<R: Registry> Engine<R> {
                 self.stage.events.push(event);
             }
             return ticket;
+        }
+        if matches!(verified.message().body, Body::Designation(_)) {
+            founder = Some(verified.message().author);
         }
         if held.replica.newest_key().is_none() {
             held.replica.add_key(0, fresh.epoch_key.clone(), &self.registry);
@@ -196,6 +202,9 @@ impl<R: Registry> Engine<R> {
         });
         self.stage.to_seal.insert(dossier);
         self.stage.events.push(Event::Changed { dossier });
+        if let Some(author) = founder {
+            self.charge_founder(author, now);
+        }
         ticket
     }
 }

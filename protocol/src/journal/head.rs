@@ -134,6 +134,14 @@ impl SignedHead {
         &self.head
     }
 
+    /// Whether it counts rather than `known`, of the same node. JRN-7.
+    pub fn supersedes(&self, known: &Self) -> bool {
+        if known.head.incarnation == self.head.incarnation {
+            return known.head.head_no < self.head.head_no;
+        }
+        known.head.time <= self.head.time
+    }
+
     /// The signed envelope.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope

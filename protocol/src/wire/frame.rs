@@ -63,6 +63,9 @@ pub struct Frontier {
     /// Entries whose message the sender lacks, and knows of no order to erase it. SYN-13.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacking: Vec<Citation>,
+    /// The receiver's latest head, if the sender has it at hand. SYN-17.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yours: Option<ByteBuf>,
 }
 
 /// An entry and its sealed message; without it, if that is erased. SYN-6, SYN-13.
@@ -95,6 +98,34 @@ pub struct Refusal {
     pub code: u64,
     /// SHA-256 of the frame that was turned away.
     pub about: Digest,
+    /// In how many milliseconds more of that dossier is taken. SYN-19.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// The dossier that the frame was about, where `retry_after` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dossier: Option<DossierId>,
+}
+
+/// What stands for a dossier as one node holds it, for one other. SYN-14.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DossierDigest {
+    /// The dossier.
+    pub dossier: DossierId,
+    /// Equal on both sides if they hold the same entries and have each other's latest head.
+    pub digest: Digest,
+}
+
+/// The dossiers that have changed at the sender since the receiver found all equal. SYN-14.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The number of the sender's change up to which the receiver has acknowledged all.
+    pub from: u64,
+    /// The number of the sender's change up to which this tells all.
+    pub to: u64,
+    /// The number of the receiver's change up to which the sender has found all equal.
+    pub acknowledged: u64,
+    /// Ascending by dossier.
+    pub digests: Vec<DossierDigest>,
 }
 
 macro_rules! frames {
@@ -129,4 +160,5 @@ frames! {
     4_u64 Run(Run),
     5_u64 Head(ByteBuf),
     6_u64 Refusal(Refusal),
+    7_u64 Inventory(Inventory),
 }

@@ -36,6 +36,8 @@ pub const DOSSIER_PERSONS: usize = 200;
 pub const REFS: usize = 256;
 /// Journal entries in one frame. SYN-3.
 pub const ENTRIES_PER_FRAME: usize = 256;
+/// Digests of one inventory. SYN-14.
+pub const INVENTORY_DIGESTS: usize = 4096;
 /// Rows of a frontier: chains of one dossier, old incarnations included. JRN-9.
 pub const FRONTIER_ROWS: usize = 512;
 /// Registries (authorities' logs) that a head or a hello may name. REG-5.
@@ -49,7 +51,7 @@ pub const WRAP_BYTES: usize = 640;
 /// Entries of other chains that one entry may cite. JRN-9.
 pub const DEPS: usize = FRONTIER_ROWS;
 
-/// Documents of one request on the bulk lane. SYN-30.
+/// Documents of one request on the bulk lane. SYN-20.
 pub const DOCUMENTS_PER_REQUEST: usize = 512;
 
 /// Documents that one barrier may name: with a frontier of the most rows they fit in a payload. BAR-2.

@@ -372,6 +372,7 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (1, "rows", A(vec![row(&COURT_NODE, 1)])),
         (2, "wraps", A(vec![epoch_wrap(context)])),
         (3, "head", bytes(&head)),
+        (5, "yours", bytes(&head)),
     ]);
     let cited = M(vec![
         (0, "chain", chain(&COURT_NODE)),
@@ -393,14 +394,36 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (3, "head", bytes(&head)),
     ]);
     let refusal = M(vec![(0, "code", U(105)), (1, "about", bytes(&[0; 32]))]);
+    let busy = M(vec![
+        (0, "code", U(500)),
+        (1, "about", bytes(&[0; 32])),
+        (2, "retry_after", U(5000)),
+        (3, "dossier", bytes(&context.dossier)),
+    ]);
+    let digest = M(vec![
+        (0, "dossier", bytes(&context.dossier)),
+        (1, "digest", bytes(&[0xd1; 32])),
+    ]);
+    let inventory = M(vec![
+        (0, "from", U(3)),
+        (1, "to", U(4)),
+        (2, "acknowledged", U(2)),
+        (3, "digests", A(vec![digest])),
+    ]);
     let contents = [
         (1, "hello", hello.encode()),
         (2, "registry_leaves", leaves.encode()),
         (3, "frontier", frontier.encode()),
-        (3, "frontier_without_head", frontier.without(3).encode()),
+        (
+            3,
+            "frontier_without_head",
+            frontier.without(3).without(5).encode(),
+        ),
         (4, "run", run.encode()),
         (5, "head", bytes(&head).encode()),
         (6, "refusal", refusal.encode()),
+        (7, "inventory", inventory.encode()),
+        (6, "refusal_busy", busy.encode()),
         (3, "frontier_lacking", lacking.encode()),
         (4, "run_without_message", run.with(2, erased).encode()),
     ];
@@ -426,9 +449,9 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
     };
     refuse(
         "unknown_kind",
-        "kind 7 (SYN-2)",
+        "kind 63 (SYN-2)",
         "unknown-type",
-        &frame(7, &contents[0].2),
+        &frame(63, &contents[0].2),
     );
     refuse(
         "kind_zero",

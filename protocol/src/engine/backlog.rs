@@ -1,0 +1,138 @@
+//! What each peer lacks, a queue for each dossier, in turn. SYN-6.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Engine, Registry, RunIndex};
+use crate::id::{DossierId, SubjectId};
+use crate::journal::Branch;
+
+/// A peer lacks these: what the shell reads from the store and sends. SYN-6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// To whom.
+    pub peer: SubjectId,
+    /// Of which dossier.
+    pub dossier: DossierId,
+    /// The index of the run.
+    pub run: u64,
+    /// The first entry that the peer lacks.
+    pub from: u64,
+}
+
+/// How far a peer holds a dossier, and which of our runs have been looked at: the runs themselves are not listed.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    known: BTreeMap<Branch, u64>,
+    next: usize,
+    end: usize,
+    /// Runs with messages that it wants of entries that it has, each with the first of those. SYN-13.
+    wanted: BTreeMap<u64, u64>,
+}
+
+impl Queue {
+    /// What a peer lacks that knows so much, of the first `end` runs, and those that it wants.
+    pub(super) fn new(known: BTreeMap<Branch, u64>, end: usize, wanted: BTreeMap<u64, u64>) -> Self {
+        Self {
+            known,
+            next: 0,
+            end,
+            wanted,
+        }
+    }
+
+    /// The next run that it lacks, and the first entry of that.
+    fn next(&mut self, runs: &[RunIndex]) -> Option<(u64, u64)> {
+        if let Some(wanted) = self.wanted.pop_first() {
+            return Some(wanted);
+        }
+        while self.next < self.end {
+            let index = self.next;
+            self.next += 1;
+            let run = runs.get(index)?;
+            let known = self.known.entry(run.branch).or_insert(0);
+            if run.to > *known {
+                let from = std::mem::replace(known, run.to);
+                return Some((index as u64, from));
+            }
+        }
+        None
+    }
+}
+
+/// The queues of one peer: one for each dossier that it lacks something of, at most, each in its turn.
+#[derive(Debug, Default)]
+pub(super) struct Backlogs {
+    queues: BTreeMap<DossierId, Queue>,
+    turns: VecDeque<DossierId>,
+}
+
+impl Backlogs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// Adds what a frontier asks for. While an earlier one is being answered it adds what is new, and repeats nothing.
+    fn add(&mut self, dossier: DossierId, asked: Queue) {
+        let Some(queue) = self.queues.get_mut(&dossier) else {
+            self.queues.insert(dossier, asked);
+            self.turns.push_back(dossier);
+            return;
+        };
+        queue.end = queue.end.max(asked.end);
+        for (branch, size) in asked.known {
+            let known = queue.known.entry(branch).or_insert(0);
+            *known = size.max(*known);
+        }
+        for (run, from) in asked.wanted {
+            let wanted = queue.wanted.entry(run).or_insert(from);
+            *wanted = from.min(*wanted);
+        }
+    }
+
+    /// Forgets what is under way of a dossier.
+    pub(super) fn drop(&mut self, dossier: &DossierId) {
+        self.queues.remove(dossier);
+        self.turns.retain(|other| other != dossier);
+    }
+}
+
+impl<R: Registry> Engine<R> {
+    /// A stored run that some peer lacks: read it from the store and send it as a [`crate::wire::frame::Frame::Run`].
+    pub fn poll_backlog(&mut self) -> Option<Backlog> {
+        let peers: Vec<_> = self.peers.keys().copied().collect();
+        peers.iter().find_map(|peer| self.poll_backlog_of(peer))
+    }
+
+    /// A stored run that a peer lacks, of one dossier after the other: to be asked for as the peer takes them.
+    pub fn poll_backlog_of(&mut self, peer: &SubjectId) -> Option<Backlog> {
+        let backlogs = &mut self.peers.get_mut(peer)?.backlogs;
+        while let Some(dossier) = backlogs.turns.pop_front() {
+            let runs = self.dossiers.get(&dossier).map_or(&[][..], |held| &held.runs);
+            let next = backlogs
+                .queues
+                .get_mut(&dossier)
+                .and_then(|queue| queue.next(runs));
+            let Some((run, from)) = next else {
+                backlogs.queues.remove(&dossier);
+                continue;
+            };
+            backlogs.turns.push_back(dossier);
+            return Some(Backlog {
+                peer: *peer,
+                dossier,
+                run,
+                from,
+            });
+        }
+        None
+    }
+
+    /// What frontiers ask for that came before the last commit.
+    pub(super) fn release_backlogs(&mut self, asked: Vec<(SubjectId, DossierId, Queue)>) {
+        for (peer, dossier, queue) in asked {
+            if let Some(peer) = self.peers.get_mut(&peer) {
+                peer.backlogs.add(dossier, queue);
+            }
+        }
+    }
+}
