@@ -42,6 +42,9 @@ fn under_way(seed: u64) -> (Federation, Arc<Cast>, DossierId) {
     (federation, cast, dossier)
 }
 
+/// Seconds after which whatever is a gap has been told of.
+const LONG: u64 = 2 * GAP_AFTER.ms() / 1000;
+
 fn pass(federation: &mut Federation, seconds: u64) {
     federation.run_until(federation.now + Span::from_seconds(seconds));
 }
@@ -82,7 +85,7 @@ fn what_a_node_withholds_is_a_gap_that_the_others_sign_within_the_time() {
     for salt in 51..54 {
         let said = cast.party.say(Some(dossier), dire(2), salt, federation.now);
         federation.deposit(1, &said).unwrap();
-        pass(&mut federation, 100);
+        pass(&mut federation, LONG);
     }
     let count = |federation: &Federation| {
         let state = federation.node(2).dossier(&dossier).unwrap().state();
@@ -104,13 +107,13 @@ fn what_a_node_withholds_is_a_gap_that_the_others_sign_within_the_time() {
         .find(|row| row.chain.node == bar)
         .unwrap();
     assert!(bars.size >= 4);
-    pass(&mut federation, 200);
+    pass(&mut federation, LONG);
     assert_eq!(count(&federation), 2);
     // Another one later is a gap of its own.
     federation.withheld.extend([(1, 0), (1, 2)]);
     let said = cast.party.say(Some(dossier), dire(3), 60, federation.now);
     federation.deposit(1, &said).unwrap();
-    pass(&mut federation, 100);
+    pass(&mut federation, LONG);
     assert_eq!(
         federation
             .node(0)
@@ -127,20 +130,20 @@ fn what_a_node_withholds_is_a_gap_that_the_others_sign_within_the_time() {
 fn entries_in_flight_clocks_that_jump_and_nodes_that_are_away_make_no_gap() {
     let (mut federation, cast, dossier) = under_way(2);
     // Slow entries, every few seconds, for minutes.
-    for salt in 50..80 {
+    for salt in 50..100 {
         let said = cast.party.say(Some(dossier), dire(1), salt, federation.now);
         federation.deposit(1, &said).unwrap();
         pass(&mut federation, 7);
     }
-    (0..3).for_each(|node| federation.skew(node, 200_000));
+    (0..3).for_each(|node| federation.skew(node, 400_000));
     pass(&mut federation, 30);
     (0..3).for_each(|node| federation.skew(node, 0));
     pass(&mut federation, 30);
     federation.cut(1, 0);
     federation.cut(1, 2);
-    let said = cast.party.say(Some(dossier), dire(1), 90, federation.now);
+    let said = cast.party.say(Some(dossier), dire(1), 120, federation.now);
     federation.deposit(1, &said).unwrap();
-    pass(&mut federation, 300);
+    pass(&mut federation, LONG);
     federation.connect_all();
     pass(&mut federation, 30);
     assert_eq!(told(&federation), []);
@@ -164,7 +167,7 @@ fn a_liar_fills_no_more_than_its_own_share() {
     head.rows.sort_by_key(|row| (row.chain, row.leaf));
     let frame = basoche_protocol::wire::frame::Frame::Head(peer.sign(&head).into());
     assert_eq!(it.frame(&frame.encode()), None);
-    for _ in 0..40 {
+    for _ in 0..LONG / 5 {
         it.now = it.now + Span::from_seconds(5);
         it.engine.handle_timeout(it.now);
         it.work();
@@ -221,7 +224,7 @@ fn a_dossier_in_which_something_does_not_come_is_not_put_to_rest() {
         if comes {
             federation.withheld.clear();
         }
-        pass(&mut federation, 200);
+        pass(&mut federation, LONG);
         federation.crash(0);
         assert_eq!(federation.node(0).dormant().count() == 1, comes);
         federation.wake(0, Some(dossier));

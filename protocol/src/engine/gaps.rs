@@ -10,7 +10,7 @@ use crate::time::{Instant, Span};
 
 /// How long entries that a head names may be missing before it is a gap: so many rounds of [`super::Engine::handle_timeout`],
 /// in each of which the frontier that asks for them went out. A clock that jumps makes none. GAP-1.
-pub const GAP_AFTER: Span = Span::from_seconds(60);
+pub const GAP_AFTER: Span = Span::from_seconds(300);
 /// Chains of a dossier of which one member's heads may name what does not come: a liar fills its own share only.
 const NAMED_BY_ONE: usize = 8;
 
