@@ -287,7 +287,8 @@ impl Pair {
         }
     }
 
-    /// Stops a node, changes its data directory, and starts it again.
+    /// Stops a node, changes its data directory, starts it again, and has it read the dossier back: of one at rest a node
+    /// believes that its documents are where they were.
     pub(crate) fn restart(&mut self, node: usize, change: impl FnOnce(&Path) -> Outcome<()>) -> Outcome<()> {
         let name = NODES[node][0];
         let told = Command::new("kill")
@@ -299,7 +300,11 @@ impl Pair {
         }
         change(&self.program.directory.join(name).join("data"))?;
         self.nodes[node] = start(&self.program, name)?;
-        Ok(())
+        let config = format!("{name}/node.toml");
+        let show = ["dossier", "show", "--config", &config, "--dossier", &self.dossier];
+        let pause = Duration::from_millis(100);
+        self.program
+            .until(&show, pause, |view| view["documents"].is_array().then_some(()))
     }
 
     /// Waits until the company's node shows `enough` of the document that `deposit` brought.
