@@ -226,8 +226,14 @@ impl Pair {
 
     /// The clerk lodges a file at the court's node; returns once it is durable there. Gives the message.
     pub(crate) fn deposit(&self, file: &Path) -> Outcome<String> {
-        let file = file.to_str().ok_or("the file's name is not UTF-8")?;
-        let line = [
+        text(&self.lodge(file)?, "message")
+    }
+
+    /// The clerk lodges a file, or all that lie in a directory, at the court's node; returns once all are durable there. Gives
+    /// the answer.
+    pub(crate) fn lodge(&self, files: &Path) -> Outcome<Value> {
+        let files = files.to_str().ok_or("the file's name is not UTF-8")?;
+        self.program.ask(&[
             "document",
             "deposit",
             "--config",
@@ -240,30 +246,8 @@ impl Pair {
             &self.dossier,
             "--wait",
             "deposited",
-            file,
-        ];
-        text(&self.program.ask(&line)?, "message")
-    }
-
-    /// The clerk lodges a file, or all that lie in a directory, at the court's node; returns once all are durable there.
-    pub(crate) fn lodge(&self, files: &Path) -> Outcome<()> {
-        let files = files.to_str().ok_or("the file's name is not UTF-8")?;
-        let line = [
-            "document",
-            "deposit",
-            "--config",
-            "court/node.toml",
-            "--as",
-            "wallets/clerk",
-        ];
-        let rest = [
-            "--passphrase-file",
-            "passphrase",
-            "--dossier",
-            &self.dossier,
             files,
-        ];
-        self.program.ask(&[&line[..], &rest].concat()).map(drop)
+        ])
     }
 
     /// What a node has logged since its start.

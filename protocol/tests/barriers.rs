@@ -9,7 +9,7 @@ use std::sync::Arc;
 use basoche_protocol::dossier::{Absence, Answer, Replica};
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::error::Error;
-use basoche_protocol::fixture::{Actor, Cast, Federation, Signing, document};
+use basoche_protocol::fixture::{Actor, Cast, Federation, document};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use basoche_protocol::journal::{ChainId, HeadRow, Verdict};
 use basoche_protocol::message::{
@@ -29,28 +29,13 @@ struct Three {
 
 impl Three {
     fn under_way(seed: u64) -> Self {
-        let cast = Arc::new(Cast::new(3, Signing::StandIn));
-        let federation = Federation::of(Arc::clone(&cast), cast.registry(), seed);
-        let mut it = Self {
+        let (federation, cast, dossier) = under_way(3, seed);
+        Self {
             federation,
-            cast: Arc::clone(&cast),
-            dossier: DossierId::new([0; 32]),
-            salt: 0,
-        };
-        let order = Body::Designation(cast.designation(it.federation.now));
-        let founding = cast.judge.say(None, order, 0, it.federation.now);
-        it.dossier = DossierId::from(it.federation.deposit(0, &founding).unwrap());
-        it.federation.settle(5000);
-        it.act(&cast.expert, accept()).unwrap();
-        let add = cast.participants();
-        let change = RosterChange {
-            ext: None,
-            add,
-            remove: vec![],
-        };
-        it.act(&cast.expert, Body::RosterChange(change)).unwrap();
-        it.act(&cast.clerk, paid(300_000)).unwrap();
-        it
+            cast,
+            dossier,
+            salt: 3,
+        }
     }
 
     /// Lodges an act; others may not have it yet.

@@ -3,44 +3,15 @@
 
 mod stage;
 
-use std::sync::Arc;
-
 use basoche_protocol::engine::{Event, GAP_AFTER};
 use basoche_protocol::envelope::Envelope;
-use basoche_protocol::fixture::{Cast, Federation, Signing};
-use basoche_protocol::id::{DossierId, Incarnation};
+use basoche_protocol::fixture::Federation;
+use basoche_protocol::id::Incarnation;
 use basoche_protocol::journal::ChainId;
-use basoche_protocol::message::{Body, Gap, RosterChange};
+use basoche_protocol::message::Gap;
 use basoche_protocol::time::Span;
 use basoche_protocol::tree::Tree;
 use stage::*;
-
-/// Court, bar and company with a dossier under way.
-fn under_way(seed: u64) -> (Federation, Arc<Cast>, DossierId) {
-    let cast = Arc::new(Cast::new(3, Signing::StandIn));
-    let mut federation = Federation::of(Arc::clone(&cast), cast.registry(), seed);
-    let order = Body::Designation(cast.designation(federation.now));
-    let founding = cast.judge.say(None, order, 0, federation.now);
-    let dossier = DossierId::from(federation.deposit(0, &founding).unwrap());
-    federation.settle(5000);
-    let change = RosterChange {
-        ext: None,
-        add: cast.participants(),
-        remove: vec![],
-    };
-    let acts = [
-        (&cast.expert, accept()),
-        (&cast.expert, Body::RosterChange(change)),
-        (&cast.clerk, paid(300_000)),
-    ];
-    for ((who, body), salt) in acts.into_iter().zip(1..) {
-        let node = federation.node_of(who);
-        let said = who.say(Some(dossier), body, salt, federation.now);
-        federation.deposit(node, &said).unwrap();
-        federation.settle(5000);
-    }
-    (federation, cast, dossier)
-}
 
 /// Seconds after which whatever is a gap has been told of.
 const LONG: u64 = 2 * GAP_AFTER.ms() / 1000;
@@ -60,7 +31,7 @@ fn told(federation: &Federation) -> Vec<(usize, Gap, bool)> {
 
 #[test]
 fn what_a_node_withholds_is_a_gap_that_the_others_sign_within_the_time() {
-    let (mut federation, cast, dossier) = under_way(1);
+    let (mut federation, cast, dossier) = under_way(3, 1);
     federation.withheld.extend([(1, 0), (1, 2)]);
     let said = cast
         .claimant_lawyer
@@ -128,7 +99,7 @@ fn what_a_node_withholds_is_a_gap_that_the_others_sign_within_the_time() {
 
 #[test]
 fn entries_in_flight_clocks_that_jump_and_nodes_that_are_away_make_no_gap() {
-    let (mut federation, cast, dossier) = under_way(2);
+    let (mut federation, cast, dossier) = under_way(3, 2);
     // Slow entries, every few seconds, for minutes.
     for salt in 50..100 {
         let said = cast.party.say(Some(dossier), dire(1), salt, federation.now);
@@ -214,7 +185,7 @@ fn a_node_that_signs_under_two_incarnations_raises_an_alarm_and_one_that_was_res
 
 #[test]
 fn a_dossier_in_which_something_does_not_come_is_not_put_to_rest() {
-    let (mut federation, cast, dossier) = under_way(7);
+    let (mut federation, cast, dossier) = under_way(3, 7);
     federation.withheld.extend([(1, 0), (1, 2)]);
     let said = cast
         .claimant_lawyer

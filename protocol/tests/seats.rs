@@ -8,7 +8,7 @@ use std::sync::Arc;
 use basoche_protocol::dossier::Replica;
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::error::Error;
-use basoche_protocol::fixture::{Actor, Cast, Federation, Signing};
+use basoche_protocol::fixture::{Actor, Cast, Federation};
 use basoche_protocol::id::{DossierId, MessageId, SubjectId};
 use basoche_protocol::journal::{Need, Verdict};
 use basoche_protocol::message::{Body, HandOver, RosterChange};
@@ -26,29 +26,13 @@ struct Five {
 
 impl Five {
     fn under_way(seed: u64) -> Self {
-        let cast = Arc::new(Cast::new(5, Signing::StandIn));
-        let federation = Federation::of(Arc::clone(&cast), cast.registry(), seed);
-        let mut it = Self {
+        let (federation, cast, dossier) = under_way(5, seed);
+        Self {
             federation,
-            cast: Arc::clone(&cast),
-            dossier: DossierId::new([0; 32]),
-            salt: 0,
-        };
-        let order = Body::Designation(cast.designation(it.federation.now));
-        let founding = cast.judge.say(None, order, 0, it.federation.now);
-        it.dossier = DossierId::from(it.federation.deposit(0, &founding).unwrap());
-        it.federation.settle(5000);
-        it.act_at(2, &cast.expert, accept()).unwrap();
-        let mut add = cast.participants();
-        add.retain(|one| one.node == cast.bar.subject);
-        let change = RosterChange {
-            ext: None,
-            add,
-            remove: vec![],
-        };
-        it.act_at(2, &cast.expert, Body::RosterChange(change)).unwrap();
-        it.act_at(0, &cast.clerk, paid(300_000)).unwrap();
-        it
+            cast,
+            dossier,
+            salt: 3,
+        }
     }
 
     fn lodge(&mut self, node: usize, actor: &Actor, body: Body) -> Result<MessageId, Error> {

@@ -1,6 +1,8 @@
 //! One real engine, the court's, and a peer that the test writes by hand: it may be as dishonest as it likes.
 #![allow(dead_code)] // Each test program uses its part.
 
+use std::sync::Arc;
+
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::crypto::{self, AeadKey};
 use basoche_protocol::directory::{Directory, Status};
@@ -8,7 +10,9 @@ use basoche_protocol::dossier::{Replica, RunItem};
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row};
 use basoche_protocol::envelope::{EpochKey, Sealed, Typ, Unsigned};
 use basoche_protocol::error::Error;
-use basoche_protocol::fixture::{Actor, Cast, TestKey, TestRegistry, document, key_wraps, personal_document};
+use basoche_protocol::fixture::{
+    Actor, Cast, Federation, Signing, TestKey, TestRegistry, document, key_wraps, personal_document,
+};
 use basoche_protocol::id::{CertificateId, Digest, DossierId, Incarnation, KeySalt, MessageId, SubjectId};
 use basoche_protocol::journal::{ChainId, EpochWrap, Head, HeadRow, RegistryHead, SignedHead};
 use basoche_protocol::message::{
@@ -528,4 +532,37 @@ pub(crate) fn report(dires: &[MessageId]) -> Body {
         answers: answers.collect(),
         closes: None,
     })
+}
+
+/// A federation of so many nodes, and a dossier under way of court, bar and company; its acts have the salts 0 to 3.
+pub(crate) fn under_way(nodes: usize, seed: u64) -> (Federation, Arc<Cast>, DossierId) {
+    let cast = Arc::new(Cast::new(nodes, Signing::StandIn));
+    let mut federation = Federation::of(Arc::clone(&cast), cast.registry(), seed);
+    let order = Body::Designation(cast.designation(federation.now));
+    let founding = cast.judge.say(None, order, 0, federation.now);
+    let dossier = DossierId::from(federation.deposit(0, &founding).unwrap());
+    federation.settle(5000);
+    let mut add = cast.participants();
+    add.retain(|one| {
+        [&cast.court, &cast.bar, &cast.company]
+            .map(|node| node.subject)
+            .contains(&one.node)
+    });
+    let change = RosterChange {
+        ext: None,
+        add,
+        remove: vec![],
+    };
+    let acts = [
+        (&cast.expert, accept()),
+        (&cast.expert, Body::RosterChange(change)),
+        (&cast.clerk, paid(300_000)),
+    ];
+    for ((who, body), salt) in acts.into_iter().zip(1..) {
+        let node = federation.node_of(who);
+        let said = who.say(Some(dossier), body, salt, federation.now);
+        federation.deposit(node, &said).unwrap();
+        federation.settle(5000);
+    }
+    (federation, cast, dossier)
 }
