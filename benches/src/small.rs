@@ -53,8 +53,8 @@ pub(crate) fn carry(pair: &mut Pair, place: &Path, count: u64, rounds: u16) -> O
     let stored = count * BYTES + 16 * (count * BYTES).div_ceil(1 << 16);
     let (mut again, mut large_again) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        large_again.push(fetch_again(pair, 1, |bytes| bytes == stored)?);
-        again.push(fetch_again(pair, count, |bytes| bytes <= 1 << 16)?);
+        large_again.push(fetch_again(pair, place, 1, |bytes| bytes == stored)?);
+        again.push(fetch_again(pair, place, count, |bytes| bytes <= 1 << 16)?);
     }
     fs::remove_dir_all(&directory)?;
     fs::remove_file(&large)?;
@@ -68,7 +68,15 @@ pub(crate) fn carry(pair: &mut Pair, place: &Path, count: u64, rounds: u16) -> O
 }
 
 /// Takes the documents of some sizes away from the other node while it is stopped, and waits until it has `count` again.
-fn fetch_again(pair: &mut Pair, count: u64, of_size: impl Fn(u64) -> bool) -> Outcome<Duration> {
+///
+/// Of a dossier at rest a node believes that its documents are where they were: one more wakes it. Nothing else is asked
+/// of the node meanwhile.
+fn fetch_again(
+    pair: &mut Pair,
+    place: &Path,
+    count: u64,
+    of_size: impl Fn(u64) -> bool,
+) -> Outcome<Duration> {
     pair.restart(1, |data| {
         let blobs = data.join("blobs");
         if of_size(BYTES) {
@@ -89,9 +97,13 @@ fn fetch_again(pair: &mut Pair, count: u64, of_size: impl Fn(u64) -> bool) -> Ou
         }
         Ok(())
     })?;
+    let one_more = place.join("one-more.bin");
+    write_random(&one_more, BYTES)?;
+    pair.lodge(&one_more)?;
+    fs::remove_file(&one_more)?;
     let arrived = pair.await_log(1, |text| {
         let arrived = arrived(text);
-        (arrived.documents >= count).then_some(arrived)
+        (arrived.documents > count).then_some(arrived)
     })?;
     Ok(Duration::from_secs_f64(arrived.last - arrived.first))
 }
