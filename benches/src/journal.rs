@@ -4,18 +4,19 @@
 //! public commands have made; the program then runs on it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use basoche_node::config::Config;
 use basoche_node::effects::{now, random};
 use basoche_node::keys::NodeKeys;
-use basoche_node::rows::Rows;
+use basoche_node::rows::{NodeEngine, Rows};
 use basoche_node::store::{Batch, RocksStore, Store};
 use basoche_node::vault::{self, SealedStore};
 use basoche_node::wallet::Wallet;
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::directory::{Directory, Status};
-use basoche_protocol::engine::{Engine, Event, Fresh};
+use basoche_protocol::engine::{Allowance, Engine, Event, Fresh, Quotas};
 use basoche_protocol::envelope::{Envelope, EpochKey, Typ, Unsigned};
 use basoche_protocol::id::{DossierId, Incarnation, KeySalt, Salt, SubjectId};
 use basoche_protocol::jose;
@@ -33,7 +34,7 @@ const OPENING: u64 = 2;
 
 /// A node's store, open in this process.
 pub(crate) struct Workshop {
-    engine: Engine<Replica>,
+    engine: NodeEngine,
     rows: Rows,
     seal: jose::SoftwareKey,
     judge: Wallet,
@@ -51,15 +52,24 @@ impl Workshop {
         let secret = read.passphrase(config)?;
         let storage = vault::open(&read.data, &secret)?;
         let keys = NodeKeys::open(&read.data, &storage)?;
-        let store: std::sync::Arc<dyn Store> =
-            std::sync::Arc::new(RocksStore::open(&read.data.join("store"))?);
+        let store: Arc<dyn Store> = Arc::new(RocksStore::open(&read.data.join("store"))?);
         let rows = Rows::new(SealedStore::new(store, storage));
         let anchors = std::fs::read(&read.anchors)?;
         let mut registry = Replica::new(basoche_registry::Anchors::parse(&anchors)?);
         for (origin, index, leaf) in rows.leaves()? {
             registry.admit(&origin, index, &leaf)?;
         }
-        let mut engine = Engine::new(keys.node(), Incarnation::new(random()), "bench", registry);
+        let mut engine = Engine::new(
+            keys.node(),
+            Incarnation::new(random()),
+            "bench",
+            Arc::new(registry),
+        );
+        // One person orders more assessments here than anybody does in a day.
+        engine.set_quotas(Quotas {
+            person_dossiers: Allowance::a_day(u64::MAX >> 1),
+            ..Quotas::default()
+        });
         rows.restore(&mut engine)?;
         let wallet = |name: &str| Wallet::open(&wallets.join(name), &secret);
         Ok(Self {

@@ -5,12 +5,11 @@ use std::path::Path;
 
 use basoche_protocol::document::check_outboard;
 use basoche_protocol::dossier::Statement;
-use basoche_protocol::engine::Engine;
 use basoche_protocol::id::{Digest, DossierId, SubjectId};
-use basoche_registry::Replica;
 use serde::Serialize;
 
 use crate::blob::BlobStore;
+use crate::rows::NodeEngine;
 use crate::runtime::{self, NodeError, Opened};
 
 /// Bytes of a document that are read at a time.
@@ -88,7 +87,7 @@ pub(crate) fn check_opened(opened: &Opened) -> Result<Checked, NodeError> {
 }
 
 /// The other nodes that have stated, in any dossier, that they hold a document.
-fn holders(engine: &Engine<Replica>, root: &Digest) -> BTreeSet<SubjectId> {
+fn holders(engine: &NodeEngine, root: &Digest) -> BTreeSet<SubjectId> {
     let mut holders = BTreeSet::new();
     for state in engine.dossiers().map(|replica| replica.state()) {
         let nodes = state.nodes();

@@ -5,6 +5,7 @@ mod mailbox;
 pub use mailbox::{KeptParcel, Left, What};
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use basoche_protocol::dossier::RunItem;
 use basoche_protocol::engine::{Engine, Row};
@@ -40,6 +41,9 @@ const EXAMINED: u8 = 11;
 const PAGE: usize = 256;
 /// The largest row, in bytes: a sealed message and its entry.
 const ROW_BYTES: usize = 2 << 20;
+
+/// A node's engine. Its registry is shared with the threads that check signatures ahead.
+pub type NodeEngine = Engine<Arc<Replica>>;
 
 /// What the store holds cannot be used.
 #[derive(Debug, Error)]
@@ -335,7 +339,7 @@ impl Rows {
     }
 
     /// Reads everything back into `engine`, and keeps it in memory, through the doors by which it came. ADM-1.
-    pub fn restore(&self, engine: &mut Engine<Replica>) -> Result<(), RowsError> {
+    pub fn restore(&self, engine: &mut NodeEngine) -> Result<(), RowsError> {
         let writers: Vec<StoredWriter> = self.family(WRITERS, "writer")?;
         let keys: Vec<StoredKey> = self.family(KEYS, "key")?;
         let mut dossiers: BTreeSet<DossierId> = BTreeSet::new();

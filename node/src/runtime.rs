@@ -25,7 +25,7 @@ use crate::mailbox::{Keep, Mailboxes};
 use crate::network::{Network, Phonebook, Serving};
 use crate::operator::{Alarm, ListenError, Listener, Monitor, Pages, watch_disk, watch_queue};
 use crate::quic::{CloseCode, Endpoint, Options, TransportError};
-use crate::rows::{Rows, RowsError};
+use crate::rows::{NodeEngine, Rows, RowsError};
 use crate::store::{Store, StoreError};
 use crate::vault::{self, SealedStore, VaultError};
 
@@ -197,7 +197,7 @@ pub(crate) struct Opened {
     original: Original,
     pub(crate) rows: Rows,
     pub(crate) blobs: FileBlobs,
-    pub(crate) engine: Engine<Replica>,
+    pub(crate) engine: NodeEngine,
     commits: u64,
     /// The dossier that has been read back in part, and the next of its runs.
     reading: Option<(DossierId, u64)>,
@@ -243,7 +243,12 @@ fn open_store_of(path: &Path) -> Result<Opened, NodeError> {
     let rows = Rows::new(SealedStore::new(store, storage));
     let blobs = FileBlobs::open(&config.data.join("blobs"))?;
     let fresh = Incarnation::new(random());
-    let mut engine = Engine::new(keys.node(), fresh, crate::VERSION, registry(&config, &rows)?);
+    let mut engine = Engine::new(
+        keys.node(),
+        fresh,
+        crate::VERSION,
+        Arc::new(registry(&config, &rows)?),
+    );
     engine.set_quotas(config.limits.quotas());
     let commits = rows.counter()?;
     Ok(Opened {

@@ -52,3 +52,9 @@ pub trait Directory {
     /// The status of `certificate` at `at`.
     fn status(&self, certificate: &CertificateId, at: Instant) -> Status;
 }
+
+impl<D: Directory> Directory for Arc<D> {
+    fn status(&self, certificate: &CertificateId, at: Instant) -> Status {
+        self.as_ref().status(certificate, at)
+    }
+}

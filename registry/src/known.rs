@@ -13,7 +13,7 @@ use crate::inadmissible::Holder;
 use crate::policy::Admitted;
 
 /// What the entries of all logs say, by whom it is about.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     pub(crate) subjects: BTreeMap<SubjectId, Subject>,
     pub(crate) certificates: BTreeMap<CertificateId, Held>,
@@ -22,7 +22,7 @@ pub(crate) struct Known {
 }
 
 /// An organisation, a node or a person.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(crate) origin: Arc<str>,
     /// `Organisation`, `Node` or `Enrolment`.
@@ -34,7 +34,7 @@ pub(crate) struct Subject {
 }
 
 /// A certificate and what happened to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) origin: Arc<str>,
     pub(crate) subject: SubjectId,
@@ -48,7 +48,7 @@ pub(crate) struct Held {
 }
 
 /// A revocation of one certificate.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Withdrawal {
     effective_at: Instant,
     invalid_since: Option<Instant>,

@@ -26,7 +26,7 @@ use crate::{leaf, policy};
 const LEAF_OVERHEAD_BYTES: usize = 9;
 
 /// Every log of the anchors, as far as it is held.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     anchors: Anchors,
     logs: BTreeMap<Arc<str>, Log>,
@@ -34,7 +34,7 @@ pub struct Replica {
 }
 
 /// One authority's log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
     pub(crate) authority: Authority,
     pub(crate) entries: Vec<Entry>,

@@ -38,7 +38,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use basoche_protocol::engine::{Engine, Event, Fresh, Needs, Registry, Row, Ticket, WrapNeed};
+use basoche_protocol::engine::{Event, Fresh, Needs, Registry, Row, Ticket, WrapNeed};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::error::{Error, Refused};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
@@ -57,7 +57,7 @@ use crate::effects::{now, random};
 use crate::keys::NodeKeys;
 use crate::operator::{Alarm, Monitor, Outcome, With};
 use crate::quic::{ConnectionId, NodeId};
-use crate::rows::{Rows, RowsError};
+use crate::rows::{NodeEngine, Rows, RowsError};
 use crate::store::{Batch, StoreError};
 use link::Link;
 use statements::Settled;
@@ -216,7 +216,7 @@ const AWAITS_OWN: Duration = Duration::from_secs(60);
 
 /// The desk.
 pub struct Desk {
-    engine: Engine<Replica>,
+    engine: NodeEngine,
     rows: Rows,
     blobs: Arc<dyn BlobStore>,
     seal: SoftwareKey,
@@ -261,7 +261,7 @@ pub struct Desk {
 /// What a desk is made of.
 pub struct Parts {
     /// The engine, with everything restored.
-    pub engine: Engine<Replica>,
+    pub engine: NodeEngine,
     /// Its store.
     pub rows: Rows,
     /// The documents.
@@ -737,12 +737,12 @@ impl Desk {
     }
 
     /// The engine, for questions.
-    pub fn engine(&self) -> &Engine<Replica> {
+    pub fn engine(&self) -> &NodeEngine {
         &self.engine
     }
 
     /// The engine, to import registry leaves.
-    pub fn engine_mut(&mut self) -> &mut Engine<Replica> {
+    pub fn engine_mut(&mut self) -> &mut NodeEngine {
         &mut self.engine
     }
 

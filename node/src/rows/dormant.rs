@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use basoche_protocol::engine::{Basis, Engine, Summary};
+use basoche_protocol::engine::{Basis, Summary};
 use basoche_protocol::envelope::EpochKey;
 use basoche_protocol::id::{Digest, DossierId};
 use basoche_protocol::journal::SignedHead;
-use basoche_registry::Replica;
 
 use super::{
-    HEADS, KEYS, RUNS, Rows, RowsError, SUMMARIES, StoredHead, StoredKey, StoredRun, StoredWriter, WRITERS,
-    damaged, read, run_item,
+    HEADS, KEYS, NodeEngine, RUNS, Rows, RowsError, SUMMARIES, StoredHead, StoredKey, StoredRun,
+    StoredWriter, WRITERS, damaged, read, run_item,
 };
 use crate::store::{Batch, StoreError};
 
@@ -20,7 +19,7 @@ impl Rows {
     /// are needed. Of the journal only the last run of each dossier is read. Gives when this node last signed a head.
     pub fn restore_summaries(
         &self,
-        engine: &mut Engine<Replica>,
+        engine: &mut NodeEngine,
     ) -> Result<Option<basoche_protocol::time::Instant>, RowsError> {
         let mut signed = None;
         let mut found: BTreeMap<DossierId, Basis> = BTreeMap::new();
@@ -86,7 +85,7 @@ impl Rows {
     /// one run at least. Gives the run to go on with; `None` once it is whole, and waits for `handle_awake`.
     pub fn restore_dossier(
         &self,
-        engine: &mut Engine<Replica>,
+        engine: &mut NodeEngine,
         dossier: DossierId,
         mut next: u64,
         until: Instant,

@@ -11,8 +11,10 @@ pub(crate) use cast::Who;
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::sync::Arc;
 
 use basoche_node::bundle::{ExportReport, export};
+use basoche_node::rows::NodeEngine;
 use basoche_protocol::crypto::sha256;
 use basoche_protocol::document::{self, DocumentKey, Encryptor};
 use basoche_protocol::dossier::RunItem;
@@ -76,7 +78,7 @@ impl Disk {
 }
 
 struct Node {
-    engine: Engine<Replica>,
+    engine: NodeEngine,
     disk: Disk,
 }
 
@@ -170,7 +172,7 @@ impl World {
             }
             let fresh = Incarnation::new([who as u8; 16]);
             Node {
-                engine: Engine::new(who.subject(), fresh, "test", registry),
+                engine: Engine::new(who.subject(), fresh, "test", Arc::new(registry)),
                 disk: Disk::default(),
             }
         });

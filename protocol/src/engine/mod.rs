@@ -28,7 +28,7 @@ mod seal;
 mod submit;
 mod summary;
 
-pub use ahead::{Ahead, Share};
+pub use ahead::{Ahead, Checker, Share};
 pub use backlog::Backlog;
 pub use gaps::GAP_AFTER;
 pub use mailbox::{LeftRun, Taken};
@@ -37,6 +37,7 @@ pub use submit::{Fresh, Needs, Ticket, WrapNeed};
 pub use summary::{Basis, Summary};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::directory::Directory;
 use crate::dossier::{Received, Replica, RunItem};
@@ -69,6 +70,25 @@ pub trait Registry: Directory {
 
     /// DER SubjectPublicKeyInfo of the encryption key of `node`, as of `at`.
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>>;
+}
+
+/// A registry that is shared: cloned in no time, and copied only if leaves come while somebody else has it.
+impl<R: Registry + Clone> Registry for Arc<R> {
+    fn heads(&self) -> Vec<RegistryHead> {
+        self.as_ref().heads()
+    }
+
+    fn leaves(&self, origin: &str, from: u64, max_bytes: usize) -> Vec<RegistryLeaf> {
+        self.as_ref().leaves(origin, from, max_bytes)
+    }
+
+    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Error> {
+        Self::make_mut(self).import(origin, index, leaf)
+    }
+
+    fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {
+        self.as_ref().encryption_key(node, at)
+    }
 }
 
 /// Something to keep: the caller gives each kind its place in its store.
