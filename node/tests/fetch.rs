@@ -8,11 +8,13 @@
 
 mod support;
 
+use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::str::FromStr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,7 @@ use basoche_node::desk::DocumentView;
 use serde_json::Value;
 use support::nodes::{Node, Plan, Stage, show, three, until, within};
 use support::seed::{Dice, seed};
-use support::{Place, count, ordinary};
+use support::{Place, count, ordinary, with_faults};
 
 /// A mebibyte.
 const MIB: u64 = 1 << 20;
@@ -109,12 +111,12 @@ fn has_written(node: &Node, bytes: u64) -> u64 {
 }
 
 /// The number after `name=` in the last line of a node's log that contains `what`.
-fn logged(node: &Node, what: &str, name: &str) -> u64 {
+fn logged<T: FromStr<Err: Debug>>(node: &Node, what: &str, name: &str) -> T {
     let log = node.log();
     let line = log.lines().rev().find(|line| line.contains(what));
     let line = line.unwrap_or_else(|| panic!("{what:?} is not logged: {}", node.last_words()));
     let value = line.split(&format!("{name}=")).nth(1).unwrap();
-    value.split(' ').next().unwrap().parse().unwrap()
+    value.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]
@@ -142,7 +144,7 @@ fn a_document_comes_from_who_is_left_and_goes_on_after_a_kill() {
         "fetch: whole {} ms after two of its three sources were killed",
         begun.elapsed().as_millis()
     );
-    let fetched = logged(&stage.nodes[2], "a document has come", "fetched");
+    let fetched: u64 = logged(&stage.nodes[2], "a document has come", "fetched");
     assert!(fetched <= bytes + bytes / 10 + 48 * MIB, "{fetched} of {bytes}");
     stage.nodes[0].start();
     stage.nodes[3].start();
@@ -162,8 +164,8 @@ fn a_document_comes_from_who_is_left_and_goes_on_after_a_kill() {
     stage.nodes[1].ready();
     let document = held_by(&stage.nodes[1], &stage, 4);
     assert_eq!(document.bytes, bytes);
-    let missing = logged(&stage.nodes[1], "a document goes on where it was", "missing");
-    let fetched = logged(&stage.nodes[1], "a document has come", "fetched");
+    let missing: u64 = logged(&stage.nodes[1], "a document goes on where it was", "missing");
+    let fetched: u64 = logged(&stage.nodes[1], "a document has come", "fetched");
     let again = had.saturating_sub(bytes - missing.min(bytes));
     println!("fetch: killed with {had} of {bytes}; {missing} missing then, {fetched} fetched, {again} again");
     // What a source has sent and the disk has not yet taken is asked of the other one too.
@@ -175,6 +177,42 @@ fn a_document_comes_from_who_is_left_and_goes_on_after_a_kill() {
         again <= bytes / 100 + 2 * MIB,
         "{again} bytes were written and are fetched again"
     );
+    stage.nodes.iter_mut().for_each(Node::stop);
+}
+
+/// Rates that are imposed on each stream of a source, so that the machine's own speed does not matter.
+#[test]
+fn two_slow_sources_beside_a_fast_one_do_not_hold_a_document_up() {
+    let (faulty, place) = (with_faults(), Place::new());
+    let (mut dice, bytes) = (Dice::new(seed(), 1), 96 * MIB);
+    let mut stage = Stage::of(place.path(), &ordinary(), &four());
+    stage.nodes[2].stop();
+    lodge(&place, &stage, bytes, &mut dice);
+    held_by(&stage.nodes[0], &stage, 3);
+    for (source, fault) in [(0, "throttle=24e6"), (1, "throttle=4e6"), (3, "throttle=4e6")] {
+        stage.nodes[source].stop();
+        stage.nodes[source].become_program(&faulty, fault);
+    }
+    let whole = |node: &Node| -> f64 { logged(node, "a document has come", "seconds") };
+
+    // From the fast one alone.
+    stage.nodes[0].start();
+    stage.nodes[2].start();
+    held_by(&stage.nodes[2], &stage, 4);
+    let alone = whole(&stage.nodes[2]);
+    // From all three.
+    stage.nodes[2].stop();
+    stage.nodes[1].start();
+    stage.nodes[3].start();
+    lodge(&place, &stage, bytes, &mut dice);
+    held_by(&stage.nodes[0], &stage, 3);
+    stage.nodes[2].start();
+    held_by(&stage.nodes[2], &stage, 4);
+    let together = whole(&stage.nodes[2]);
+    println!(
+        "fetch: {bytes} bytes in {alone:.2} s from a source, in {together:.2} s with two of a sixth of its rate"
+    );
+    assert!(together <= alone, "{together} {alone}");
     stage.nodes.iter_mut().for_each(Node::stop);
 }
 
