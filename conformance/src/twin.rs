@@ -158,6 +158,8 @@ structures! {
     Run { 0 dossier: Hash, 1 chain: ChainId, 2 items: Vec<Item>, 3 head: ByteVec, }
     Refusal { 0 code: u64, 1 about: Hash, 2 retry_after: Option<u64>, 3 dossier: Option<Hash>, }
     DossierDigest { 0 dossier: Hash, 1 digest: Hash, }
+    ProofRequest { 0 dossier: Hash, 1 row: HeadRow, 2 position: Option<u64>, }
+    Proof { 0 about: Hash, 1 head: ByteVec, 2 path: Vec<Hash>, 3 leaf: Option<Hash>, }
     Inventory { 0 from: u64, 1 to: u64, 2 acknowledged: u64, 3 digests: Vec<DossierDigest>, }
     Receipt {
         0 v: u64, 1 mailbox: Id, 2 depositor: Id, 3 tag: Hash, 4 parcel: Hash, 5 size: u64, 6 accepted_at: u64,
@@ -234,6 +236,8 @@ fn frame_again(bytes: &[u8]) -> Option<Vec<u8>> {
         5 => same::<ByteVec>(&content),
         6 => same::<Refusal>(&content),
         7 => same::<Inventory>(&content),
+        8 => same::<ProofRequest>(&content),
+        9 => same::<Proof>(&content),
         _ => None,
     };
     write(&Frame(kind, ByteVec::from(content?)))

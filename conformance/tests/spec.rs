@@ -303,7 +303,13 @@ fn structures(name: &str, what: What, bytes: Vec<u8>) -> Vec<(String, Vec<u8>)> 
         What::Entry => vec![("entry".to_owned(), bytes)],
         What::Frame => {
             let file = name.rsplit("accept_").next().unwrap();
-            let variants = ["_without_head", "_without_message", "_lacking", "_busy"];
+            let variants = [
+                "_without_head",
+                "_without_message",
+                "_lacking",
+                "_busy",
+                "_consistency",
+            ];
             let kind = variants.iter().fold(file, |file, end| file.trim_end_matches(end));
             let kind = kind.replace('_', "-");
             vec![

@@ -4,6 +4,7 @@ use std::io;
 
 use basoche_protocol::id::Digest;
 use basoche_protocol::mailbox::Listing;
+use bytes::Bytes;
 
 /// Whether this build can plant faults at all.
 pub const PRESENT: bool = cfg!(feature = "faults");
@@ -93,6 +94,19 @@ pub fn acknowledge_before_commit() -> bool {
     }
     #[cfg(not(feature = "faults"))]
     false
+}
+
+/// A member that proves nothing: each proof that it sends has a hash too many.
+pub fn spoil_proof(frame: Bytes) -> Bytes {
+    #[cfg(feature = "faults")]
+    if planted("proof-lies") {
+        use basoche_protocol::wire::frame::Frame;
+        if let Ok(Frame::Proof(mut proof)) = Frame::decode(&frame) {
+            proof.path.push(proof.about);
+            return Bytes::from(Frame::Proof(proof).encode());
+        }
+    }
+    frame
 }
 
 /// Ends the process at a step of a repair, as a power cut would: the next command must find nothing half done.

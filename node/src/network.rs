@@ -111,6 +111,7 @@ pub struct NetworkOutside {
 
 impl Outside for NetworkOutside {
     fn send(&self, conn: ConnectionId, frame: Bytes) -> bool {
+        let frame = crate::faults::spoil_proof(frame);
         let bytes = frame.len();
         match self.endpoint.send_frame(conn, frame) {
             Err(SendError::Full) => false,

@@ -236,6 +236,14 @@ pub enum Refused {
         /// The message type.
         act: MessageType,
     },
+    /// Nothing that this node has signed a head over is that beginning of a chain. SYN-22.
+    #[error("no head of this node covers these {size} entries of node {node}")]
+    NotCovered {
+        /// Whose chain.
+        node: SubjectId,
+        /// How many of its entries were asked about.
+        size: u64,
+    },
     /// A peer has brought as much as it may for now. SYN-18.
     #[error("{peer} has brought as much as it may for now; more after {} s", retry_after.ms() / 1000)]
     OverQuota {
@@ -254,6 +262,9 @@ pub enum Refused {
         /// How long to wait.
         retry_after: Span,
     },
+    /// A peer asks for more proofs than it may for now, or has been asked for as many as may be under way. SYN-23.
+    #[error("too many proofs are asked of one node at once; try again in a moment")]
+    TooManyProofs,
     /// A peer has brought keys of too many dossiers of which nothing has come yet. SYN-12.
     #[error("{peer} has begun too many dossiers of which nothing has come yet")]
     TooMuchBegun {
@@ -353,11 +364,12 @@ impl Error {
                 Refused::ProvisionUnpaid => Code::ProvisionUnpaid,
                 Refused::RosterConflict { .. } => Code::RosterConflict,
                 Refused::SenderRole { .. } => Code::SenderRole,
-                Refused::TooMuchBegun { .. } | Refused::OverQuota { .. } | Refused::TooManyFounded { .. } => {
-                    Code::Busy
-                }
+                Refused::TooMuchBegun { .. }
+                | Refused::OverQuota { .. }
+                | Refused::TooManyFounded { .. }
+                | Refused::TooManyProofs => Code::Busy,
                 Refused::UnknownDossier { .. } => Code::UnknownDossier,
-                Refused::UnknownReference { .. } => Code::UnknownReference,
+                Refused::NotCovered { .. } | Refused::UnknownReference { .. } => Code::UnknownReference,
                 Refused::WrongPhase { .. } => Code::WrongPhase,
             },
             Self::Incompatible(Incompatible::Version(_)) => Code::Version,

@@ -21,6 +21,8 @@ pub enum Bug {
     NoAntiEntropy,
     /// Nobody believes what others have of its own heads. Breaks SYN-17.
     ForgetsOwnHeads,
+    /// Whatever a member answers that is asked for a proof is taken for one. Breaks SYN-22.
+    ProofsUnchecked,
     /// A summary is believed although the journal has gone on since it was made.
     StaleSummaryBelieved,
 }

@@ -11,6 +11,7 @@ mod forger;
 mod malice;
 mod oracle;
 mod plan;
+mod proofs;
 mod world;
 
 use std::collections::BTreeMap;
@@ -169,6 +170,10 @@ fn every_seed_keeps_every_promise() {
         "no quota was ever exceeded"
     );
     assert!(
+        seeds < 100 || (done.contains_key("proven") && done.contains_key("blamed")),
+        "nobody proved anything, or nobody lied"
+    );
+    assert!(
         failures.is_empty(),
         "{} of {seeds}: {:?}",
         failures.len(),
@@ -293,6 +298,12 @@ fn a_buffer_without_a_bound_is_found() {
 #[test]
 fn comparing_heights_only_is_found() {
     must_be_found("comparing heights only", Some(Bug::HeightsOnly), false, 0);
+}
+
+#[test]
+fn taking_anything_for_a_proof_is_found() {
+    let bug = Some(Bug::ProofsUnchecked);
+    must_be_found("taking anything for a proof", bug, false, 0);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use basoche_protocol::tree::verify_inclusion;
 
 use super::forger::Forger;
 use super::plan::NODES;
+use super::proofs;
 use super::world::World;
 
 /// Runs of one peer that may wait at a node. SYN-10.
@@ -31,6 +32,7 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
         ));
     }
     no_honest_fork(world)?;
+    proofs::hold(world)?;
     confined(world)?;
     for number in 0..world.dossiers.len() {
         convergent(world, number)?;

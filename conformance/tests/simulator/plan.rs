@@ -87,6 +87,8 @@ pub(crate) enum Op {
     Barrier(usize),
     /// A node signs whatever barrier of a dossier it can.
     Sign(usize, usize),
+    /// A node asks another one for a proof.
+    Ask(usize, usize),
 }
 
 impl Op {
@@ -114,6 +116,7 @@ impl Op {
                 | Self::Leave(_)
                 | Self::Barrier(_)
                 | Self::Sign(..)
+                | Self::Ask(..)
         )
     }
 }
@@ -174,6 +177,18 @@ impl Plan {
                 }
             }
         }
+        if asks_for_proofs(seed) {
+            let mut rng = Rng::new(seed ^ 0x7072_6f6f);
+            for _ in 0..60 {
+                let (at, from) = (rng.below(ops.len() as u64) as usize, node(&mut rng));
+                // Every third question goes to a node that may lie.
+                let to = match dishonest.first() {
+                    Some(liar) if rng.below(3) == 0 => *liar,
+                    _ => node(&mut rng),
+                };
+                ops.insert(at, (rng.below(300), Op::Ask(from, to)));
+            }
+        }
         Self { seed, dishonest, ops }
     }
 }
@@ -186,6 +201,11 @@ pub(crate) fn changes_roster(seed: u64) -> bool {
 /// Whether a seed has barriers; the named ones have none.
 fn asks_for_barriers(seed: u64) -> bool {
     seed % 5 == 3
+}
+
+/// Whether the nodes of a seed ask each other for proofs; the named ones do not.
+pub(crate) fn asks_for_proofs(seed: u64) -> bool {
+    seed % 7 == 3
 }
 
 fn node(rng: &mut Rng) -> usize {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use basoche_protocol::engine::{Allowance, Event, Quotas};
+use basoche_protocol::engine::{Allowance, Event, Quotas, Unproven};
 use basoche_protocol::fixture::{Cast, Federation, Network, Rng, Signing, TestRegistry};
 use basoche_protocol::id::{DossierId, MessageId};
 use basoche_protocol::journal::{ChainId, Citation, HeadRow};
@@ -13,7 +13,7 @@ use basoche_protocol::time::{Instant, Span};
 
 use super::acts::{EXPERT, paid};
 use super::forger::Forger;
-use super::plan::{NODES, Op, Plan, Saying};
+use super::plan::{NODES, Op, Plan, Saying, asks_for_proofs};
 
 /// When the first further lawyer's key is revoked. Everybody knows it from the beginning.
 pub(crate) const REVOKED: Instant = Instant::from_seconds(1_790_000_012);
@@ -96,6 +96,9 @@ pub(crate) struct World {
     backups: BTreeMap<usize, Restore>,
     seen: usize,
     pub(super) counter: u64,
+    /// Whether the nodes ask each other for proofs, and how often that was tried.
+    asks: bool,
+    pub(super) asked: u64,
     pub(super) rng: Rng,
 }
 
@@ -121,6 +124,8 @@ impl World {
             backups: BTreeMap::new(),
             seen: 0,
             counter: 0,
+            asks: asks_for_proofs(plan.seed),
+            asked: 0,
             rng: Rng::new(plan.seed ^ 0x5eed),
         };
         let cast = Arc::clone(&company.cast);
@@ -214,16 +219,28 @@ impl World {
             Op::Leave(lawyer) => self.change(lawyer, false),
             Op::Barrier(dossier) => self.ask_all(dossier),
             Op::Sign(node, dossier) => self.sign(node, dossier),
+            Op::Ask(from, to) => self.ask(from, to),
         }
         self.pass(Span::from_ms(1));
     }
 
     /// Lets time pass, and notes what was acknowledged and how much waits.
-    fn pass(&mut self, span: Span) {
+    pub(super) fn pass(&mut self, span: Span) {
         self.federation.run_until(self.federation.now + span);
         for (node, event) in &self.federation.events[self.seen..] {
             if let (Event::Refused { code: Code::Busy, .. }, false) = (event, self.dishonest.contains(node)) {
                 *self.histogram.entry("busy".to_owned()).or_default() += 1;
+            }
+            let said = match event {
+                Event::Proven { .. } => Some("proven"),
+                Event::Unproven {
+                    why: Unproven::Wrong(_),
+                    ..
+                } => Some("blamed"),
+                _ => None,
+            };
+            if let Some(said) = said {
+                *self.histogram.entry(said.to_owned()).or_default() += 1;
             }
             if let (Event::Accepted { message, .. }, false) = (event, self.dishonest.contains(node)) {
                 self.acknowledged.insert(*message, *node);
@@ -284,6 +301,9 @@ impl World {
         }
         // What nobody has touched since a start is judged as it is, and not as its summary says.
         (0..NODES).for_each(|node| self.federation.wake(node, None));
+        if self.asks && self.agree() {
+            self.ask_everybody();
+        }
         let slept = self.histogram.entry("slept".to_owned()).or_default();
         *slept += self.federation.slept;
     }

@@ -19,7 +19,8 @@ use super::act::{
 };
 use super::barrier;
 use super::person::{PersonArgs, sign};
-use super::{Fault, NodeArgs, Output, erasure};
+use super::proof::ProofArgs;
+use super::{Fault, NodeArgs, Output, erasure, proof};
 use crate::desk::{DossierView, Level};
 use crate::effects::now;
 
@@ -176,6 +177,11 @@ pub(super) enum Command {
         /// The barrier's message; all barriers by default.
         #[arg(value_parser = message_id, value_name = "BARRIER")]
         barrier: Option<MessageId>,
+    },
+    /// Have the other members prove that they hold a message: each one's own signed head, and the path that leads to it.
+    Proof {
+        #[command(flatten)]
+        proof: ProofArgs,
     },
     /// The judge or the clerk has an exhibit or a dire erased, with its documents (GDPR art. 17).
     Erase {
@@ -411,6 +417,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             dossier,
             barrier,
         } => barrier::show(&node.client()?, dossier, barrier, output),
+        Command::Proof { proof } => proof::ask(&proof, output),
         Command::Erase {
             act,
             message,

@@ -16,6 +16,7 @@ mod node;
 mod output;
 mod person;
 mod personal;
+mod proof;
 mod retire;
 mod wallet;
 mod when;

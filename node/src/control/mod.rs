@@ -16,7 +16,7 @@ use basoche_protocol::message::DocumentRef;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::Copied;
-use crate::desk::{DossierView, FrontierView, Level, RetirementView, StatusView, WaitView};
+use crate::desk::{DossierView, FrontierView, Level, ProofsView, RetirementView, StatusView, WaitView};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
@@ -40,6 +40,15 @@ pub enum Request {
     Frontier {
         /// Of which dossier.
         dossier: DossierId,
+    },
+    /// Have members prove that they hold a message.
+    Proofs {
+        /// In which dossier.
+        dossier: DossierId,
+        /// The message.
+        message: MessageId,
+        /// Whom to ask; every other member if absent.
+        at: Option<SubjectId>,
     },
     /// Submit a signed message and wait.
     Submit {
@@ -214,6 +223,8 @@ pub enum Answer {
     Dossier(Box<DossierView>),
     /// To [`Request::Frontier`].
     Frontier(Box<FrontierView>),
+    /// To [`Request::Proofs`].
+    Proofs(Box<ProofsView>),
     /// To [`Request::Submit`] and [`Request::Submitted`].
     Deposited {
         /// The dossier.

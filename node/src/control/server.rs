@@ -35,6 +35,8 @@ use crate::effects::now;
 
 /// Time for a request line to arrive.
 const REQUEST: Duration = Duration::from_secs(30);
+/// Time for members to prove what they are asked for.
+const PROOFS: Duration = Duration::from_secs(10);
 /// The longest wait for a level.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -177,6 +179,7 @@ impl Server {
                     .ask_about(dossier, move |desk| frontier(desk, &dossier))
                     .await
             }
+            Request::Proofs { dossier, message, at } => self.prove(dossier, message, at).await,
             Request::Retire { to } => self.retire(to).await,
             Request::Registry => self.desk.ask(|desk| registry(desk)).await,
             Request::Document {
@@ -227,6 +230,27 @@ impl Server {
             }
         };
         answered.unwrap_or_else(|error| of_submit(&error))
+    }
+
+    /// Asks members, and waits for them all together.
+    async fn prove(
+        &self,
+        dossier: DossierId,
+        message: MessageId,
+        at: Option<SubjectId>,
+    ) -> Result<Answer, SubmitError> {
+        let asked = self
+            .desk
+            .ask_about(dossier, move |desk| desk.ask_proofs(dossier, message, at));
+        let (mut view, members) = match asked.await? {
+            Ok(asked) => asked,
+            Err(error) => return Ok(of_refusal(&error, "dossier")),
+        };
+        let until = tokio::time::Instant::now() + PROOFS;
+        for member in members {
+            view.members.push(member.answer(until).await);
+        }
+        Ok(Answer::Proofs(Box::new(view)))
     }
 
     async fn submitted(&self, author: SubjectId, key: &str, wait: Level, patience_ms: u64) -> Answer {

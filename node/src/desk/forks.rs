@@ -2,7 +2,7 @@
 
 use basoche_protocol::dossier::Replica;
 use basoche_protocol::id::{Digest, SubjectId};
-use basoche_protocol::journal::Citation;
+use basoche_protocol::journal::{Citation, ForkProof};
 use basoche_protocol::text::{b64url_encode, hex_encode};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,17 @@ pub struct ProofView {
     pub path: Vec<String>,
 }
 
+impl From<&ForkProof> for ProofView {
+    fn from(proof: &ForkProof) -> Self {
+        Self {
+            a: b64url_encode(&proof.a),
+            b: b64url_encode(&proof.b),
+            leaf: proof.leaf,
+            path: proof.path.iter().map(|hash| hex_encode(hash)).collect(),
+        }
+    }
+}
+
 /// Every forked chain of a dossier, ascending.
 pub(super) fn forks(replica: &Replica) -> Vec<ForkView> {
     let (chains, settled) = (replica.chains(), replica.state().settled());
@@ -55,12 +66,7 @@ pub(super) fn forks(replica: &Replica) -> Vec<ForkView> {
             parted_at,
             histories: last.collect(),
             kept: settled.get(&chain).copied(),
-            proof: chains.proof(&chain).map(|proof| ProofView {
-                a: b64url_encode(&proof.a),
-                b: b64url_encode(&proof.b),
-                leaf: proof.leaf,
-                path: proof.path.iter().map(|hash| hex_encode(hash)).collect(),
-            }),
+            proof: chains.proof(&chain).as_ref().map(ProofView::from),
         }
     });
     forked.collect()

@@ -13,6 +13,7 @@ mod gaps;
 mod handle;
 mod link;
 mod mailbox;
+mod proofs;
 mod pulse;
 mod retire;
 mod statements;
@@ -29,6 +30,7 @@ pub use gaps::GapView;
 pub use handle::DeskHandle;
 use handle::ROOM;
 pub use mailbox::{Expected, LeftView, Outbox, Owed, ReceiptError};
+pub use proofs::{AskedMember, ProofsView, ProvenView};
 pub use retire::{KeptView, RetirementView, RetiringView, ServedView};
 pub use view::{Addressee, DocumentView, DossierView, MessageView, ParticipantView, PeerView, StatusView};
 pub use waits::{Wait, WaitView};
@@ -226,6 +228,7 @@ pub struct Desk {
     contacts: Contacts,
     waiting: BTreeMap<Ticket, Waiting>,
     watchers: Vec<Watcher>,
+    asking: Vec<proofs::Asking>,
     /// Submission keys whose entries the next commit stores.
     submissions: Vec<(SubjectId, String, Deposited)>,
     /// Submission keys to be stored with the next commit, which holds the head over their entries: an entry without
@@ -311,6 +314,7 @@ impl Desk {
             contacts: Contacts::since(now()),
             waiting: BTreeMap::new(),
             watchers: Vec::new(),
+            asking: Vec::new(),
             submissions: Vec::new(),
             sealing: Vec::new(),
             settled: BTreeMap::new(),
@@ -654,6 +658,14 @@ impl Desk {
                     let about = format_args!("dossier {}, {chain:?}", short(&dossier));
                     Alarm::LivesTwice.raise(&self.monitor.meters, about);
                 }
+                Event::Proven {
+                    peer,
+                    request,
+                    head,
+                    row,
+                    path,
+                } => self.proven(peer, &request, &head, &row, &path),
+                Event::Unproven { peer, request, why } => self.unproven(peer, &request, &why),
                 Event::RolledBack { dossier } => {
                     let about = format_args!("dossier {}; was a backup restored?", short(&dossier));
                     Alarm::OwnChainBehind.raise(&self.monitor.meters, about);

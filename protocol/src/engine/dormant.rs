@@ -74,6 +74,16 @@ impl Dormant {
         self.confirmed_by.insert(peer);
     }
 
+    /// Keeps a frame until it is awake; false if there is no room.
+    fn park(&mut self, from: SubjectId, bytes: &[u8], all: &mut usize) -> bool {
+        let room = self.parked.len() < PARKED_FRAMES && *all + bytes.len() <= PARKED_BYTES;
+        if room {
+            *all += bytes.len();
+            self.parked.push((from, bytes.to_vec()));
+        }
+        room
+    }
+
     /// Our latest head.
     pub(super) fn own_head(&self) -> Option<&[u8]> {
         self.summary.as_ref()?.own_head()
@@ -246,6 +256,9 @@ impl<R: Registry> Engine<R> {
         if self.dormant.is_empty() {
             return Ok(false);
         }
+        if let Frame::ProofRequest(request) = frame {
+            return self.park_question(from, request.dossier, bytes);
+        }
         let head = match frame {
             Frame::Frontier(_) => None,
             // Who did not sign a head of this dossier wakes nobody.
@@ -257,7 +270,9 @@ impl<R: Registry> Engine<R> {
             | Frame::RegistryLeaves(_)
             | Frame::Run(_)
             | Frame::Refusal(_)
-            | Frame::Inventory(_) => return Ok(false),
+            | Frame::Inventory(_)
+            | Frame::ProofRequest(_)
+            | Frame::Proof(_) => return Ok(false),
         };
         let dossier = match (frame, &head) {
             (Frame::Frontier(frontier), _) => frontier.dossier,
@@ -321,15 +336,29 @@ impl<R: Registry> Engine<R> {
                 (_, None) => {}
             }
         }
-        let room = dormant.parked.len() < PARKED_FRAMES && self.parked_bytes + bytes.len() <= PARKED_BYTES;
-        if room {
-            self.parked_bytes += bytes.len();
-            dormant.parked.push((from, bytes.to_vec()));
-        } else {
-            dormant.missed = true;
-        }
+        let parked = dormant.park(from, bytes, &mut self.parked_bytes);
+        dormant.missed |= !parked;
         self.wake(dossier);
         Ok(true)
+    }
+
+    /// A question of a member about a dormant dossier waits until it is awake; nobody repeats one for which there is no
+    /// room. True if the dossier is dormant.
+    fn park_question(&mut self, from: SubjectId, dossier: DossierId, bytes: &[u8]) -> Result<bool, Error> {
+        let Some(dormant) = self.dormant.get_mut(&dossier) else {
+            return Ok(false);
+        };
+        let summary = dormant.summary.as_ref();
+        if summary.is_some_and(|summary| !summary.is_shared(&self.node, &from)) {
+            return Err(Refused::UnknownDossier { dossier }.into());
+        }
+        let parked = dormant.park(from, bytes, &mut self.parked_bytes);
+        self.wake(dossier);
+        if parked {
+            Ok(true)
+        } else {
+            Err(Refused::Dormant { dossier }.into())
+        }
     }
 
     /// The registry has changed: what rests on a certificate that it no longer vouches for is judged again.

@@ -353,7 +353,7 @@ impl Held {
     }
 
     /// Whether two nodes are members both. Who has left is told nothing, and tells nothing.
-    fn is_shared(&self, node: &SubjectId, peer: &SubjectId) -> bool {
+    pub(super) fn is_shared(&self, node: &SubjectId, peer: &SubjectId) -> bool {
         let nodes = self.replica.state().nodes();
         nodes.contains(node) && nodes.contains(peer)
     }

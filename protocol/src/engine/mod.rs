@@ -22,6 +22,7 @@ mod inventory;
 mod keys;
 mod mailbox;
 mod peer;
+mod proofs;
 mod quota;
 mod receive;
 mod seal;
@@ -32,6 +33,7 @@ pub use ahead::{Ahead, Checker, Share};
 pub use backlog::Backlog;
 pub use gaps::GAP_AFTER;
 pub use mailbox::{LeftRun, Taken};
+pub use proofs::Unproven;
 pub use quota::{Allowance, Quotas};
 pub use submit::{Fresh, Needs, Ticket, WrapNeed};
 pub use summary::{Basis, Summary};
@@ -45,12 +47,12 @@ use crate::envelope::EpochKey;
 use crate::error::{Error, Untrusted};
 use crate::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use crate::jose::WrapContext;
-use crate::journal::{Branch, ChainId, Head, RegistryHead, SignedHead};
+use crate::journal::{Branch, ChainId, Head, HeadRow, RegistryHead, SignedHead};
 use crate::message::Gap;
 use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::{Instant, Span};
-use crate::wire::frame::RegistryLeaf;
+use crate::wire::frame::{ProofRequest, RegistryLeaf};
 use backlog::Queue;
 use dormant::Dormant;
 use inventory::Cursor;
@@ -241,6 +243,28 @@ pub enum Event {
         dossier: DossierId,
         /// The earlier chain.
         chain: ChainId,
+    },
+    /// A member has proved what [`Engine::ask_proof`] asked for: its head is kept like any other that it sends.
+    Proven {
+        /// Who.
+        peer: SubjectId,
+        /// What was asked.
+        request: Box<ProofRequest>,
+        /// Its head.
+        head: Box<SignedHead>,
+        /// The row that covers what was asked about.
+        row: HeadRow,
+        /// The path to that row's root.
+        path: Vec<Digest>,
+    },
+    /// A member has not proved it; nothing of what it answered is kept.
+    Unproven {
+        /// Who.
+        peer: SubjectId,
+        /// What was asked.
+        request: Box<ProofRequest>,
+        /// Why not.
+        why: Unproven,
     },
     /// A member knows more of our chain than we do: this store is older than it was. Alarm.
     RolledBack {

@@ -7,10 +7,10 @@ use serde_bytes::ByteBuf;
 use super::backlog::Backlogs;
 use super::{Engine, Event, Registry};
 use crate::error::Malformed;
-use crate::id::{DossierId, SubjectId};
+use crate::id::{Digest, DossierId, SubjectId};
 use crate::plant::{Bug, planted};
 use crate::time::Instant;
-use crate::wire::frame::{Frame, Frontier, Hello, RegistryLeaves};
+use crate::wire::frame::{Frame, Frontier, Hello, ProofRequest, RegistryLeaves};
 use crate::wire::limits;
 
 /// Versions and features that one hello may name. SYN-1.
@@ -37,6 +37,8 @@ pub(super) struct Peer {
     pub(super) backlogs: Backlogs,
     /// The dossiers of which it takes no more now, and until when. SYN-19.
     pub(super) held_back: BTreeMap<DossierId, Instant>,
+    /// The proofs that it was asked for and has not given, by SHA-256 of the frame that asked. SYN-23.
+    pub(super) asked: BTreeMap<Digest, ProofRequest>,
 }
 
 /// Runs of one peer that may wait for others, and those of one dossier. SYN-10.
@@ -60,7 +62,8 @@ impl Peer {
 impl<R: Registry> Engine<R> {
     /// A control connection to `peer` is up: says hello. An earlier connection to it is forgotten.
     pub fn handle_connected(&mut self, peer: SubjectId, now: Instant) {
-        self.peers.insert(peer, Peer::default());
+        let earlier = self.peers.insert(peer, Peer::default());
+        self.ask_no_longer(peer, earlier);
         let hello = Hello {
             versions: VERSIONS.to_vec(),
             features: Vec::new(),
@@ -75,7 +78,8 @@ impl<R: Registry> Engine<R> {
 
     /// The control connection to `peer` is gone.
     pub fn handle_closed(&mut self, peer: SubjectId) {
-        self.peers.remove(&peer);
+        let gone = self.peers.remove(&peer);
+        self.ask_no_longer(peer, gone);
         self.dossiers.retain(|_, held| held.brought_by != Some(peer));
     }
 

@@ -20,6 +20,12 @@ const LONGEST_WAIT: Span = Span::from_seconds(3600);
 /// The shortest.
 const SHORTEST_WAIT: Span = Span::from_seconds(1);
 
+/// Proofs that one peer is given: each costs a few hashes and the bytes of a head. SYN-23.
+const PROOFS: Allowance = Allowance {
+    burst: 256,
+    per_day: 25_000,
+};
+
 /// A token bucket: so much at once, and so much in a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
@@ -113,6 +119,7 @@ pub(super) struct Account {
     entries: Used,
     bytes: Used,
     begun: Used,
+    proofs: Used,
     dossiers: BTreeMap<DossierId, (Used, Used)>,
 }
 
@@ -130,6 +137,7 @@ impl Account {
         self.entries.refill(quotas.peer_entries, now);
         self.bytes.refill(quotas.peer_bytes, now);
         self.begun.refill(quotas.peer_dossiers, now);
+        self.proofs.refill(PROOFS, now);
         self.dossiers.retain(|_, (entries, bytes)| {
             entries.refill(quotas.dossier_entries, now);
             bytes.refill(quotas.dossier_bytes, now);
@@ -138,7 +146,7 @@ impl Account {
     }
 
     fn is_unused(&self) -> bool {
-        let all = [&self.entries, &self.bytes, &self.begun];
+        let all = [&self.entries, &self.bytes, &self.begun, &self.proofs];
         self.dossiers.is_empty() && all.iter().all(|used| used.amount == 0)
     }
 
@@ -181,6 +189,17 @@ impl<R: Registry> Engine<R> {
             dossier,
             retry_after,
         })
+    }
+
+    /// Charges a peer that asks for a proof, if it may have one now. SYN-23.
+    pub(super) fn charge_proof(&mut self, peer: SubjectId, now: Instant) -> Result<(), Refused> {
+        let account = self.accounts.entry(peer).or_default();
+        account.proofs.refill(PROOFS, now);
+        if account.proofs.wait_for(PROOFS, 1) > Span::default() {
+            return Err(Refused::TooManyProofs);
+        }
+        account.proofs.take(1);
+        Ok(())
     }
 
     /// Whether a person may found another dossier here.

@@ -73,6 +73,8 @@ impl<R: Registry> Engine<R> {
             Frame::Run(run) => self.take_runs(from, bytes, run, items, now)?,
             Frame::Head(head) => self.take_head(from, &head, now)?,
             Frame::Inventory(inventory) => self.take_inventory(from, &inventory)?,
+            Frame::ProofRequest(request) => self.take_proof_request(from, &request, bytes, now)?,
+            Frame::Proof(proof) => self.take_proof(from, &proof, now)?,
             Frame::Refusal(refusal) => {
                 let code = u16::try_from(refusal.code)
                     .ok()
@@ -80,7 +82,9 @@ impl<R: Registry> Engine<R> {
                 if code == Some(crate::refusal::Code::Busy) {
                     self.hold_back(from, &refusal, now);
                 }
-                if let Some(code) = code {
+                if !self.take_no_proof(from, &refusal.about, code)
+                    && let Some(code) = code
+                {
                     self.events.push_back(Event::Refused { peer: from, code });
                 }
             }
@@ -390,7 +394,7 @@ impl<R: Registry> Engine<R> {
     }
 
     /// Takes a head without entries: a receipt.
-    fn take_head(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Result<(), Error> {
+    pub(super) fn take_head(&mut self, from: SubjectId, bytes: &[u8], now: Instant) -> Result<(), Error> {
         let head = SignedHead::verify(bytes, &self.registry)?;
         check_time(&head, now)?;
         let dossier = head.head().dossier;
@@ -468,7 +472,7 @@ impl Held {
     }
 
     /// Raises the alarm about a chain, once: its node forked, or a member says of it what we know to be otherwise.
-    fn alarm(&mut self, chain: ChainId, member: Option<SubjectId>, events: &mut VecDeque<Event>) {
+    pub(super) fn alarm(&mut self, chain: ChainId, member: Option<SubjectId>, events: &mut VecDeque<Event>) {
         if self.alarmed.insert((chain, member)) {
             let dossier = self.replica.dossier();
             events.push_back(match member {
@@ -484,7 +488,7 @@ impl Held {
 }
 
 /// JRN-4: no node dates what it signs, and so what it recorded, into the future.
-fn check_time(head: &SignedHead, now: Instant) -> Result<(), Untrusted> {
+pub(super) fn check_time(head: &SignedHead, now: Instant) -> Result<(), Untrusted> {
     let claimed = head.head().time;
     if claimed > now + Span::from_ms(limits::CLAIM_AHEAD_MS) {
         return Err(Untrusted::ClaimedAhead { claimed, now });

@@ -8,6 +8,7 @@ use crate::envelope::{Envelope, Typ, verify_node};
 use crate::error::{Error, Incompatible, Malformed};
 use crate::id::{Digest, DossierId, Incarnation, SubjectId};
 use crate::time::Instant;
+use crate::tree::{self, Hash};
 use crate::wire::{codec, limits};
 
 /// How far one chain is held. JRN-4.
@@ -87,6 +88,24 @@ impl Head {
     /// How far the signer's own chain goes; of that there is one history only. JRN-13.
     pub fn own_row(&self) -> Option<&HeadRow> {
         self.rows_of(&self.chain()).first()
+    }
+
+    /// The row under which `path` shows `leaf` at `position` of a chain, if it shows it under any.
+    pub fn row_with(&self, chain: &ChainId, position: u64, leaf: &Digest, path: &[Hash]) -> Option<&HeadRow> {
+        let shows = |row: &&HeadRow| {
+            let root = row.root.as_bytes();
+            tree::verify_inclusion(leaf.as_bytes(), position, row.size, path, root).is_ok()
+        };
+        self.rows_of(chain).iter().find(shows)
+    }
+
+    /// The row of which `path` shows that `beginning` is the beginning, if it shows it of any.
+    pub fn row_after(&self, beginning: &HeadRow, path: &[Hash]) -> Option<&HeadRow> {
+        let shows = |row: &&HeadRow| {
+            let (old, new) = (beginning.root.as_bytes(), row.root.as_bytes());
+            tree::verify_consistency(beginning.size, row.size, old, new, path).is_ok()
+        };
+        self.rows_of(&beginning.chain).iter().find(shows)
     }
 
     /// The payload to be signed.

@@ -128,6 +128,32 @@ pub struct Inventory {
     pub digests: Vec<DossierDigest>,
 }
 
+/// Asks for a proof that the receiver's latest head covers what the sender holds of a chain. SYN-22.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofRequest {
+    /// The dossier.
+    pub dossier: DossierId,
+    /// Entries of one history of a chain, from its first on: by hash, a height alone would hide a fork.
+    pub row: HeadRow,
+    /// The position of the entry, among those, whose inclusion is to be shown; without it, that all of them are a beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+}
+
+/// The answer: a row of the head covers what was asked about, and the path leads to its root. SYN-22.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// SHA-256 of the frame that asked.
+    pub about: Digest,
+    /// The sender's latest head, as signed.
+    pub head: ByteBuf,
+    /// The inclusion or consistency path, RFC 9162 §2.1.3 and §2.1.4.
+    pub path: Vec<Digest>,
+    /// Of an inclusion, the leaf hash at the position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<Digest>,
+}
+
 macro_rules! frames {
     ($($code:literal $name:ident($content:ty),)+) => {
         /// A frame: `[kind, content]`. SYN-2.
@@ -161,4 +187,6 @@ frames! {
     5_u64 Head(ByteBuf),
     6_u64 Refusal(Refusal),
     7_u64 Inventory(Inventory),
+    8_u64 ProofRequest(ProofRequest),
+    9_u64 Proof(Proof),
 }

@@ -410,6 +410,18 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (2, "acknowledged", U(2)),
         (3, "digests", A(vec![digest])),
     ]);
+    let request = M(vec![
+        (0, "dossier", bytes(&context.dossier)),
+        (1, "row", row(&COURT_NODE, 3)),
+        (2, "position", U(1)),
+    ]);
+    let path = || A(vec![bytes(&[0xb1; 32]), bytes(&[0xb2; 32])]);
+    let proof = M(vec![
+        (0, "about", bytes(&[0xab; 32])),
+        (1, "head", bytes(&head)),
+        (2, "path", path()),
+        (3, "leaf", bytes(&[0x1f; 32])),
+    ]);
     let contents = [
         (1, "hello", hello.encode()),
         (2, "registry_leaves", leaves.encode()),
@@ -426,6 +438,14 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (6, "refusal_busy", busy.encode()),
         (3, "frontier_lacking", lacking.encode()),
         (4, "run_without_message", run.with(2, erased).encode()),
+        (8, "proof_request", request.encode()),
+        (
+            8,
+            "proof_request_consistency",
+            request.clone().without(2).encode(),
+        ),
+        (9, "proof", proof.encode()),
+        (9, "proof_consistency", proof.clone().without(3).encode()),
     ];
     for (kind, name, content) in &contents {
         let comment = format!("kind {kind} (10.2)");
@@ -490,6 +510,38 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         "wrong-shape",
         &unwrapped,
     );
+    let nameless = frame(8, &request.clone().without(1).encode());
+    let comment = "a request for a proof that names no row (SYN-22)";
+    refuse("proof_request_no_row", comment, "wrong-shape", &nameless);
+    let height = request.clone().with(1, U(3));
+    let comment = "a request for a proof that names a height alone (SYN-22)";
+    refuse(
+        "proof_request_height",
+        comment,
+        "wrong-shape",
+        &frame(8, &height.encode()),
+    );
+    let more = frame(8, &request.with(3, U(1)).encode());
+    let comment = "a request for a proof with a key 3 (ENC-10)";
+    refuse("proof_request_key", comment, "wrong-shape", &more);
+    let headless = frame(9, &proof.clone().without(1).encode());
+    refuse(
+        "proof_no_head",
+        "a proof without a head (SYN-22)",
+        "wrong-shape",
+        &headless,
+    );
+    let short = A(vec![bytes(&[0xb1; 31])]);
+    let comment = "a path with a hash of 31 bytes (SYN-22)";
+    refuse(
+        "proof_short_hash",
+        comment,
+        "wrong-shape",
+        &frame(9, &proof.clone().with(2, short).encode()),
+    );
+    let number = frame(9, &proof.with(3, U(0)).encode());
+    let comment = "a proof with a number for the leaf (SYN-22)";
+    refuse("proof_leaf_number", comment, "wrong-shape", &number);
     let missing = frame(6, &refusal.without(1).encode());
     refuse(
         "missing_field",
