@@ -198,7 +198,7 @@ fn two_slow_sources_beside_a_fast_one_do_not_hold_a_document_up() {
     // From the fast one alone.
     stage.nodes[0].start();
     stage.nodes[2].start();
-    held_by(&stage.nodes[2], &stage, 4);
+    all_held(&stage.nodes[2], &stage, 1);
     let alone = whole(&stage.nodes[2]);
     // From all three.
     stage.nodes[2].stop();
@@ -207,7 +207,7 @@ fn two_slow_sources_beside_a_fast_one_do_not_hold_a_document_up() {
     lodge(&place, &stage, bytes, &mut dice);
     held_by(&stage.nodes[0], &stage, 3);
     stage.nodes[2].start();
-    held_by(&stage.nodes[2], &stage, 4);
+    all_held(&stage.nodes[2], &stage, 2);
     let together = whole(&stage.nodes[2]);
     println!(
         "fetch: {bytes} bytes in {alone:.2} s from a source, in {together:.2} s with two of a sixth of its rate"
