@@ -147,10 +147,17 @@ fn who_was_away_gets_everything_while_its_sender_is_away() {
     let deposited = post.office.deposit(&dossier, "Ordonnance", &file).ok();
     assert!(!court.stop().contains("ALARM"));
     let court = post.office.start_node("court");
-    sleep(Duration::from_secs(3));
+    until("an attempt in vain", || {
+        court.logged("nothing is left at a mailbox") > 0
+    });
     let mailbox = post.office.start_node("mailbox");
-    until("the document left", || post.kept() >= 4);
-    sleep(Duration::from_secs(3));
+    // Runs come first, then the document's leaves in their order.
+    let kept = post.office.root.join("mailbox/data/mailbox");
+    let bytes = || {
+        let files = fs::read_dir(&kept).unwrap().map(|file| file.unwrap().metadata());
+        files.map(|file| file.map_or(0, |file| file.len())).sum::<u64>()
+    };
+    until("all of the document left", || bytes() > plain.len() as u64);
     court.stop();
     let company = post.office.start_node("company");
     let out = post.office.root.join("opened");
@@ -214,6 +221,45 @@ fn a_full_mailbox_refuses_and_what_expires_is_gone() {
         post.messages("company", &dossier).len() > came
     });
     for node in [court, company, mailbox] {
+        node.stop();
+    }
+}
+
+#[test]
+fn what_is_over_the_addressees_quota_stays_at_the_mailbox_and_comes_later() {
+    let post = Post::new("");
+    let [court, company, mailbox] = post.start();
+    let dossier = post.dossier("26/00001");
+    company.stop();
+    for number in 1..=5 {
+        post.office.pay(&dossier, number).ok();
+        until("left", || post.kept() == number as u64);
+    }
+    let hash = post.state_hash("court");
+    court.stop();
+    // Of one peer it takes two entries a day, and the mailbox counts as one.
+    let messages = || post.messages("company", &dossier).len();
+    post.configure_member(1, "[limits]\ndossier_entries_per_day = 2\n");
+    let company = post.office.start_node("company");
+    until("two taken and released", || post.kept() == 3);
+    let came = messages();
+    // It looks at the others again and again, and each time they stay. Nobody is blamed for that.
+    let stays = || company.logged("a run stays at a mailbox");
+    let before = stays();
+    until("the others looked at again", || stays() >= before + 9);
+    assert_eq!((post.kept(), messages()), (3, came));
+    let log = company.stop();
+    assert!(
+        log.contains("a run stays at a mailbox") && log.contains("busy"),
+        "{log}"
+    );
+    assert!(!log.contains("a mailbox sent something else"), "{log}");
+    post.configure_member(1, "");
+    let company = post.office.start_node("company");
+    until("everything at the company", || post.state_hash("company") == hash);
+    assert_eq!(messages(), came + 3);
+    until("the mailbox is empty", || post.kept() == 0);
+    for node in [company, mailbox] {
         node.stop();
     }
 }

@@ -319,6 +319,51 @@ fn is_back(it: &mut Ward, node: usize, before: Digest, of: SubjectId, lives: usi
 }
 
 #[test]
+fn a_document_that_vanishes_of_a_dossier_at_rest_comes_once_the_dossier_wakes_or_after_a_repair() {
+    let mut it = Ward::open();
+    it.stage.settled();
+    let data = it.data(0);
+    let gone = documents(&data).remove(0);
+    let vanish = || {
+        fs::remove_file(&gone).unwrap();
+        fs::remove_file(gone.with_extension("tree")).unwrap();
+    };
+    let is_back = |what| until(what, || gone.exists().then_some(()));
+    let connected = |it: &Ward| {
+        until("both peers", || {
+            let status = it.status(0);
+            let connected = status.peers.iter().filter(|peer| peer.connected).count();
+            (connected == 2 && status.reading_back == 0).then_some(())
+        });
+    };
+    it.stage.nodes[0].stop();
+    vanish();
+    it.start(0);
+    connected(&it);
+    // Its summary says nothing of files, and nobody has needed more of it.
+    assert!(!gone.exists());
+    let (client, dossier) = (it.stage.nodes[0].client(), it.stage.dossier);
+    client.ask(&Request::Dossier { dossier }).unwrap();
+    is_back("the document, once somebody looks at the dossier");
+
+    // After a repair the next start reads everything back, and asks for what is missing by itself.
+    it.stage.nodes[0].stop();
+    vanish();
+    let missing = BTreeSet::from([root(&gone)]);
+    let (exit, checked) = it.run(0, "verify", &[]);
+    assert_eq!(
+        (exit, roots(&checked["missing"])),
+        (65, missing.clone()),
+        "{checked}"
+    );
+    let repaired = it.repair(0, &[], 0);
+    assert_eq!(roots(&repaired["missing"]), missing, "{repaired}");
+    it.start(0);
+    is_back("the document after a repair");
+    it.nothing_is_lost();
+}
+
+#[test]
 fn a_damaged_store_is_set_aside_and_everything_comes_back() {
     let begun = Instant::now();
     let mut it = Ward::open();

@@ -17,9 +17,19 @@ use std::time::{Duration, Instant};
 use basoche_node::config::read_passphrase;
 use basoche_node::desk::Wait;
 use basoche_node::disk::Space;
+use basoche_node::effects;
+use basoche_node::keys::NodeKeys;
+use basoche_node::rows::Rows;
 use basoche_node::store::{Batch, RocksStore};
 use basoche_node::vault::{self, SealedStore};
-use basoche_protocol::id::DossierId;
+use basoche_protocol::dossier::RunItem;
+use basoche_protocol::engine::{Engine, Registry as _, Row};
+use basoche_protocol::envelope::{Sealed, Typ, Unsigned};
+use basoche_protocol::id::{Digest, DossierId, Incarnation, KeySalt};
+use basoche_protocol::journal::{Branch, Head};
+use basoche_protocol::role::Class;
+use basoche_protocol::tree::Tree;
+use basoche_registry::{Anchors, Replica};
 use office::disk::SmallDisk;
 use office::{Node, Office};
 use serde_json::Value;
@@ -33,6 +43,7 @@ const TRY_AGAIN: i32 = 75;
 const DISK: [Wait; 3] = [Wait::Fetching, Wait::FetchingHere, Wait::NotOpened];
 const PEERS: [Wait; 4] = [Wait::UnknownSigner, Wait::Held, Wait::Behind, Wait::Unreachable];
 const KEY: [Wait; 1] = [Wait::NoKey];
+const QUOTA: [Wait; 1] = [Wait::Quota];
 const FORK: [Wait; 2] = [Wait::UnsettledFork, Wait::WithoutEffect];
 
 /// The reasons that no test provokes.
@@ -44,27 +55,35 @@ fn unprovoked(tests: &[&[Wait]]) -> Vec<Wait> {
 
 #[test]
 fn no_reason_is_left_out() {
-    assert_eq!(unprovoked(&[&DISK, &PEERS, &KEY, &FORK]), []);
+    assert_eq!(unprovoked(&[&DISK, &PEERS, &KEY, &QUOTA, &FORK]), []);
     // The count notices a reason without a test.
-    assert_eq!(unprovoked(&[&DISK, &PEERS, &FORK]), KEY);
+    assert_eq!(unprovoked(&[&DISK, &PEERS, &QUOTA, &FORK]), KEY);
 }
 
 /// Two real nodes, and the reasons that they have given.
 struct Pair {
     office: Office,
+    /// Where the company's node listens.
+    company: String,
     seen: RefCell<BTreeSet<Wait>>,
 }
 
 impl Pair {
     /// Configured, and not yet enrolled.
     fn bare() -> Self {
-        let office = Office::bare();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        office.configure("company", &udp.to_string(), "");
-        Self {
-            office,
+        let pair = Self {
+            office: Office::bare(),
+            company: udp.to_string(),
             seen: RefCell::default(),
-        }
+        };
+        pair.configure_company("");
+        pair
+    }
+
+    /// The company's configuration, with more lines at its end.
+    fn configure_company(&self, more: &str) {
+        self.office.configure("company", &self.company, more);
     }
 
     /// Starts a node, and gives it the registry.
@@ -387,6 +406,155 @@ fn a_node_that_lost_a_key_says_so_until_a_member_hands_it_over() {
     pair.has_seen(&KEY);
     court.stop();
     company.stop();
+}
+
+#[test]
+fn a_peer_over_whose_quota_a_message_is_says_until_when_it_takes_no_more() {
+    let mut pair = Pair::bare();
+    pair.office.furnish();
+    pair.configure_company("[limits]\ndossier_entries_per_day = 4\n");
+    let (court, company) = (pair.start("court"), pair.start("company"));
+    let dossier = pair.office.designate("26/00000");
+    let paid: Vec<_> = (0..6)
+        .map(|number| pair.office.pay(&dossier, number).ok()["message"].clone())
+        .collect();
+    let last = paid.last().unwrap();
+    let wait = pair.expect("court", &dossier, Wait::Quota, None, of_message(last));
+    assert_eq!(wait["node"], pair.office.nodes[1].as_str());
+    // A quarter of four a day is more than the hour that a peer is believed, and that may be a quarter longer.
+    let until: jiff::Timestamp = wait["until"].as_str().unwrap().parse().unwrap();
+    let minutes = until.duration_since(jiff::Timestamp::now()).as_secs() / 60;
+    assert!((55..=75).contains(&minutes), "{wait}");
+    let text = pair.text("court", &dossier);
+    assert!(text.contains("\n  quota until "), "{text}");
+    // An operator who gives it more room starts it again, and everything comes.
+    company.stop();
+    pair.configure_company("");
+    let company = pair.office.start_node("company");
+    pair.until("court", &dossier, "everything received", |view| {
+        of_message(last)(view).is_empty().then_some(())
+    });
+    pair.has_seen(&QUOTA);
+    court.stop();
+    company.stop();
+}
+
+/// Records at the company's node, which is stopped, something under its own signatures that is no message: what an
+/// honest node never does. Gives its id.
+fn record_no_message(office: &Office, dossier: DossierId) -> Value {
+    let data = office.root.join("company/data");
+    let passphrase = read_passphrase(&office.root.join("passphrase")).unwrap();
+    let storage = vault::open(&data, &passphrase).unwrap();
+    let keys = NodeKeys::open(&data, &storage).unwrap();
+    let store = Arc::new(RocksStore::open(&data.join("store")).unwrap());
+    let rows = Rows::new(SealedStore::new(store, storage));
+    let anchors = fs::read(office.root.join("anchors.json")).unwrap();
+    let mut registry = Replica::new(Anchors::parse(&anchors).unwrap());
+    for (origin, index, leaf) in rows.leaves().unwrap() {
+        registry.import(&origin, index, &leaf).unwrap();
+    }
+    let mut engine = Engine::new(keys.node(), Incarnation::new([7; 16]), "test", Arc::new(registry));
+    rows.restore(&mut engine).unwrap();
+
+    let replica = engine.dossier(&dossier).unwrap();
+    let (seal, now) = (keys.seal().unwrap(), effects::now());
+    let envelope = Unsigned::new(Typ::Message, &seal, now, b"no message".to_vec())
+        .sign(&seal)
+        .unwrap();
+    let (epoch, key) = replica.newest_key().unwrap();
+    let sealed = Sealed::seal(
+        &envelope,
+        &dossier,
+        Class::Member,
+        epoch,
+        key,
+        KeySalt::new([7; 32]),
+    );
+    let mut frontier = replica.frontier();
+    let own = frontier
+        .iter_mut()
+        .find(|row| row.chain.node == keys.node())
+        .unwrap();
+    let entry = replica.draft(own.chain, &envelope, &sealed, now, vec![], None);
+    let chain = replica.chain(&own.chain).unwrap();
+    let mut tree: Tree = (0..entry.seq)
+        .map(|seq| *chain.leaf(seq).unwrap().as_bytes())
+        .collect();
+    tree.push(*entry.leaf().as_bytes());
+    (own.size, own.leaf, own.root) = (tree.size(), entry.leaf(), Digest::new(tree.root()));
+    let (branch, to) = (Branch::first(own.chain), own.size);
+    let head = Head {
+        v: Head::VERSION,
+        head_no: now.ms(),
+        dossier,
+        node: keys.node(),
+        incarnation: own.chain.incarnation,
+        rows: frontier,
+        registries: vec![],
+        time: now,
+    };
+    let head = Unsigned::new(Typ::Head, &seal, now, head.encode())
+        .sign(&seal)
+        .unwrap()
+        .encode();
+    let mut batch = Batch::default();
+    let run = Row::Run {
+        dossier,
+        index: rows.run_count(dossier).unwrap(),
+        branch,
+        from: to - 1,
+        to,
+        head: head.clone(),
+    };
+    let item = Box::new(RunItem {
+        entry,
+        sealed: Some(sealed),
+    });
+    let node = keys.node();
+    for row in [
+        Row::Entry { branch, item },
+        run,
+        Row::Head { dossier, node, head },
+    ] {
+        rows.put(&mut batch, &row).unwrap();
+    }
+    rows.commit(batch).unwrap();
+    envelope.id().to_hex().into()
+}
+
+#[test]
+fn an_entry_that_records_no_message_is_quarantined_under_its_code_and_holds_up_nothing() {
+    let mut pair = Pair::bare();
+    pair.office.furnish();
+    let (court, company) = (pair.start("court"), pair.start("company"));
+    let dossier = pair.office.designate("26/00000");
+    let order = pair.lodge(&dossier, "ordonnance.txt");
+    pair.until("court", &dossier, "the company's word", |view| {
+        let waits = of_addressee(&order, pair.expert())(view);
+        (waits.first()?["code"] == "not-opened").then_some(())
+    });
+    company.stop();
+    let id = DossierId::from_hex(dossier.as_str().unwrap()).unwrap();
+    let poison = record_no_message(&pair.office, id);
+    let company = pair.office.start_node("company");
+    for node in ["company", "court"] {
+        let wait = pair.expect(node, &dossier, Wait::WithoutEffect, None, of_message(&poison));
+        assert_eq!(wait["detail"], "truncated", "{wait}");
+        let here = pair.office.nodes[usize::from(node == "company")].as_str();
+        assert_eq!(wait["node"], here);
+    }
+    // What the same node records after it counts.
+    let accepted = pair.office.act(
+        "company",
+        "expert",
+        ["dossier", "accept"],
+        &dossier,
+        &["--wait", "received"],
+    );
+    assert_eq!(accepted.exit, 0, "{accepted:?}");
+    for node in [court, company] {
+        assert!(!node.stop().contains("panicked"));
+    }
 }
 
 /// Copies a directory of a node that is stopped.

@@ -17,6 +17,8 @@ pub enum Bug {
     NoResidual,
     /// Runs that come too early are kept without a bound. Breaks SYN-10.
     UnboundedBuffer,
+    /// What a frontier asks for goes out although the peer has said meanwhile that it takes no more. Breaks SYN-19.
+    NeverHoldsBack,
     /// Nobody compares with a random peer what no cursor asks for. Breaks SYN-16.
     NoAntiEntropy,
     /// Nobody believes what others have of its own heads. Breaks SYN-17.

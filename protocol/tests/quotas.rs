@@ -252,6 +252,54 @@ fn a_dossier_over_its_quota_is_held_back_comes_again_by_itself_and_delays_no_oth
 }
 
 #[test]
+fn who_is_told_to_wait_waits_through_a_new_connection_and_no_longer_than_the_peers_process_lives() {
+    let mut it = Two::under_way(4);
+    it.pass(30);
+    it.federation.set_quotas(Quotas {
+        dossier_entries: Allowance {
+            burst: 8,
+            per_day: 24,
+        },
+        ..Quotas::default()
+    });
+    it.federation.cut(1, 2);
+    for _ in 0..25 {
+        it.act(0, |cast| &cast.clerk, paid(1));
+    }
+    it.pass(2);
+    let held_back = |it: &Two| {
+        let court = it.federation.node(0);
+        court.held_back(&it.federation.node(1).node(), &it.dossiers[0])
+    };
+    let until = held_back(&it).unwrap();
+    assert!(until > it.federation.now + Span::from_seconds(1800));
+    let runs = |it: &mut Two| {
+        let sent = it.federation.overheard.replace(Vec::new()).unwrap_or_default();
+        let runs = sent.iter().filter(|(from, to, bytes)| {
+            (*from, *to) == (0, 1) && matches!(Frame::decode(bytes), Ok(Frame::Run(_)))
+        });
+        runs.count()
+    };
+    // The same process, connected again: it still has no room, and is sent nothing that it would refuse.
+    runs(&mut it);
+    it.federation.cut(0, 1);
+    it.pass(1);
+    it.federation.connect(0, 1);
+    it.act(0, |cast| &cast.clerk, paid(1));
+    it.pass(600);
+    assert_eq!(held_back(&it), Some(until));
+    assert_eq!(runs(&mut it), 0);
+    // What its next process has room for, nobody can know: it is sent what it lacks.
+    it.federation.set_quotas(Quotas::default());
+    it.federation.crash(1);
+    it.federation.connect(0, 1);
+    it.pass(60);
+    assert_eq!(held_back(&it), None);
+    assert!(runs(&mut it) > 0);
+    assert_eq!(it.entries(1, 0), it.entries(0, 0));
+}
+
+#[test]
 fn a_long_backlog_delays_no_other_dossier() {
     const ENTRIES: usize = 10_000;
     let mut it = Two::under_way(2);

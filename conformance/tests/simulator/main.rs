@@ -296,6 +296,12 @@ fn a_buffer_without_a_bound_is_found() {
 }
 
 #[test]
+fn sending_on_before_the_peer_takes_more_is_found() {
+    let bug = Some(Bug::NeverHoldsBack);
+    must_be_found("sending on before the peer takes more", bug, false, 0);
+}
+
+#[test]
 fn comparing_heights_only_is_found() {
     must_be_found("comparing heights only", Some(Bug::HeightsOnly), false, 0);
 }

@@ -26,6 +26,7 @@ pub(crate) fn judge(world: &World) -> Result<(), String> {
         return Err(broken.clone());
     }
     bounded(world)?;
+    patient(world)?;
     if let Some(node) = (0..NODES).find(|node| world.federation.misled(*node)) {
         return Err(format!(
             "at rest: node {node} had a summary that is not its journal's"
@@ -55,6 +56,17 @@ fn bounded(world: &World) -> Result<(), String> {
     match world.most_waiting {
         ..=EARLY_RUNS => Ok(()),
         most => Err(format!("bounded: {most} runs of one peer waited")),
+    }
+}
+
+/// Who was told by a peer to wait with a dossier sent it no stored run of that before. SYN-19.
+fn patient(world: &World) -> Result<(), String> {
+    let mut impatient = world.federation.impatient.iter();
+    match impatient.find(|(node, _)| world.is_honest(*node)) {
+        None => Ok(()),
+        Some((node, peer)) => Err(format!(
+            "patient: node {node} did not wait as node {peer} had said"
+        )),
     }
 }
 

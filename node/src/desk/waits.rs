@@ -21,6 +21,8 @@ pub enum Wait {
     Unreachable,
     /// It is connected, and its latest head does not cover the message.
     Behind,
+    /// It is connected, and takes no more of the dossier from this node now: that would be over its quota.
+    Quota,
     /// It has the message, and has not stated that it holds the document.
     Fetching,
     /// This node has not got the document yet.
@@ -41,9 +43,10 @@ pub enum Wait {
 
 impl Wait {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Unreachable,
         Self::Behind,
+        Self::Quota,
         Self::Fetching,
         Self::FetchingHere,
         Self::Held,
@@ -60,6 +63,7 @@ impl Wait {
         match self {
             Self::Unreachable => "unreachable",
             Self::Behind => "behind",
+            Self::Quota => "quota",
             Self::Fetching => "fetching",
             Self::FetchingHere => "fetching-here",
             Self::Held => "held",
@@ -82,6 +86,9 @@ pub struct WaitView {
     /// Since when it is so, RFC 3339; absent where this node does not know.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub since: Option<String>,
+    /// When this node tries again at the earliest, RFC 3339, where it waits for that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<String>,
     /// The code of what lies behind it: a refusal's, or what keeps this node from fetching.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub detail: Option<String>,
@@ -104,6 +111,7 @@ impl fmt::Display for WaitView {
         let Self {
             code,
             since,
+            until,
             detail,
             bytes,
             total_bytes,
@@ -117,6 +125,9 @@ impl fmt::Display for WaitView {
         }
         if let Some(since) = since {
             write!(f, " since {since}")?;
+        }
+        if let Some(until) = until {
+            write!(f, " until {until}")?;
         }
         if let (Some(bytes), Some(total_bytes)) = (bytes, total_bytes) {
             write!(f, ", {bytes} of {total_bytes} bytes")?;
@@ -153,8 +164,8 @@ impl Contacts {
 enum Reach {
     /// It is this node, and the fetch of the document in question is so.
     Here(Option<Fetch>),
-    /// It is connected.
-    Connected,
+    /// It is connected, and takes no more of the dossier from this node before then, if there is a time.
+    Connected(Option<Instant>),
     /// It was last connected then; never since this node's start, if there is no time.
     Away(Option<Instant>),
 }
@@ -183,6 +194,7 @@ enum Known {
 struct Reason {
     wait: Wait,
     since: Option<Instant>,
+    until: Option<Instant>,
     fetch: Option<Fetch>,
     refusal: Option<Code>,
     /// Whether it is a person who has no key, and no node.
@@ -194,6 +206,7 @@ impl From<Wait> for Reason {
         Self {
             wait,
             since: None,
+            until: None,
             fetch: None,
             refusal: None,
             personal: false,
@@ -241,21 +254,24 @@ impl Reason {
                 node: Reach::Here(_), ..
             } => None,
             Known::Receipt {
-                node: Reach::Connected,
+                node: Reach::Connected(until),
                 covered: false,
             }
             | Known::Document {
-                node: Reach::Connected,
+                node: Reach::Connected(until),
                 covered: false,
                 ..
-            } => Some(Wait::Behind.into()),
+            } => Some(Self {
+                until,
+                ..until.map_or(Wait::Behind, |_| Wait::Quota).into()
+            }),
             Known::Document {
-                node: Reach::Here(_) | Reach::Connected,
+                node: Reach::Here(_) | Reach::Connected(_),
                 held: Some(at),
                 ..
             } => Some(Self::since(Wait::Held, Some(at))),
             Known::Document {
-                node: Reach::Connected,
+                node: Reach::Connected(_),
                 held: None,
                 ..
             } => Some(Wait::Fetching.into()),
@@ -286,6 +302,11 @@ impl Reason {
                 format!("{it} is not connected{started}: ask its operator; all goes on once it is back")
             }
             Wait::Behind => format!("{it} has not said that it has the message: wait, or ask its operator"),
+            Wait::Quota => {
+                format!(
+                    "{it} takes no more of this dossier from here until then, over its quota: wait, it goes by itself"
+                )
+            }
             Wait::Fetching => {
                 format!(
                     "{it} has the message and not the document: wait, or ask its operator for `dossier show`"
@@ -330,6 +351,7 @@ impl Reason {
             code: self.wait,
             node,
             since: self.since.map(|since| since.to_string()),
+            until: self.until.map(|until| until.to_string()),
             detail: detail.map(str::to_owned),
             bytes: self.fetch.map(|fetch| fetch.bytes),
             total_bytes: self.fetch.map(|fetch| fetch.total_bytes),
@@ -354,7 +376,7 @@ impl Desk {
         let root = &document.reference.root;
         let reach = match here {
             true => Reach::Here(self.monitor.fetches.get(root)),
-            false => self.reach(&node),
+            false => self.reach(&node, &replica.dossier()),
         };
         let opened = stated(Statement::Opened, addressee).is_some();
         let recipients = state.recipients(document);
@@ -383,7 +405,7 @@ impl Desk {
         let others = replica.state().nodes().into_iter().filter(|node| *node != own);
         let lacking = others.filter_map(|node| {
             let known = Known::Receipt {
-                node: self.reach(&node),
+                node: self.reach(&node, &replica.dossier()),
                 covered: holders.contains(&node),
             };
             Reason::of(known).map(|reason| (node, reason))
@@ -416,7 +438,7 @@ impl Desk {
 
     /// Since when another node is not connected, empty if never since this node's start; `None` if it is.
     pub(super) fn unreachable(&self, node: &SubjectId) -> Option<String> {
-        let away = *node != self.engine.node() && matches!(self.reach(node), Reach::Away(_));
+        let away = *node != self.engine.node() && !self.is_connected(node);
         away.then(|| {
             self.contacts
                 .left
@@ -426,19 +448,21 @@ impl Desk {
         })
     }
 
-    fn reach(&self, node: &SubjectId) -> Reach {
-        match self.engine.peers().any(|peer| peer == *node) {
-            true => Reach::Connected,
+    fn is_connected(&self, node: &SubjectId) -> bool {
+        self.engine.peers().any(|peer| peer == *node)
+    }
+
+    fn reach(&self, node: &SubjectId, dossier: &DossierId) -> Reach {
+        match self.is_connected(node) {
+            true => Reach::Connected(self.engine.held_back(node, dossier)),
             false => Reach::Away(self.contacts.left.get(node).copied()),
         }
     }
 
     /// Since when a node is away, as far as this process knows; nothing while it is connected.
     pub(super) fn away_since(&self, node: &SubjectId) -> Option<Instant> {
-        match self.reach(node) {
-            Reach::Away(left) => Some(left.unwrap_or(self.contacts.begun)),
-            Reach::Here(_) | Reach::Connected => None,
-        }
+        let left = self.contacts.left.get(node).copied();
+        (!self.is_connected(node)).then(|| left.unwrap_or(self.contacts.begun))
     }
 
     /// The name of a node's organisation; empty if the registry does not know it.
@@ -493,6 +517,7 @@ mod tests {
             incarnation: Incarnation::new([3; 16]),
         };
         let (here, left) = (Reach::Here(Some(FETCH)), Reach::Away(Some(THEN)));
+        let busy = Reach::Connected(Some(THEN));
         vec![
             (Known::Message(Verdict::Effective), None, None),
             (pending(Need::Key(0)), Some(NoKey), None),
@@ -507,22 +532,26 @@ mod tests {
             ),
             (receipt(left, false), Some(Unreachable), Some(THEN)),
             (receipt(Reach::Away(None), false), Some(Unreachable), None),
-            (receipt(Reach::Connected, false), Some(Behind), None),
+            (receipt(Reach::Connected(None), false), Some(Behind), None),
+            (receipt(busy, false), Some(Quota), None),
+            (receipt(busy, true), None, None),
             (receipt(left, true), None, None),
-            (receipt(Reach::Connected, true), None, None),
+            (receipt(Reach::Connected(None), true), None, None),
             (document(left, 0), Some(Unreachable), Some(THEN)),
             (document(left, 2), Some(Unreachable), Some(THEN)),
-            (document(Reach::Connected, 0), Some(Behind), None),
-            (document(Reach::Connected, 1), Some(Fetching), None),
+            (document(Reach::Connected(None), 0), Some(Behind), None),
+            (document(busy, 0), Some(Quota), None),
+            (document(Reach::Connected(None), 1), Some(Fetching), None),
+            (document(busy, 1), Some(Fetching), None),
             (document(here, 1), Some(FetchingHere), Some(THEN)),
             (document(Reach::Here(None), 1), Some(FetchingHere), None),
-            (document(Reach::Connected, 2), Some(Held), Some(THEN)),
+            (document(Reach::Connected(None), 2), Some(Held), Some(THEN)),
             (document(here, 2), Some(Held), Some(THEN)),
-            (document(Reach::Connected, 3), Some(NotOpened), Some(THEN)),
+            (document(Reach::Connected(None), 3), Some(NotOpened), Some(THEN)),
             // That its node is away takes nothing from what it has stated.
             (document(left, 3), Some(NotOpened), Some(THEN)),
             (document(here, 3), Some(NotOpened), Some(THEN)),
-            (document(Reach::Connected, 4), None, None),
+            (document(Reach::Connected(None), 4), None, None),
             (document(left, 4), None, None),
         ]
     }
@@ -559,6 +588,14 @@ mod tests {
         assert_eq!((view.bytes, view.total_bytes), (Some(40), Some(100)));
         assert_eq!(view.detail.as_deref(), Some("disk-full"));
         assert!(view.says.contains("free disk space"), "{view:?}");
+        let quota = Reason::of(receipt(Reach::Connected(Some(THEN)), false)).unwrap();
+        let view = quota.view(SubjectId::new([2; 16]), "Cour (essai)");
+        assert_eq!(view.until.as_deref(), Some("1970-01-01T00:00:05.000Z"));
+        let line = view.to_string();
+        assert!(
+            line.starts_with("quota until 1970-01-01T00:00:05.000Z: the node of Cour (essai) takes no more"),
+            "{line}"
+        );
         let set_aside = Reason::of(Known::Message(Verdict::WithoutEffect(Code::SetAside))).unwrap();
         assert_eq!(
             set_aside.view(SubjectId::new([2; 16]), "").detail.as_deref(),

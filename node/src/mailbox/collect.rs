@@ -219,7 +219,10 @@ impl Network {
             Ok(Taken::OnFile) => Ok(Fate::Safe),
             Ok(Taken::Early) => Ok(Fate::Later),
             // It may be good for something once the registry or the dossier has changed.
-            Err(Error::Refused(_) | Error::Incompatible(_)) => Ok(Fate::Later),
+            Err(error @ (Error::Refused(_) | Error::Incompatible(_))) => {
+                tracing::debug!(%mailbox, code = error.code().name(), "a run stays at a mailbox");
+                Ok(Fate::Later)
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -328,20 +328,22 @@ impl Office {
             .unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (ready, is_ready) = mpsc::channel();
-        let log = std::thread::spawn(move || {
-            let mut log = String::new();
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&log);
+        let logger = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 if line.contains("ready on udp") {
                     let _ = ready.send(());
                 }
+                let mut log = written.lock().unwrap();
                 log.push_str(&line);
                 log.push('\n');
             }
-            log
         });
         let node = Node {
             child,
-            log: Some(log),
+            log,
+            logger: Some(logger),
         };
         match is_ready.recv_timeout(PATIENCE) {
             Ok(()) => node,
@@ -496,13 +498,19 @@ impl Office {
 /// A running node.
 pub(crate) struct Node {
     child: Child,
-    log: Option<JoinHandle<String>>,
+    log: Arc<Mutex<String>>,
+    logger: Option<JoinHandle<()>>,
 }
 
 impl Node {
     /// Its process id.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How often its log has said something so far.
+    pub(crate) fn logged(&self, what: &str) -> usize {
+        self.log.lock().unwrap().matches(what).count()
     }
 
     /// SIGTERM: drains and ends; gives the whole log.
@@ -535,7 +543,8 @@ impl Node {
         let mut stdout = String::new();
         std::io::Read::read_to_string(&mut self.child.stdout.take().unwrap(), &mut stdout).unwrap();
         let status = self.child.wait().unwrap();
-        let stderr = self.log.take().unwrap().join().unwrap();
+        self.logger.take().unwrap().join().unwrap();
+        let stderr = std::mem::take(&mut *self.log.lock().unwrap());
         let json = serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap_or_default();
         Said {
             exit: status.code().unwrap_or(-1),

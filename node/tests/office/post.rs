@@ -75,11 +75,18 @@ impl Post {
             mailbox,
         };
         post.configure_mailbox(mailbox_settings);
-        for (name, address) in NAMES.iter().zip(&post.udp).take(2) {
-            let more = format!("[mailbox]\nuse = [\"{}\"]\nafter = 1\nevery = 1\n", post.mailbox);
-            post.office.configure(name, address, &more);
+        for number in 0..2 {
+            post.configure_member(number, "");
         }
         post
+    }
+
+    /// The court (0) or the company (1), with more lines at the end of its configuration.
+    pub(crate) fn configure_member(&self, number: usize, more: &str) {
+        let mailbox = &self.mailbox;
+        let log = "log = \"basoche_node=debug,info\"\n";
+        let more = format!("{log}[mailbox]\nuse = [\"{mailbox}\"]\nafter = 1\nevery = 1\n{more}");
+        self.office.configure(NAMES[number], &self.udp[number], &more);
     }
 
     pub(crate) fn configure_mailbox(&self, settings: &str) {

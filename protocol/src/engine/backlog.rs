@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Engine, Registry, RunIndex};
 use crate::id::{DossierId, SubjectId};
 use crate::journal::Branch;
+use crate::plant::{Bug, planted};
 
 /// A peer lacks these: what the shell reads from the store and sends. SYN-6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +128,13 @@ impl<R: Registry> Engine<R> {
         None
     }
 
-    /// What frontiers ask for that came before the last commit.
+    /// What frontiers ask for that came before the last commit, but for dossiers of which the peer takes no more now.
+    /// Those it may have refused meanwhile. SYN-19.
     pub(super) fn release_backlogs(&mut self, asked: Vec<(SubjectId, DossierId, Queue)>) {
         for (peer, dossier, queue) in asked {
+            if self.held_back(&peer, &dossier).is_some() && !planted(Bug::NeverHoldsBack) {
+                continue;
+            }
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.backlogs.add(dossier, queue);
             }

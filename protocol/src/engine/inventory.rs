@@ -82,6 +82,8 @@ impl<R: Registry> Engine<R> {
         let cursor = self.cursors.entry(peer).or_insert(fresh);
         if cursor.instance != instance {
             *cursor = fresh;
+            // What it had no room for, its process before this one had none for.
+            self.held_back.remove(&peer);
         }
         let from = cursor.acknowledged;
         let known: Vec<_> = self

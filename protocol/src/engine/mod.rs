@@ -314,6 +314,8 @@ pub struct Engine<R> {
     /// What peers may bring and persons may found, and what they have of late.
     quotas: Quotas,
     accounts: BTreeMap<SubjectId, Account>,
+    /// The dossiers of which each peer takes no more now, and until when. SYN-19.
+    held_back: BTreeMap<SubjectId, BTreeMap<DossierId, Instant>>,
     founders: BTreeMap<SubjectId, Used>,
     /// How often a wait was drawn.
     jitters: u64,
@@ -426,6 +428,7 @@ impl<R: Registry> Engine<R> {
             cursors: BTreeMap::new(),
             quotas: Quotas::default(),
             accounts: BTreeMap::new(),
+            held_back: BTreeMap::new(),
             founders: BTreeMap::new(),
             jitters: 0,
             next_ticket: 0,

@@ -35,8 +35,6 @@ pub(super) struct Peer {
     pub(super) early: Vec<(DossierId, Vec<u8>)>,
     /// What it lacks.
     pub(super) backlogs: Backlogs,
-    /// The dossiers of which it takes no more now, and until when. SYN-19.
-    pub(super) held_back: BTreeMap<DossierId, Instant>,
     /// The proofs that it was asked for and has not given, by SHA-256 of the frame that asked. SYN-23.
     pub(super) asked: BTreeMap<Digest, ProofRequest>,
 }
@@ -152,7 +150,7 @@ impl<R: Registry> Engine<R> {
             .iter()
             .filter(|(_, held)| held.replica.state().nodes().contains(&to))
             .filter(|(dossier, held)| {
-                let lags = !held.is_equal_at(&to) && !self.is_held_back(&to, dossier);
+                let lags = !held.is_equal_at(&to) && self.held_back(&to, dossier).is_none();
                 lags || !held.replica.lacking().is_empty()
             })
             .map(|(dossier, _)| *dossier)

@@ -231,8 +231,8 @@ impl<R: Registry> Engine<R> {
             used.amount > 0
         });
         let mut due = Vec::new();
-        for (peer, state) in &mut self.peers {
-            state.held_back.retain(|dossier, until| {
+        self.held_back.retain(|peer, dossiers| {
+            dossiers.retain(|dossier, until| {
                 // A clock that is set back must not put it off.
                 let over = now >= *until || *until > now + LONGEST_WAIT + LONGEST_WAIT;
                 if over {
@@ -240,7 +240,8 @@ impl<R: Registry> Engine<R> {
                 }
                 !over
             });
-        }
+            !dossiers.is_empty()
+        });
         for (peer, dossier) in due {
             self.offer_frontier(peer, dossier);
         }
@@ -258,17 +259,17 @@ impl<R: Registry> Engine<R> {
         self.jitters += 1;
         let wait = Span::from_ms(ms).max(SHORTEST_WAIT).min(LONGEST_WAIT);
         let jitter = self.draw(b"basoche/jitter/1", self.jitters) % (wait.ms() / 4 + 1);
+        let until = now + wait + Span::from_ms(jitter);
+        self.held_back.entry(peer).or_default().insert(dossier, until);
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.held_back.insert(dossier, now + wait + Span::from_ms(jitter));
             peer.told.remove(&dossier);
             peer.backlogs.drop(&dossier);
         }
     }
 
-    /// Whether a peer has said that it has no room for more of a dossier now.
-    pub(super) fn is_held_back(&self, peer: &SubjectId, dossier: &DossierId) -> bool {
-        let peer = self.peers.get(peer);
-        peer.is_some_and(|peer| peer.held_back.contains_key(dossier))
+    /// Until when a peer is sent no more of a dossier, because it said that it has no room for more now. SYN-19.
+    pub fn held_back(&self, peer: &SubjectId, dossier: &DossierId) -> Option<Instant> {
+        self.held_back.get(peer)?.get(dossier).copied()
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::ahead::{self, Ahead};
 use super::backlog::Queue;
-use super::peer::Peer;
 use super::quota::{Cost, charge};
 use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::{Received, RunItem};
@@ -165,9 +164,8 @@ impl<R: Registry> Engine<R> {
             known.insert(*branch, chains.known_by(branch, &frontier.rows));
         }
         let ours_is_news = chains.iter().any(|(branch, chain)| known[branch] < chain.size());
-        let held_back = |peer: &Peer| peer.held_back.contains_key(&dossier);
         let wanted = held.bring(&frontier.lacking);
-        if (ours_is_news || !wanted.is_empty()) && !self.peers.get(&from).is_some_and(held_back) {
+        if ours_is_news || !wanted.is_empty() {
             let queue = Queue::new(known, held.runs.len(), wanted);
             self.stage.backlogs.push((from, dossier, queue));
         }

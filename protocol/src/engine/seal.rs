@@ -151,7 +151,8 @@ impl<R: Registry> Engine<R> {
             .iter_mut()
             .filter(|(node, peer)| peer.joined && members.contains(node))
         {
-            let held_back = peer.held_back.contains_key(&dossier);
+            let held_back = self.held_back.get(node);
+            let held_back = held_back.is_some_and(|dossiers| dossiers.contains_key(&dossier));
             if held_back && is_run {
                 continue;
             }
