@@ -248,7 +248,7 @@ fn journals(arguments: &Arguments, place: &Path, program: &Path, report: &mut Re
         let begun = std::time::Instant::now();
         pair.start(1)?;
         let all = made as f64;
-        pair.until_status(1, Duration::from_millis(500), |status| {
+        pair.until_status(1, Duration::from_millis(250), |status| {
             let held = status["dossiers"].as_array()?.iter();
             let held: f64 = held.filter_map(|dossier| dossier["entries"].as_f64()).sum();
             (held >= all).then_some(())
