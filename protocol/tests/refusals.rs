@@ -19,6 +19,7 @@ use basoche_protocol::message::{
 use basoche_protocol::refusal::Code;
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Span;
+use basoche_protocol::tree::Tree;
 use basoche_protocol::wire::codec;
 use basoche_protocol::wire::frame::{Frame, RegistryLeaf, Run};
 use basoche_protocol::wire::limits;
@@ -650,6 +651,16 @@ const FRAMES: &[BadFrame] = {
         }),
         bad(Code::HeadMismatch, |it, peer| {
             spoilt(it, peer, |head, _| head.dossier = DossierId::new([9; 32]))
+        }),
+        // An entry of another dossier, which a head of this one covers.
+        bad(Code::HeadMismatch, |it, peer| {
+            let good = it.good();
+            let mut item = peer.record_raw(it, id_of(&good), &good);
+            item.entry.dossier = DossierId::new([9; 32]);
+            peer.tree = Tree::new();
+            peer.tree.push(*item.entry.leaf().as_bytes());
+            let head = peer.next_head(it);
+            peer.run(it, &[item], peer.sign(&head))
         }),
         // The head is older than what it covers.
         bad(Code::HeadMismatch, |it, peer| {
