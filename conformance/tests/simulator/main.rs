@@ -57,6 +57,10 @@ const SCENARIOS: &[(u64, &str)] = &[
         947,
         "a node that was set back went on at the word of a member that lagged",
     ),
+    (
+        8410,
+        "judged as it was after the proofs, and not as what had come meanwhile let it become",
+    ),
 ];
 
 struct Casts {

@@ -303,6 +303,8 @@ impl World {
         (0..NODES).for_each(|node| self.federation.wake(node, None));
         if self.asks && self.agree() {
             self.ask_everybody();
+            // Time has passed: what only a dishonest node had may have come, and what cites it may come now.
+            self.converge();
         }
         let slept = self.histogram.entry("slept".to_owned()).or_default();
         *slept += self.federation.slept;
