@@ -18,7 +18,7 @@ use crate::leaf::Leaf;
 use crate::replica::Replica;
 
 /// The log of one authority, as it holds it itself: a replica of that log alone.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct AuthorityLog {
     origin: String,
     replica: Replica,
