@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use basoche_node::config::Config;
+use basoche_node::control::{Answer, Client, Request};
+use basoche_node::desk::StatusView;
 use basoche_protocol::id::SubjectId;
 
 use crate::Outcome;
@@ -350,21 +353,31 @@ impl Pair {
         let begun = Instant::now();
         self.nodes[node] = start(&self.program, NODES[node][0])?;
         let pause = Duration::from_millis(10);
-        self.until_status(node, pause, |status| {
-            (status["ready"] == true).then(|| begun.elapsed())
-        })
+        self.until_status(node, pause, |status| status.ready.then(|| begun.elapsed()))
     }
 
-    /// Waits until a node's status is enough.
+    /// Waits until a node's status is enough. It is asked on the node's socket, without a process of its own.
     pub(crate) fn until_status<T>(
         &self,
         node: usize,
         pause: Duration,
-        enough: impl Fn(&Value) -> Option<T>,
+        enough: impl Fn(&StatusView) -> Option<T>,
     ) -> Outcome<T> {
-        let config = format!("{}/node.toml", NODES[node][0]);
-        self.program
-            .until(&["node", "status", "--config", &config], pause, enough)
+        let config = Config::read(&self.program.directory.join(NODES[node][0]).join("node.toml"))?;
+        let client = Client::new(&config.data);
+        let started = Instant::now();
+        loop {
+            let answer = client.ask(&Request::Status);
+            if let Ok(Answer::Status(status)) = &answer
+                && let Some(found) = enough(status)
+            {
+                return Ok(found);
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(format!("the node's status: not within {PATIENCE:?}: {answer:?}").into());
+            }
+            std::thread::sleep(pause);
+        }
     }
 
     /// The store of the court's node, which must not run.

@@ -240,18 +240,16 @@ fn journals(arguments: &Arguments, place: &Path, program: &Path, report: &mut Re
     ));
     let begun = std::time::Instant::now();
     pair.until_status(0, Duration::from_millis(200), |status| {
-        (status["reading_back"] == 0).then_some(())
+        (status.reading_back == 0).then_some(())
     })?;
     let title = format!("all read back after ready, {what}");
     report.push(Row::plain(&title, begun.elapsed().as_secs_f64(), "s", &load()));
     if !arguments.start_only {
         let begun = std::time::Instant::now();
         pair.start(1)?;
-        let all = made as f64;
-        pair.until_status(1, Duration::from_millis(250), |status| {
-            let held = status["dossiers"].as_array()?.iter();
-            let held: f64 = held.filter_map(|dossier| dossier["entries"].as_f64()).sum();
-            (held >= all).then_some(())
+        pair.until_status(1, Duration::from_millis(10), |status| {
+            let held: usize = status.dossiers.iter().map(|dossier| dossier.entries).sum();
+            (held as u64 >= made).then_some(())
         })?;
         let caught_up = begun.elapsed().as_secs_f64();
         let reason = format!(

@@ -8,7 +8,7 @@ use basoche_protocol::dossier::State;
 use basoche_protocol::envelope::{Envelope, EpochKey, Sealed, verify};
 use basoche_protocol::error::{Error, Malformed};
 use basoche_protocol::id::{DossierId, MessageId};
-use basoche_protocol::jose::{WrapContext, unwrap};
+use basoche_protocol::jose::{DecryptionKey, WrapContext};
 use basoche_protocol::journal::{Entry, SignedHead};
 use basoche_protocol::mailbox::{Address, Parcel, Request, SignedReceipt};
 use basoche_protocol::message::Message;
@@ -171,9 +171,9 @@ impl Judge {
     }
 
     fn wrap(&self, bytes: &[u8]) -> Outcome {
-        let opened = std::str::from_utf8(bytes)
-            .ok()
-            .and_then(|wrap| unwrap(wrap, &self.wrap_context, &self.wrap_private_key).ok());
+        let key = DecryptionKey::from_pkcs8(&self.wrap_private_key).ok();
+        let wrap = std::str::from_utf8(bytes).ok();
+        let opened = wrap.and_then(|wrap| key?.unwrap(wrap, &self.wrap_context).ok());
         match opened {
             Some(key) if *key == *self.epoch_key.as_bytes() => Outcome::Accepted(Stage::Wrap),
             _ => Outcome::Refused(Stage::Wrap, Code::NotOpenable),

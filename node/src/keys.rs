@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use basoche_protocol::crypto;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
-use basoche_protocol::jose::{Algorithm, SoftwareKey, VerifyingKey};
+use basoche_protocol::jose::{Algorithm, DecryptionKey, SoftwareKey, VerifyingKey};
 use basoche_registry::Certificate;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -171,9 +171,13 @@ impl NodeKeys {
         CertificateId::new(crypto::sha256(&[&self.stored.seal_certificate]))
     }
 
-    /// The private encryption key, PKCS#8 DER: opens key wraps.
-    pub fn encryption_key(&self) -> &[u8] {
-        &self.stored.encryption_key
+    /// The private encryption key: opens key wraps.
+    pub fn encryption_key(&self) -> Result<DecryptionKey, KeysError> {
+        let unfit = |_| KeysError::Damaged {
+            path: FILE.into(),
+            what: "the encryption key is not a P-256 key".into(),
+        };
+        DecryptionKey::from_pkcs8(&self.stored.encryption_key).map_err(unfit)
     }
 
     /// The transport key.

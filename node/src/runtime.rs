@@ -360,7 +360,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         Serving::new(config.limits.transfers, config.limits.daily_bytes_per_peer),
         mailboxes,
     );
-    let seal = keys.seal()?;
+    let (seal, decryption) = (keys.seal()?, keys.encryption_key()?);
     let (node, shared) = (keys.node(), Arc::clone(&blobs));
     let parts = Parts {
         engine,
@@ -368,6 +368,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         blobs: shared,
         keys,
         seal,
+        decryption,
         outside: Box::new(outside),
         monitor: Arc::clone(&monitor),
         hint,

@@ -244,6 +244,12 @@ pub enum Refused {
         /// How many of its entries were asked about.
         size: u64,
     },
+    /// As many runs wait here for what they cite, or for their dossier to be read back, as there is room for. SYN-10.
+    #[error("there is no room for more runs of dossier {dossier} that wait; send it again later")]
+    NoRoom {
+        /// Of which dossier.
+        dossier: DossierId,
+    },
     /// A peer has brought as much as it may for now. SYN-18.
     #[error("{peer} has brought as much as it may for now; more after {} s", retry_after.ms() / 1000)]
     OverQuota {
@@ -365,6 +371,7 @@ impl Error {
                 Refused::RosterConflict { .. } => Code::RosterConflict,
                 Refused::SenderRole { .. } => Code::SenderRole,
                 Refused::TooMuchBegun { .. }
+                | Refused::NoRoom { .. }
                 | Refused::OverQuota { .. }
                 | Refused::TooManyFounded { .. }
                 | Refused::TooManyProofs => Code::Busy,

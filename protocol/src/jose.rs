@@ -9,7 +9,7 @@
 use std::fmt;
 
 use josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm;
-use josekit::jwe::{JweContext, JweHeader};
+use josekit::jwe::{JweContext, JweDecrypter, JweHeader};
 use josekit::jws::alg::ecdsa::EcdsaJwsAlgorithm;
 use josekit::jws::alg::rsassa::RsassaJwsAlgorithm;
 use josekit::jws::alg::rsassa_pss::RsassaPssJwsAlgorithm;
@@ -311,22 +311,32 @@ pub fn wrap(key: &[u8; 32], context: &impl Binding, recipient_spki: &[u8]) -> Re
         .map_err(|_| KeyError::Signer("key wrap failed"))
 }
 
-/// Opens a wrap with the recipient's encryption key (DER PKCS#8). Every length and member is checked first. KEY-3.
-pub fn unwrap(
-    wrap: &str,
-    context: &impl Binding,
-    private_pkcs8: &[u8],
-) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-    check_wrap(wrap, context)?;
-    let decrypter = EcdhEsJweAlgorithm::EcdhEsA256kw
-        .decrypter_from_der(private_pkcs8)
-        .map_err(|_| KeyError::Unfit)?;
-    let (key, _) = wrap_context()
-        .deserialize_compact(wrap, &decrypter)
-        .map_err(|_| KeyError::Mismatch)?;
-    let key = Zeroizing::new(key);
-    let key = <[u8; 32]>::try_from(key.as_slice()).map_err(|_| KeyError::Mismatch)?;
-    Ok(Zeroizing::new(key))
+/// A recipient's private encryption key in memory: opens wraps. Reading one costs more than opening a wrap.
+pub struct DecryptionKey {
+    decrypter: Box<dyn JweDecrypter>,
+}
+
+impl DecryptionKey {
+    /// The key of a DER PKCS#8 structure (RFC 5958) on P-256.
+    pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, KeyError> {
+        let decrypter = EcdhEsJweAlgorithm::EcdhEsA256kw
+            .decrypter_from_der(pkcs8)
+            .map_err(|_| KeyError::Unfit)?;
+        Ok(Self {
+            decrypter: Box::new(decrypter),
+        })
+    }
+
+    /// Opens a wrap. Every length and member is checked first. KEY-3.
+    pub fn unwrap(&self, wrap: &str, context: &impl Binding) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        check_wrap(wrap, context)?;
+        let (key, _) = wrap_context()
+            .deserialize_compact(wrap, &*self.decrypter)
+            .map_err(|_| KeyError::Mismatch)?;
+        let key = Zeroizing::new(key);
+        let key = <[u8; 32]>::try_from(key.as_slice()).map_err(|_| KeyError::Mismatch)?;
+        Ok(Zeroizing::new(key))
+    }
 }
 
 /// Refuses every wrap that is not exactly of our form, without any cryptography. KEY-4.
@@ -388,19 +398,15 @@ mod tests {
             .generate_ec_key_pair(josekit::jwk::alg::ec::EcCurve::P256)
             .unwrap();
         let wrapped = wrap(&[7; 32], &context(), &pair.to_der_public_key()).unwrap();
-        assert_eq!(
-            *unwrap(&wrapped, &context(), &pair.to_der_private_key()).unwrap(),
-            [7; 32]
-        );
-        assert!(unwrap(&wrapped, &context(), &other.to_der_private_key()).is_err());
+        let key = DecryptionKey::from_pkcs8(&pair.to_der_private_key()).unwrap();
+        let other = DecryptionKey::from_pkcs8(&other.to_der_private_key()).unwrap();
+        assert_eq!(*key.unwrap(&wrapped, &context()).unwrap(), [7; 32]);
+        assert!(other.unwrap(&wrapped, &context()).is_err());
         let elsewhere = WrapContext {
             epoch: 1,
             ..context()
         };
-        assert_eq!(
-            unwrap(&wrapped, &elsewhere, &pair.to_der_private_key()).unwrap_err(),
-            KeyError::Mismatch
-        );
+        assert_eq!(key.unwrap(&wrapped, &elsewhere).unwrap_err(), KeyError::Mismatch);
     }
 
     /// The reproduced josekit defects: D (short tags), F (short encrypted key, a panic), G (`crit`), H (`zip`), I.
@@ -409,6 +415,7 @@ mod tests {
         let pair = ECDH_ES_A256KW
             .generate_ec_key_pair(josekit::jwk::alg::ec::EcCurve::P256)
             .unwrap();
+        let key = DecryptionKey::from_pkcs8(&pair.to_der_private_key()).unwrap();
         let good = wrap(&[7; 32], &context(), &pair.to_der_public_key()).unwrap();
         let header = String::from_utf8(b64url_decode(good.split('.').next().unwrap()).unwrap()).unwrap();
         let with_member = |member: &str| {
@@ -435,7 +442,7 @@ mod tests {
         ];
         for wrap in bad {
             assert_eq!(check_wrap(&wrap, &context()), Err(KeyError::Mismatch), "{wrap}");
-            assert!(unwrap(&wrap, &context(), &pair.to_der_private_key()).is_err());
+            assert!(key.unwrap(&wrap, &context()).is_err());
         }
         check_wrap(&good, &context()).unwrap();
     }

@@ -8,6 +8,7 @@ use basoche_protocol::fixture::Federation;
 use basoche_protocol::id::{Digest, DossierId, Incarnation, SubjectId};
 use basoche_protocol::journal::{Head, SignedHead};
 use basoche_protocol::message::{Acceptance, Body, ProvisionPaid};
+use basoche_protocol::refusal::Code;
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{DossierDigest, Frame, Frontier, Hello};
 use serde_bytes::ByteBuf;
@@ -238,6 +239,19 @@ fn what_differs_is_offered_from_the_summary_and_wakes_the_dossier_only_where_it_
     }
 }
 
+fn hello(federation: &Federation, node: SubjectId) -> Vec<u8> {
+    let hello = Frame::Hello(Hello {
+        versions: vec![1],
+        features: vec![],
+        node,
+        incarnation: Incarnation::new([8; 16]),
+        registries: vec![],
+        time: federation.now,
+        software: "test".into(),
+    });
+    hello.encode()
+}
+
 /// What the court's node, with the dossier at rest, answers to a frontier of the company's node, and whether it stays so.
 #[test]
 fn only_a_frontier_that_says_something_new_wakes_a_dossier() {
@@ -266,15 +280,6 @@ fn only_a_frontier_that_says_something_new_wakes_a_dossier() {
         let mut engine = Engine::new(court, fresh, "test", federation.registry.clone());
         assert!(engine.restore_dormant(dossier, summary.basis(), Some(summary.clone())));
         engine.handle_connected(company, federation.now);
-        let hello = Frame::Hello(Hello {
-            versions: vec![1],
-            features: vec![],
-            node: company,
-            incarnation: Incarnation::new([8; 16]),
-            registries: vec![],
-            time: federation.now,
-            software: "test".into(),
-        });
         let frontier = Frame::Frontier(Frontier {
             dossier,
             rows: rows.clone(),
@@ -283,7 +288,7 @@ fn only_a_frontier_that_says_something_new_wakes_a_dossier() {
             lacking: vec![],
             yours: yours.map(|head| ByteBuf::from(head.to_vec())),
         });
-        engine.handle_frame(company, &hello.encode(), federation.now);
+        engine.handle_frame(company, &hello(&federation, company), federation.now);
         engine.handle_frame(company, &frontier.encode(), federation.now);
         engine.poll_commit(federation.now);
         engine.handle_durable();
@@ -311,4 +316,44 @@ fn only_a_frontier_that_says_something_new_wakes_a_dossier() {
     // Nobody makes one up.
     let (stays, said) = answer(Some(&theirs), Some(&theirs));
     assert!(stays && matches!(&said[..], [Frame::Refusal(_)]), "{said:?}");
+}
+
+/// A run that finds no room is not under way for its sender any more: it hears so, and comes again. SYN-10, SYN-19.
+#[test]
+fn a_run_for_which_there_is_no_room_until_its_dossier_is_awake_is_refused() {
+    const PARKED: usize = 64;
+    let (mut federation, dossier) = at_rest(3);
+    let (court, company) = (federation.node(0).node(), federation.node(2).node());
+    federation.crash(2);
+    let summary = federation.node(2).dormant().next().unwrap().clone();
+    federation.connect_all();
+    federation.overheard = Some(Vec::new());
+    pay(&mut federation, dossier, 60);
+    rest(&mut federation);
+    let said = federation.overheard.take().unwrap();
+    let is_run = |bytes: &[u8]| matches!(Frame::decode(bytes), Ok(Frame::Run(_)));
+    let mut runs = said
+        .iter()
+        .filter(|(from, to, bytes)| (*from, *to) == (0, 2) && is_run(bytes));
+    let (.., run) = runs.next().unwrap();
+    let fresh = Incarnation::new([9; 16]);
+    let mut engine = Engine::new(company, fresh, "test", federation.registry.clone());
+    assert!(engine.restore_dormant(dossier, summary.basis(), Some(summary.clone())));
+    engine.handle_connected(court, federation.now);
+    engine.handle_frame(court, &hello(&federation, court), federation.now);
+    for _ in 0..=PARKED {
+        engine.handle_frame(court, run, federation.now);
+    }
+    engine.poll_commit(federation.now);
+    engine.handle_durable();
+    let frames: Vec<_> = std::iter::from_fn(|| engine.poll_frame()).collect();
+    let refusals: Vec<_> = frames
+        .iter()
+        .filter_map(|(_, bytes)| match Frame::decode(bytes).unwrap() {
+            Frame::Refusal(refusal) => Some((refusal.code, refusal.retry_after, refusal.dossier)),
+            _ => None,
+        })
+        .collect();
+    let busy = u64::from(Code::Busy.number());
+    assert_eq!(refusals, [(busy, Some(1000), Some(dossier))]);
 }

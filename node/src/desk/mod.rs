@@ -44,7 +44,7 @@ use basoche_protocol::engine::{Event, Fresh, Needs, Registry, Row, Ticket, WrapN
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::error::{Error, Refused};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
-use basoche_protocol::jose::{self, SoftwareKey};
+use basoche_protocol::jose::{self, DecryptionKey, SoftwareKey};
 use basoche_protocol::message::Body;
 use basoche_protocol::refusal::Code;
 use basoche_registry::Replica;
@@ -61,6 +61,7 @@ use crate::operator::{Alarm, Monitor, Outcome, With};
 use crate::quic::{ConnectionId, NodeId};
 use crate::rows::{NodeEngine, Rows, RowsError};
 use crate::store::{Batch, StoreError};
+use ahead::{Checking, Gathered};
 use link::Link;
 use statements::Settled;
 use waits::Contacts;
@@ -206,13 +207,6 @@ struct Watcher {
     reply: oneshot::Sender<Level>,
 }
 
-/// Inputs that one turn takes before it commits.
-const TURN: usize = 256;
-/// Submissions of one turn: their head must fit in one frame with them. JRN-5.
-const TURN_BYTES: usize = 512 * 1024;
-/// Frames of one turn, in bytes: their rows must fit in one commit, [`crate::store::MAX_BATCH_BYTES`].
-const TURN_FRAME_BYTES: usize = 16 << 20;
-
 /// How long after its start a node waits for what it has lost of its own entries.
 const AWAITS_OWN: Duration = Duration::from_secs(60);
 
@@ -222,6 +216,7 @@ pub struct Desk {
     rows: Rows,
     blobs: Arc<dyn BlobStore>,
     seal: SoftwareKey,
+    decryption: DecryptionKey,
     keys: NodeKeys,
     outside: Box<dyn Outside>,
     links: BTreeMap<SubjectId, Link>,
@@ -259,6 +254,7 @@ pub struct Desk {
     outbox: Outbox,
     /// Runs from mailboxes that the next commit holds.
     kept: Vec<mailbox::Kept>,
+    checking: Checking,
 }
 
 /// What a desk is made of.
@@ -273,6 +269,8 @@ pub struct Parts {
     pub keys: NodeKeys,
     /// The seal, opened.
     pub seal: SoftwareKey,
+    /// The encryption key, opened.
+    pub decryption: DecryptionKey,
     /// Where effects go.
     pub outside: Box<dyn Outside>,
     /// Where it reports.
@@ -296,6 +294,7 @@ impl Desk {
             blobs,
             keys,
             seal,
+            decryption,
             outside,
             monitor,
             hint,
@@ -308,6 +307,7 @@ impl Desk {
             rows,
             blobs,
             seal,
+            decryption,
             keys,
             outside,
             links: BTreeMap::new(),
@@ -334,6 +334,7 @@ impl Desk {
             registry_news: false,
             outbox,
             kept: Vec::new(),
+            checking: Checking::start(),
         }
     }
 
@@ -342,49 +343,36 @@ impl Desk {
         self.outside.registry_changed(self.engine.registry());
         self.scrub()?;
         self.settle_all();
+        let mut gathered = Gathered::default();
         while !self.stopping {
-            let first = match self.is_waking() {
-                false => inputs.blocking_recv(),
-                true => inputs.try_recv().ok(),
-            };
-            let mut begun = Instant::now();
-            if first.is_none() && inputs.is_closed() {
-                break;
+            if gathered.is_empty() {
+                let first = match self.is_waking() {
+                    false => inputs.blocking_recv(),
+                    true => inputs.try_recv().ok(),
+                };
+                if first.is_none() && inputs.is_closed() {
+                    break;
+                }
+                first.into_iter().for_each(|input| self.add(&mut gathered, input));
             }
-            let mut gathered: Vec<_> = first.into_iter().collect();
             loop {
-                Self::gather(&mut inputs, &mut gathered);
-                self.take_all(std::mem::take(&mut gathered));
+                let begun = Instant::now();
+                self.gather(&mut inputs, &mut gathered);
+                self.take_all(&mut gathered);
+                // The next turn's runs are checked while this one is committed.
+                self.gather(&mut inputs, &mut gathered);
                 let worked = self.turn()?;
                 self.come_round(begun, worked);
                 self.read_back()?;
                 if !worked {
                     break;
                 }
-                begun = Instant::now();
             }
         }
         self.engine.summarise(true);
         while self.turn()? {}
         self.write_hint();
         Ok(())
-    }
-
-    /// Gathers what else has come in, up to what one commit should carry.
-    fn gather(inputs: &mut mpsc::Receiver<Input>, gathered: &mut Vec<Input>) {
-        let (mut submitted, mut received) = (0, 0);
-        for _ in 0..TURN {
-            let Ok(input) = inputs.try_recv() else { return };
-            match &input {
-                Input::Submit { envelope, .. } => submitted += envelope.len(),
-                Input::Frame { bytes, .. } => received += bytes.len(),
-                _ => {}
-            }
-            gathered.push(input);
-            if submitted > TURN_BYTES || received > TURN_FRAME_BYTES {
-                return;
-            }
-        }
     }
 
     fn take(&mut self, input: Input) {
@@ -443,7 +431,7 @@ impl Desk {
     /// Opens the key wraps that the core asks for: it never sees a private key.
     fn unwrap_keys(&mut self) {
         while let Some(request) = self.engine.poll_unwrap() {
-            match jose::unwrap(&request.jwe, &request.context, self.keys.encryption_key()) {
+            match self.decryption.unwrap(&request.jwe, &request.context) {
                 Ok(key) => {
                     let context = request.context;
                     self.engine

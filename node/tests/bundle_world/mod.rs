@@ -21,7 +21,7 @@ use basoche_protocol::dossier::RunItem;
 use basoche_protocol::engine::{Engine, Fresh, Registry, Row};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, KeySalt, MessageId, Salt, SubjectId};
-use basoche_protocol::jose::{self, SoftwareKey};
+use basoche_protocol::jose::{self, DecryptionKey, SoftwareKey};
 use basoche_protocol::journal::Branch;
 use basoche_protocol::journal::Content::Authentic;
 use basoche_protocol::message::{Access, Body, DocumentRef, KeyWrap, Message};
@@ -348,7 +348,8 @@ impl World {
                 let engine = &mut self.nodes[to].engine;
                 engine.handle_frame(Who::NODES[from].subject(), &bytes, self.now);
                 while let Some(request) = engine.poll_unwrap() {
-                    let key = jose::unwrap(&request.jwe, &request.context, &self.keys[8 + to].pkcs8).unwrap();
+                    let key = DecryptionKey::from_pkcs8(&self.keys[8 + to].pkcs8).unwrap();
+                    let key = key.unwrap(&request.jwe, &request.context).unwrap();
                     engine.learn_key(
                         request.context.dossier,
                         request.context.epoch,

@@ -4,110 +4,75 @@
 //! holds is marked in the envelope itself ([`crate::envelope`]), and is not checked again under the same key; whatever
 //! does not, or cannot be opened yet, is judged in its turn as if nothing had been done. JRN-12.
 
-use std::collections::BTreeMap;
-
 use super::{Engine, Registry};
 use crate::directory::Directory;
-use crate::dossier::RunItem;
+use crate::dossier::{Replica, RunItem};
 use crate::envelope::{EpochKey, Sealed};
 use crate::error::Error;
 use crate::id::DossierId;
 use crate::journal::Entry;
 use crate::wire::frame::{Frame, Run};
 
-/// The first bytes of a run's frame: an array of two, the number of [`Frame::Run`].
-const RUN: [u8; 2] = [0x82, 4];
-
-/// A run, decoded ahead of its turn.
+/// A run, decoded and checked ahead of its turn.
 #[derive(Debug)]
 pub struct Ahead {
     pub(super) run: Run,
     pub(super) items: Vec<RunItem>,
 }
 
-/// Some items of a run, on their way to another thread and back.
-#[derive(Debug)]
-pub struct Share {
-    dossier: DossierId,
-    /// Where they stand in the run.
-    first: usize,
-    items: Vec<RunItem>,
-}
-
-/// What is known of keys and signers at an instant: enough to open and check while the engine goes on with other runs.
+/// What is known of keys and signers at an instant: enough to check a run while the engine goes on with others.
 #[derive(Clone, Debug)]
 pub struct Checker<R> {
     registry: R,
-    keys: BTreeMap<(DossierId, u64), EpochKey>,
-}
-
-impl Ahead {
-    /// Decodes a frame, if it is a run, and a good one.
-    pub fn decode(frame: &[u8]) -> Option<Self> {
-        if !frame.starts_with(&RUN) {
-            return None;
-        }
-        let Ok(Frame::Run(run)) = Frame::decode(frame) else {
-            return None;
-        };
-        let items = items(&run).ok()?;
-        Some(Self { run, items })
-    }
-
-    /// Takes its items out, in shares of so many; each is to be [put back](Self::put).
-    pub fn shares(&mut self, items: usize) -> Vec<Share> {
-        let (mut shares, mut rest) = (Vec::new(), std::mem::take(&mut self.items));
-        let mut first = 0;
-        while !rest.is_empty() {
-            let later = rest.split_off(rest.len().min(items.max(1)));
-            let items = std::mem::replace(&mut rest, later);
-            let dossier = self.run.dossier;
-            let count = items.len();
-            shares.push(Share {
-                dossier,
-                first,
-                items,
-            });
-            first += count;
-        }
-        shares
-    }
-
-    /// Puts shares back, all of them, in whatever order they come.
-    pub fn put(&mut self, mut shares: Vec<Share>) {
-        shares.sort_unstable_by_key(|share| share.first);
-        self.items = shares.into_iter().flat_map(|share| share.items).collect();
-    }
+    keys: Vec<(u64, EpochKey)>,
 }
 
 impl<R: Registry + Clone> Engine<R> {
-    /// What it takes to check these runs. A registry that is cheap to clone makes this cheap.
-    pub fn checker<'a>(&self, runs: impl IntoIterator<Item = &'a Ahead>) -> Checker<R> {
-        let mut keys = BTreeMap::new();
-        for Ahead { run, .. } in runs {
-            if let Some(replica) = self.dossier(&run.dossier) {
-                let of_dossier = replica
-                    .keys()
-                    .map(|(epoch, key)| ((run.dossier, epoch), key.clone()));
-                keys.extend(of_dossier);
-            }
-        }
-        let registry = self.registry.clone();
-        Checker { registry, keys }
+    /// What it takes to check this frame, if it is a run. A registry that is cheap to clone makes this cheap.
+    pub fn checker(&self, frame: &[u8]) -> Option<Checker<R>> {
+        let replica = self.dossier(&dossier_of(frame)?);
+        let keys = replica.into_iter().flat_map(Replica::keys);
+        Some(Checker {
+            registry: self.registry.clone(),
+            keys: keys.map(|(epoch, key)| (epoch, key.clone())).collect(),
+        })
     }
 }
 
 impl<R: Directory> Checker<R> {
-    /// Opens and checks what it can.
-    pub fn check(&self, share: &mut Share) {
-        for RunItem { entry, sealed } in &mut share.items {
+    /// Decodes the run for which this was made, opens its messages and checks what it can; nothing of one that is not
+    /// well formed.
+    pub fn check(&self, frame: &[u8]) -> Option<Ahead> {
+        let Ok(Frame::Run(run)) = Frame::decode(frame) else {
+            return None;
+        };
+        let mut items = items(&run).ok()?;
+        for RunItem { entry, sealed } in &mut items {
             let Some(sealed) = sealed else { continue };
-            if let Some(key) = self.keys.get(&(share.dossier, sealed.key_epoch())) {
-                let at = entry.recorded_at;
-                sealed.check_ahead(&share.dossier, entry.message, key, &self.registry, at);
+            let mut keys = self.keys.iter();
+            if let Some((_, key)) = keys.find(|(epoch, _)| *epoch == sealed.key_epoch()) {
+                sealed.check_ahead(
+                    &run.dossier,
+                    entry.message,
+                    key,
+                    &self.registry,
+                    entry.recorded_at,
+                );
             }
         }
+        Some(Ahead { run, items })
     }
+}
+
+/// The dossier of a run, read without decoding the frame: an array of two, the number of [`Frame::Run`], a byte string of
+/// any length, and in it a map of four that begins with the dossier.
+fn dossier_of(frame: &[u8]) -> Option<DossierId> {
+    let [0x82, 4, head @ 0x58..=0x5a, rest @ ..] = frame else {
+        return None;
+    };
+    let run = rest.get(1 << (head - 0x58)..)?;
+    let dossier = run.strip_prefix(&[0xa4, 0, 0x58, 32])?.first_chunk()?;
+    Some(DossierId::new(*dossier))
 }
 
 /// The items of a run, decoded.
@@ -119,4 +84,34 @@ pub(super) fn items(run: &Run) -> Result<Vec<RunItem>, Error> {
         Ok(RunItem { entry, sealed })
     };
     run.items.iter().map(item).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_bytes::ByteBuf;
+
+    use super::*;
+    use crate::id::{Incarnation, SubjectId};
+    use crate::journal::ChainId;
+
+    #[test]
+    fn the_dossier_of_a_run_of_any_length_is_read_and_of_no_other_frame() {
+        let dossier = DossierId::new([7; 32]);
+        for length in [0, 100, 300, 70_000] {
+            let run = Run {
+                dossier,
+                chain: ChainId {
+                    node: SubjectId::new([1; 16]),
+                    incarnation: Incarnation::new([2; 16]),
+                },
+                items: Vec::new(),
+                head: ByteBuf::from(vec![0; length]),
+            };
+            let frame = Frame::Run(run).encode();
+            assert_eq!(dossier_of(&frame), Some(dossier), "{length}");
+            assert_eq!(dossier_of(&frame[..39]), None);
+        }
+        let head = Frame::Head(ByteBuf::from(vec![7; 100])).encode();
+        assert_eq!(dossier_of(&head), None);
+    }
 }

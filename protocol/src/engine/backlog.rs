@@ -28,6 +28,18 @@ pub(super) struct Queue {
     end: usize,
     /// Runs with messages that it wants of entries that it has, each with the first of those. SYN-13.
     wanted: BTreeMap<u64, u64>,
+    /// Whether anything of it has been sent.
+    begun: bool,
+}
+
+/// Repairs, of [`super::REPAIR_EVERY`], after which a peer that says that it lacks what it was sent is believed.
+const UNDER_WAY: u32 = 12;
+
+/// How far a peer holds a dossier once it has taken what it was sent of it, and for how many repairs that is believed.
+#[derive(Clone, Debug)]
+struct Sent {
+    known: BTreeMap<Branch, u64>,
+    repairs: u32,
 }
 
 impl Queue {
@@ -38,6 +50,7 @@ impl Queue {
             next: 0,
             end,
             wanted,
+            begun: false,
         }
     }
 
@@ -52,6 +65,7 @@ impl Queue {
             let run = runs.get(index)?;
             let known = self.known.entry(run.branch).or_insert(0);
             if run.to > *known {
+                self.begun = true;
                 let from = std::mem::replace(known, run.to);
                 return Some((index as u64, from));
             }
@@ -65,6 +79,7 @@ impl Queue {
 pub(super) struct Backlogs {
     queues: BTreeMap<DossierId, Queue>,
     turns: VecDeque<DossierId>,
+    sent: BTreeMap<DossierId, Sent>,
 }
 
 impl Backlogs {
@@ -72,28 +87,62 @@ impl Backlogs {
         self.turns.is_empty()
     }
 
-    /// Adds what a frontier asks for. While an earlier one is being answered it adds what is new, and repeats nothing.
-    fn add(&mut self, dossier: DossierId, asked: Queue) {
-        let Some(queue) = self.queues.get_mut(&dossier) else {
-            self.queues.insert(dossier, asked);
-            self.turns.push_back(dossier);
+    /// Adds what a frontier asks for. What an earlier one asked for is not sent again while it is being sent or under
+    /// way: a frontier may have been written before that came.
+    fn add(&mut self, dossier: DossierId, mut asked: Queue) {
+        if let Some(queue) = self.queues.get_mut(&dossier) {
+            queue.end = queue.end.max(asked.end);
+            raise(&mut queue.known, &asked.known);
+            for (run, from) in asked.wanted {
+                let wanted = queue.wanted.entry(run).or_insert(from);
+                *wanted = from.min(*wanted);
+            }
             return;
-        };
-        queue.end = queue.end.max(asked.end);
-        for (branch, size) in asked.known {
-            let known = queue.known.entry(branch).or_insert(0);
-            *known = size.max(*known);
         }
-        for (run, from) in asked.wanted {
-            let wanted = queue.wanted.entry(run).or_insert(from);
-            *wanted = from.min(*wanted);
+        if let Some(sent) = self.sent.get(&dossier) {
+            raise(&mut asked.known, &sent.known);
         }
+        self.queues.insert(dossier, asked);
+        self.turns.push_back(dossier);
+    }
+
+    /// A queue is empty: what it brought is under way.
+    fn end(&mut self, dossier: DossierId) {
+        if let Some(Queue {
+            known, begun: true, ..
+        }) = self.queues.remove(&dossier)
+        {
+            let repairs = UNDER_WAY;
+            self.sent.insert(dossier, Sent { known, repairs });
+        }
+    }
+
+    /// A repair has passed: what has been under way for long may be lost.
+    pub(super) fn age(&mut self) {
+        self.sent.retain(|_, sent| {
+            sent.repairs -= 1;
+            sent.repairs > 0
+        });
+    }
+
+    /// The peer has turned something away: what was under way may be just that.
+    pub(super) fn doubt(&mut self) {
+        self.sent.clear();
     }
 
     /// Forgets what is under way of a dossier.
     pub(super) fn drop(&mut self, dossier: &DossierId) {
         self.queues.remove(dossier);
+        self.sent.remove(dossier);
         self.turns.retain(|other| other != dossier);
+    }
+}
+
+/// Raises what is known of each history to what another one knows of it.
+fn raise(known: &mut BTreeMap<Branch, u64>, other: &BTreeMap<Branch, u64>) {
+    for (branch, size) in other {
+        let known = known.entry(*branch).or_insert(0);
+        *known = (*size).max(*known);
     }
 }
 
@@ -114,7 +163,7 @@ impl<R: Registry> Engine<R> {
                 .get_mut(&dossier)
                 .and_then(|queue| queue.next(runs));
             let Some((run, from)) = next else {
-                backlogs.queues.remove(&dossier);
+                backlogs.end(dossier);
                 continue;
             };
             backlogs.turns.push_back(dossier);

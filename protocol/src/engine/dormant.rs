@@ -339,7 +339,10 @@ impl<R: Registry> Engine<R> {
         let parked = dormant.park(from, bytes, &mut self.parked_bytes);
         dormant.missed |= !parked;
         self.wake(dossier);
-        Ok(true)
+        match frame {
+            Frame::Run(_) if !parked => Err(Refused::NoRoom { dossier }.into()),
+            _ => Ok(true),
+        }
     }
 
     /// A question of a member about a dormant dossier waits until it is awake; nobody repeats one for which there is no

@@ -29,7 +29,7 @@ mod seal;
 mod submit;
 mod summary;
 
-pub use ahead::{Ahead, Checker, Share};
+pub use ahead::{Ahead, Checker};
 pub use backlog::Backlog;
 pub use gaps::GAP_AFTER;
 pub use mailbox::{LeftRun, Taken};
@@ -543,6 +543,7 @@ impl<R: Registry> Engine<R> {
         for held in self.dossiers.values_mut() {
             held.look_for_gaps(&mut self.events);
         }
+        self.peers.values_mut().for_each(|peer| peer.backlogs.age());
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.offer_frontiers(peer);
             self.advance_cursor(peer, now);

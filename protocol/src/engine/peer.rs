@@ -45,15 +45,17 @@ const EARLY_RUNS: (usize, usize) = (64, 32);
 const EARLY_BYTES: usize = 16 << 20;
 
 impl Peer {
-    /// Keeps a run that came before what it cites, if there is room: what there is no room for comes again.
-    pub(super) fn keep_early(&mut self, dossier: DossierId, bytes: &[u8]) {
+    /// Keeps a run that came before what it cites; false if there is no room.
+    pub(super) fn keep_early(&mut self, dossier: DossierId, bytes: &[u8]) -> bool {
         let of_dossier = self.early.iter().filter(|(of, _)| *of == dossier).count();
         let held: usize = self.early.iter().map(|(_, early)| early.len()).sum();
         let room = (self.early.len() < EARLY_RUNS.0 && of_dossier < EARLY_RUNS.1)
             && held + bytes.len() <= EARLY_BYTES;
-        if room || planted(Bug::UnboundedBuffer) {
+        let kept = room || planted(Bug::UnboundedBuffer);
+        if kept {
             self.early.push((dossier, bytes.to_vec()));
         }
+        kept
     }
 }
 

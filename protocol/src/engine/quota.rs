@@ -18,7 +18,7 @@ const DAY: u128 = 86_400_000;
 /// The longest that a peer is told to wait, and the longest that one is believed, before it comes again by itself.
 const LONGEST_WAIT: Span = Span::from_seconds(3600);
 /// The shortest.
-const SHORTEST_WAIT: Span = Span::from_seconds(1);
+pub(super) const SHORTEST_WAIT: Span = Span::from_seconds(1);
 
 /// Proofs that one peer is given: each costs a few hashes and the bytes of a head. SYN-23.
 const PROOFS: Allowance = Allowance {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::ahead::{self, Ahead};
 use super::backlog::Queue;
-use super::quota::{Cost, charge};
+use super::quota::{Cost, SHORTEST_WAIT, charge};
 use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::{Received, RunItem};
 use crate::error::{Error, Malformed, Refused, Untrusted};
@@ -38,6 +38,7 @@ impl<R: Registry> Engine<R> {
             Error::Refused(Refused::OverQuota {
                 dossier, retry_after, ..
             }) => (Some(retry_after.ms()), Some(*dossier)),
+            Error::Refused(Refused::NoRoom { dossier }) => (Some(SHORTEST_WAIT.ms()), Some(*dossier)),
             _ => (None, None),
         };
         let refusal = Frame::Refusal(Refusal {
@@ -81,10 +82,12 @@ impl<R: Registry> Engine<R> {
                 if code == Some(crate::refusal::Code::Busy) {
                     self.hold_back(from, &refusal, now);
                 }
-                if !self.take_no_proof(from, &refusal.about, code)
-                    && let Some(code) = code
-                {
-                    self.events.push_back(Event::Refused { peer: from, code });
+                if !self.take_no_proof(from, &refusal.about, code) {
+                    if let Some(peer) = self.peers.get_mut(&from) {
+                        peer.backlogs.doubt();
+                    }
+                    self.events
+                        .extend(code.map(|code| Event::Refused { peer: from, code }));
                 }
             }
         }
@@ -209,10 +212,12 @@ impl<R: Registry> Engine<R> {
     ) -> Result<(), Error> {
         let dossier = run.dossier;
         if !self.take_run(from, run, items, now)? {
-            if let Some(peer) = self.peers.get_mut(&from) {
-                peer.keep_early(dossier, bytes);
-            }
-            return Ok(());
+            let peer = self.peers.get_mut(&from);
+            return if peer.is_none_or(|peer| peer.keep_early(dossier, bytes)) {
+                Ok(())
+            } else {
+                Err(Refused::NoRoom { dossier }.into())
+            };
         }
         loop {
             let early = match self.peers.get_mut(&from) {

@@ -6,7 +6,7 @@ use super::require;
 use crate::document::DocumentKey;
 use crate::error::Malformed;
 use crate::id::{Digest, DossierId, SubjectId};
-use crate::jose::{self, DocumentWrapContext, KeyError};
+use crate::jose::{self, DecryptionKey, DocumentWrapContext, KeyError};
 use crate::wire::limits;
 
 /// A document's key for one person: only the holder of the private half of that person's encryption key opens it.
@@ -49,7 +49,8 @@ impl KeyWrap {
         private_pkcs8: &[u8],
     ) -> Result<DocumentKey, KeyError> {
         let context = context(dossier, root, self.recipient);
-        jose::unwrap(&self.jwe, &context, private_pkcs8).map(|key| DocumentKey::new(*key))
+        let key = DecryptionKey::from_pkcs8(private_pkcs8)?.unwrap(&self.jwe, &context)?;
+        Ok(DocumentKey::new(*key))
     }
 }
 

@@ -10,18 +10,29 @@ use serde::de::{Deserialize, DeserializeOwned};
 use super::canon;
 use crate::error::{Malformed, MalformedKind as Kind};
 
+/// What most values need less than: an encoding grows a few bytes at a time.
+const ROOM: usize = 512;
+
 /// The one encoding of `value`.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    encode_in(value, ROOM)
+}
+
+/// The same, where it is known how many bytes it should have.
+fn encode_in<T: Serialize>(value: &T, room: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(room);
+    let mut encoder = serde_cbor::ser::Serializer::new(&mut bytes).packed_format();
     // Unwrap safety: writing to memory cannot fail, and no type of this crate refuses to be serialised.
     #[allow(clippy::expect_used)]
-    serde_cbor::ser::to_vec_packed(value).expect("encoding to memory")
+    value.serialize(&mut encoder).expect("encoding to memory");
+    bytes
 }
 
 /// Decodes `bytes`, of at most `max` bytes, refusing all that [`encode`] would not have written.
 pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, Malformed> {
     canon::check(bytes, max)?;
     let value: T = read(bytes)?;
-    if encode(&value) != bytes {
+    if encode_in(&value, bytes.len()) != bytes {
         return Err(Malformed::at(0, Kind::WrongShape));
     }
     Ok(value)
