@@ -9,6 +9,8 @@ use crate::disk::Space;
 
 /// A desk that has not come round for so long is silent. It is woken every 250 ms.
 const SILENT: Duration = Duration::from_secs(2);
+/// One that has not for so long is taken for dead: a restart may help then, and would not where a disk is slow.
+const DEAD: Duration = Duration::from_secs(15);
 /// A queue that is found full for so long is too full: a user's act waits as long before it is turned away.
 const FULL: Duration = Duration::from_secs(10);
 
@@ -71,6 +73,12 @@ impl Vitals {
     pub fn silence(&self) -> Duration {
         let round = Duration::from_millis(self.round_ms.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(round)
+    }
+
+    /// Whether the desk has come round lately, or the node has only just begun.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        self.silence() < DEAD
     }
 
     /// Takes what the desk publishes.
@@ -166,9 +174,11 @@ mod tests {
         vitals.round();
         assert_eq!(vitals.published().unwrap().commits, 1);
         vitals.started = earlier(SILENT);
-        assert!(vitals.published().is_none());
+        assert!(vitals.published().is_none() && vitals.alive());
+        vitals.started = earlier(DEAD);
+        assert!(!vitals.alive());
         vitals.round();
-        assert!(vitals.published().is_some());
+        assert!(vitals.published().is_some() && vitals.alive());
     }
 
     #[test]
