@@ -20,7 +20,7 @@ mod serve;
 pub use batch::{BATCH_BYTES, Brought, fetch_batch, is_small, serve_batch};
 pub use ciphertext::{keep, send};
 pub use download::{Download, Reply, Source};
-pub use examine::{Examined, Unexamined, examine};
+pub use examine::{Examined, TakenIn, Unexamined, examine};
 pub use plan::{Job, Plan, Want};
 pub use request::{BatchRequest, DocumentRequest, Request};
 pub use serve::serve;

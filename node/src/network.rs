@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::blob::BlobStore;
 use crate::desk::{DeskHandle, Input, Outside};
-use crate::documents::{self, Download, Request, TransferError, Unexamined, Want};
+use crate::documents::{self, Download, Request, TakenIn, TransferError, Unexamined, Want};
 use crate::effects::now;
 use crate::mailbox::Mailboxes;
 use crate::operator::{Direction, Monitor};
@@ -222,12 +222,16 @@ impl Network {
         (network, outside, work)
     }
 
-    /// Examines the documents that the desk has come to hold, one at a time. CON-1.
-    pub async fn examine_all(self, mut examinations: mpsc::Receiver<Unexamined>) {
+    /// Examines the documents that the desk has come to hold, one at a time, but for those that were taken in just as
+    /// their messages say. CON-1.
+    pub async fn examine_all(self, mut examinations: mpsc::Receiver<Unexamined>, taken: Arc<TakenIn>) {
         while let Some(document) = examinations.recv().await {
-            let blobs = Arc::clone(&self.blobs);
+            let (blobs, taken) = (Arc::clone(&self.blobs), Arc::clone(&taken));
             let done = tokio::task::spawn_blocking(move || {
-                let found = documents::examine(blobs.as_ref(), &document);
+                let found = match taken.is(&document.reference) {
+                    true => Ok(None),
+                    false => documents::examine(blobs.as_ref(), &document),
+                };
                 (document, found)
             });
             let (document, found) = match done.await {

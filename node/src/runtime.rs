@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigError};
 use crate::control;
 use crate::desk::{Desk, DeskHandle, Input, Outbox, Parts};
 use crate::disk::Space;
+use crate::documents::TakenIn;
 use crate::effects::{now, random};
 use crate::keys::{KeysError, NodeKeys, NodeRequest};
 use crate::mailbox::{Keep, Mailboxes};
@@ -384,7 +385,8 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     tokio::spawn(network.clone().carry(incoming));
     tokio::spawn(network.clone().dial());
     tokio::spawn(network.clone().fetch_all(work.wants));
-    tokio::spawn(network.clone().examine_all(work.examinations));
+    let taken = Arc::new(TakenIn::default());
+    tokio::spawn(network.clone().examine_all(work.examinations, Arc::clone(&taken)));
     tokio::spawn(network.clone().sweep_mailbox());
     if !config.mailbox.mailboxes.is_empty() {
         tokio::spawn(network.clone().leave_parcels(stored));
@@ -405,18 +407,10 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         source,
     };
     let socket = control::bind(&config.data).map_err(failed)?;
-    let mut server = tokio::spawn(async move {
-        control::serve(
-            socket,
-            &data,
-            served,
-            blobs,
-            original,
-            limits.control_connections,
-            limits.document_bytes,
-        )
-        .await
-    });
+    let mut server =
+        tokio::spawn(
+            async move { control::serve(socket, &data, served, blobs, taken, original, &limits).await },
+        );
     let fail = |error: std::io::Error| NodeError::Internal(error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;

@@ -27,9 +27,10 @@ use super::{
 };
 use crate::backup::{BackupError, Original};
 use crate::blob::{BlobError, BlobStore};
+use crate::config::Limits;
 use crate::desk::{Deposited, Desk, DeskHandle, Level, SubmitError};
 use crate::documents::{
-    BATCH_BYTES, SMALL_BYTES, Target, TransferError, give_out, ingest, ingest_small, keep, send,
+    BATCH_BYTES, SMALL_BYTES, TakenIn, Target, TransferError, give_out, ingest, ingest_small, keep, send,
 };
 use crate::effects::now;
 
@@ -45,6 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 struct Server {
     desk: DeskHandle,
     blobs: Arc<dyn BlobStore>,
+    taken: Arc<TakenIn>,
     original: Arc<Original>,
     document_bytes: u64,
     scratch: Arc<Path>,
@@ -70,18 +72,19 @@ pub async fn serve(
     data: &Path,
     desk: DeskHandle,
     blobs: Arc<dyn BlobStore>,
+    taken: Arc<TakenIn>,
     original: Original,
-    connections: usize,
-    document_bytes: u64,
+    limits: &Limits,
 ) -> std::io::Result<()> {
     let server = Server {
         desk,
         blobs,
+        taken,
         original: Arc::new(original),
-        document_bytes,
+        document_bytes: limits.document_bytes,
         scratch: Arc::from(data),
     };
-    let permits = Arc::new(Semaphore::new(connections));
+    let permits = Arc::new(Semaphore::new(limits.control_connections));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return Ok(());
@@ -426,7 +429,7 @@ impl Server {
             Ok(key) => key,
             Err(refused) => return answer(&mut reader, &refused).await,
         };
-        let blobs = Arc::clone(&self.blobs);
+        let (blobs, taken_in) = (self.blobs, self.taken);
         let (buffered, mut stream) = into_blocking(reader)?;
         let done = spawn_blocking(move || -> std::io::Result<()> {
             let target = Target {
@@ -442,7 +445,10 @@ impl Server {
                 target,
             );
             let reply = match taken {
-                Ok(reference) => Answer::Ingested(Box::new(reference)),
+                Ok(reference) => {
+                    taken_in.note(&reference);
+                    Answer::Ingested(Box::new(reference))
+                }
                 Err(error) => of_transfer(&error),
             };
             write_line(&mut stream, &reply)
@@ -479,7 +485,7 @@ impl Server {
             Ok(key) => key,
             Err(refused) => return answer(&mut reader, &refused).await,
         };
-        let blobs = Arc::clone(&self.blobs);
+        let (blobs, taken_in) = (self.blobs, self.taken);
         let (buffered, mut stream) = into_blocking(reader)?;
         let done = spawn_blocking(move || -> std::io::Result<()> {
             let target = |file: NewDocument| {
@@ -495,7 +501,10 @@ impl Server {
             let targets = files.into_iter().map(target).collect();
             let mut source = std::io::BufReader::new(Read::chain(buffered.as_slice(), &stream));
             let reply = match ingest_small(blobs.as_ref(), &mut source, targets) {
-                Ok(documents) => Answer::IngestedMany { documents },
+                Ok(documents) => {
+                    documents.iter().for_each(|reference| taken_in.note(reference));
+                    Answer::IngestedMany { documents }
+                }
                 Err(error) => of_transfer(&error),
             };
             write_line(&mut stream, &reply)

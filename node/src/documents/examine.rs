@@ -1,9 +1,13 @@
 //! Examining documents that are held: whether they are what their messages commit to. CON-1.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
 use basoche_protocol::document::DocumentKey;
 use basoche_protocol::envelope::EpochKey;
-use basoche_protocol::id::{DossierId, MessageId};
+use basoche_protocol::id::{Digest, DossierId, MessageId};
 use basoche_protocol::message::{DocumentRef, Examination, Fault, Finding};
+use basoche_protocol::wire::codec;
 use zeroize::Zeroizing;
 
 use super::{PIECE, TransferError};
@@ -27,6 +31,38 @@ pub struct Examined {
     pub fault: Fault,
     /// Of a key that is not the one committed to: the key that opens it.
     pub wrap_key: Option<Zeroizing<[u8; 32]>>,
+}
+
+/// Documents that are remembered as taken in; the oldest are forgotten, and examined like any other.
+const REMEMBERED: usize = 4096;
+
+/// What this process has itself encrypted: a message that says of it just what came of that says what is so, and the
+/// document is not read again.
+#[derive(Default)]
+pub struct TakenIn {
+    references: Mutex<VecDeque<Digest>>,
+}
+
+impl TakenIn {
+    /// Remembers what came of taking a document in.
+    pub fn note(&self, reference: &DocumentRef) {
+        let mut references = self.references.lock().unwrap_or_else(PoisonError::into_inner);
+        if references.len() == REMEMBERED {
+            references.pop_front();
+        }
+        references.push_back(digest(reference));
+    }
+
+    /// Whether a document was taken in as just what `reference` says.
+    pub fn is(&self, reference: &DocumentRef) -> bool {
+        let references = self.references.lock().unwrap_or_else(PoisonError::into_inner);
+        references.contains(&digest(reference))
+    }
+}
+
+/// SHA-256 of all that a message says of a document.
+fn digest(reference: &DocumentRef) -> Digest {
+    Digest::of(&[&codec::encode(reference)])
 }
 
 /// Examines a document, in constant memory: it is read once, decrypted and hashed. `None` if it is as it should be, or
@@ -72,7 +108,6 @@ mod tests {
     use super::super::{Target, ingest};
     use super::*;
     use crate::blob::MemoryBlobs;
-    use basoche_protocol::id::Digest;
 
     #[test]
     fn what_is_taken_in_is_as_it_should_be_and_a_lie_about_it_is_found() {
@@ -85,6 +120,9 @@ mod tests {
             media_type: "text/plain".into(),
         };
         let reference = ingest(&blobs, &mut plain.as_slice(), plain.len() as u64, target).unwrap();
+        let taken = TakenIn::default();
+        taken.note(&reference);
+        assert!(taken.is(&reference));
         let found = |reference: &DocumentRef, keys: Vec<EpochKey>| {
             let it = Unexamined {
                 dossier: DossierId::new([1; 32]),
@@ -104,6 +142,8 @@ mod tests {
         lie.plaintext_commitment = Digest::new([0; 32]);
         let finding = found(&lie, keys()).unwrap().fault.finding;
         assert_eq!(finding, Finding::PlaintextCommitment);
+        // Whoever was taken in is believed in what came of it, and in nothing else.
+        assert!(!taken.is(&lie));
         let mut lie = reference.clone();
         lie.key_commitment = Digest::new([0; 32]);
         let examined = found(&lie, keys()).unwrap();
@@ -111,5 +151,8 @@ mod tests {
         // Whoever is given that key sees for himself.
         let opened = lie.unwrap_key(&examined.wrap_key.unwrap()).unwrap();
         assert!(!lie.is_key(&opened) && reference.is_key(&opened));
+        assert!(!taken.is(&lie));
+        (0..REMEMBERED).for_each(|_| taken.note(&lie));
+        assert!(taken.is(&lie) && !taken.is(&reference));
     }
 }
