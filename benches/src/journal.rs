@@ -196,17 +196,34 @@ impl Workshop {
         Ok(())
     }
 
-    /// How long the signatures of so many messages take on all cores.
-    pub(crate) fn verify(&self, signatures: u64) -> Outcome<Duration> {
-        let envelope = self.paid.as_ref().ok_or("nothing was signed")?;
+    /// A message, and the key of who signed it.
+    pub(crate) fn signed(self) -> Outcome<Signed> {
+        let envelope = self.paid.ok_or("nothing was signed")?;
         let registry = self.engine.registry();
-        let Status::Valid(signer) = registry.status(&envelope.header().certificate, now()) else {
-            return Err("the signer is not valid".into());
-        };
+        match registry.status(&envelope.header().certificate, now()) {
+            Status::Valid(signer) => Ok(Signed {
+                envelope,
+                key: signer.key,
+            }),
+            _ => Err("the signer is not valid".into()),
+        }
+    }
+}
+
+/// A message, and the key of who signed it.
+pub(crate) struct Signed {
+    envelope: Envelope,
+    key: Arc<jose::VerifyingKey>,
+}
+
+impl Signed {
+    /// How long so many signatures like it take on all cores.
+    pub(crate) fn verify(&self, signatures: u64) -> Outcome<Duration> {
         let cores = std::thread::available_parallelism()?.get() as u64;
         let begun = Instant::now();
         std::thread::scope(|scope| {
-            let work = || (0..signatures / cores).all(|_| envelope.check(Typ::Message, &signer.key).is_ok());
+            let work =
+                || (0..signatures / cores).all(|_| self.envelope.check(Typ::Message, &self.key).is_ok());
             let lanes: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
             let good = lanes.into_iter().all(|lane| lane.join().unwrap_or(false));
             good.then_some(()).ok_or("a signature does not verify")

@@ -220,8 +220,7 @@ fn journals(arguments: &Arguments, place: &Path, program: &Path, report: &mut Re
     eprintln!("{entries} entries are made");
     let mut workshop = pair.workshop()?;
     let made = workshop.fill(entries, dossier_entries, true)?;
-    let verified = workshop.verify(made)?.as_secs_f64();
-    drop(workshop);
+    let signed = workshop.signed()?;
     let load = || load_average().map_or_else(String::new, |load| format!("; load {load}"));
     let what = format!("{made} entries in dossiers of {dossier_entries}");
     let ready = pair.start(0)?.as_secs_f64();
@@ -245,6 +244,7 @@ fn journals(arguments: &Arguments, place: &Path, program: &Path, report: &mut Re
     let title = format!("all read back after ready, {what}");
     report.push(Row::plain(&title, begun.elapsed().as_secs_f64(), "s", &load()));
     if !arguments.start_only {
+        let before = signed.verify(made)?;
         let begun = std::time::Instant::now();
         pair.start(1)?;
         pair.until_status(1, Duration::from_millis(10), |status| {
@@ -252,6 +252,8 @@ fn journals(arguments: &Arguments, place: &Path, program: &Path, report: &mut Re
             (held as u64 >= made).then_some(())
         })?;
         let caught_up = begun.elapsed().as_secs_f64();
+        // The machine is not always as fast: the better of the two is what it can do.
+        let verified = signed.verify(made)?.min(before).as_secs_f64();
         let reason = format!(
             "limit: their signatures on all cores; both nodes on this machine, start included{}",
             load()
