@@ -1,37 +1,42 @@
-//! The inclusion and consistency vectors of transparency-dev/merkle: 196 cases, accepted and refused.
+//! The vectors of transparency-dev/merkle: inclusion, consistency and both for subtrees, 518 cases, of which 36 are
+//! accepted.
 //!
 //! The files stand beside the checkout, in `../shared/vectors/merkle/testdata`, or under `$BASOCHE_VECTORS`.
 //! Without them the tests count as skipped, never as passed; hence a harness of our own, which prints what the
 //! ordinary one prints. A `$BASOCHE_VECTORS` that leads nowhere is a failure.
 #![allow(clippy::unwrap_used)]
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs, panic};
 
 use basoche_conformance::checkout;
 use basoche_protocol::text::b64url_decode;
-use basoche_protocol::tree::{Hash, verify_consistency, verify_inclusion};
+use basoche_protocol::tree::{
+    Hash, verify_consistency, verify_inclusion, verify_subtree_consistency, verify_subtree_inclusion,
+};
 use serde_json::Value;
 
-const CASES: usize = 196;
+const CASES: usize = 518;
+const ACCEPTED: usize = 36;
 
 /// A named test over the cases.
 type Test = (&'static str, fn(&[Case]));
 
 const TESTS: [Test; 2] = [
     (
-        "all_196_vectors_end_as_they_should",
-        all_196_vectors_end_as_they_should,
+        "all_518_vectors_end_as_they_should",
+        all_518_vectors_end_as_they_should,
     ),
     ("a_false_expectation_is_found", a_false_expectation_is_found),
 ];
 
-fn all_196_vectors_end_as_they_should(cases: &[Case]) {
+fn all_518_vectors_end_as_they_should(cases: &[Case]) {
     assert_eq!(cases.len(), CASES);
     assert_eq!(surprises(cases), Vec::<&str>::new());
     // Both outcomes occur.
-    assert_eq!(cases.iter().filter(|case| case.accepted).count(), 12);
+    assert_eq!(cases.iter().filter(|case| case.accepted).count(), ACCEPTED);
 }
 
 /// Negative control: whichever expectation is turned round, that case and no other is reported.
@@ -71,6 +76,19 @@ enum Proof {
         roots: [Option<Hash>; 2],
         path: Vec<Hash>,
     },
+    SubtreeInclusion {
+        leaf: Option<Hash>,
+        index: u64,
+        subtree: Range<u64>,
+        root: Option<Hash>,
+        path: Vec<Hash>,
+    },
+    SubtreeConsistency {
+        subtree: Range<u64>,
+        size: u64,
+        roots: [Option<Hash>; 2],
+        path: Vec<Hash>,
+    },
 }
 
 impl Proof {
@@ -88,8 +106,24 @@ impl Proof {
                 roots: [Some(old_root), Some(new_root)],
                 path,
             } => verify_consistency(*old, *new, old_root, new_root, path).is_ok(),
+            Self::SubtreeInclusion {
+                leaf: Some(leaf),
+                index,
+                subtree,
+                root: Some(root),
+                path,
+            } => verify_subtree_inclusion(leaf, *index, subtree.clone(), path, root).is_ok(),
+            Self::SubtreeConsistency {
+                subtree,
+                size,
+                roots: [Some(subtree_root), Some(root)],
+                path,
+            } => verify_subtree_consistency(subtree.clone(), *size, subtree_root, root, path).is_ok(),
             // No value of our types stands for a hash that is not there.
-            Self::Inclusion { .. } | Self::Consistency { .. } => false,
+            Self::Inclusion { .. }
+            | Self::Consistency { .. }
+            | Self::SubtreeInclusion { .. }
+            | Self::SubtreeConsistency { .. } => false,
         }
     }
 }
@@ -130,7 +164,25 @@ fn bytes(value: &Value) -> Vec<u8> {
 
 fn case(name: String, vector: &Value) -> Case {
     let number = |field: &str| vector[field].as_u64().unwrap();
-    let proof = if vector.get("leafIdx").is_some() {
+    let roots = || [hash(&vector["root1"]), hash(&vector["root2"])];
+    let subtree = || number("start")..number("end");
+    let has = |field: &str| vector.get(field).is_some();
+    let proof = if has("leafIdx") && has("start") {
+        Proof::SubtreeInclusion {
+            leaf: hash(&vector["leafHash"]),
+            index: number("leafIdx"),
+            subtree: subtree(),
+            root: hash(&vector["root"]),
+            path: path(&vector["proof"]),
+        }
+    } else if has("start") {
+        Proof::SubtreeConsistency {
+            subtree: subtree(),
+            size: number("size"),
+            roots: roots(),
+            path: path(&vector["proof"]),
+        }
+    } else if has("leafIdx") {
         Proof::Inclusion {
             leaf: hash(&vector["leafHash"]),
             index: number("leafIdx"),
@@ -141,7 +193,7 @@ fn case(name: String, vector: &Value) -> Case {
     } else {
         Proof::Consistency {
             sizes: [number("size1"), number("size2")],
-            roots: [hash(&vector["root1"]), hash(&vector["root2"])],
+            roots: roots(),
             path: path(&vector["proof"]),
         }
     };
@@ -201,9 +253,7 @@ fn main() -> ExitCode {
         }
         Ok(folder) => {
             let mut cases = Vec::new();
-            ["inclusion", "consistency"]
-                .iter()
-                .for_each(|kind| read(&folder.join(kind), &mut cases));
+            read(&folder, &mut cases);
             for (name, test) in &tests {
                 let outcome = panic::catch_unwind(|| test(&cases));
                 println!(

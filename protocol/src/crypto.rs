@@ -1,10 +1,11 @@
 //! Hashes, key derivation and authenticated encryption. The only module of this crate that names `aws_lc_rs`.
 //!
-//! SHA-256 (FIPS 180-4), HMAC (RFC 2104), HKDF (RFC 5869) and AES-256-GCM (SP 800-38D). Signatures are the
-//! business of the JOSE module. Nothing here draws random bytes: keys, salts and nonces are arguments.
+//! SHA-256 (FIPS 180-4), HMAC (RFC 2104), HKDF (RFC 5869), AES-256-GCM (SP 800-38D), and Ed25519 (RFC 8032) for
+//! the notes of the registry. Signatures of messages are the business of the JOSE module. Nothing here draws random bytes: keys, salts and nonces are arguments.
 
 use core::fmt;
 
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use aws_lc_rs::{aead, digest, hmac};
 use zeroize::Zeroizing;
 
@@ -168,7 +169,45 @@ impl fmt::Debug for AeadKey {
     }
 }
 
-/// Copies out a digest or tag, whose length the algorithm fixes.
+/// Whether `signature` is that of the holder of `public` over `message`, RFC 8032 §5.1.7.
+#[must_use]
+pub fn ed25519_verifies(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public)
+        .verify(message, signature)
+        .is_ok()
+}
+
+/// An Ed25519 key. Its signatures depend on the key and the message alone, RFC 8032 §5.1.6.
+pub struct Ed25519Key(Ed25519KeyPair);
+
+impl Ed25519Key {
+    /// Takes over the 32 bytes of a private key (RFC 8032 §5.1.5). The caller erases its own copy.
+    #[must_use]
+    pub fn new(seed: &[u8; 32]) -> Self {
+        // Unwrap safety: the only cause of failure is a seed of another length.
+        Self(Ed25519KeyPair::from_seed_unchecked(seed).expect("32 bytes"))
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        bytes_of(self.0.public_key())
+    }
+
+    /// Signs `message`.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        bytes_of(&self.0.sign(message))
+    }
+}
+
+impl fmt::Debug for Ed25519Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ed25519Key(..)")
+    }
+}
+
+/// Copies out a digest, tag or signature, whose length the algorithm fixes.
 fn bytes_of<const N: usize>(value: &impl AsRef<[u8]>) -> [u8; N] {
     let mut bytes = [0; N];
     bytes.copy_from_slice(value.as_ref());
@@ -326,8 +365,30 @@ mod tests {
         );
     }
 
+    /// RFC 8032 §7.1, test 2.
+    #[test]
+    fn ed25519_follows_rfc_8032() {
+        let bytes = |hex: &str| hex_decode(hex).unwrap();
+        let seed = bytes("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb");
+        let public = bytes("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
+        let signature = bytes(
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+             085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+        );
+        let key = Ed25519Key::new(&seed.try_into().unwrap());
+        assert_eq!(key.public().to_vec(), public);
+        assert_eq!(key.sign(&[0x72]).to_vec(), signature);
+        let mut signature: [u8; 64] = signature.try_into().unwrap();
+        assert!(ed25519_verifies(&key.public(), &[0x72], &signature));
+        assert!(!ed25519_verifies(&key.public(), &[0x73], &signature));
+        assert!(!ed25519_verifies(&[0; 32], &[0x72], &signature));
+        signature[40] ^= 1;
+        assert!(!ed25519_verifies(&key.public(), &[0x72], &signature));
+    }
+
     #[test]
     fn a_key_does_not_show_when_printed() {
+        assert_eq!(format!("{:?}", Ed25519Key::new(&[1; 32])), "Ed25519Key(..)");
         assert_eq!(format!("{:?}", AeadKey::new(&[1; 32])), "AeadKey(..)");
     }
 }

@@ -1,9 +1,9 @@
-//! Text forms of bytes: base64url without padding (RFC 4648 §5, as RFC 7515 §2 uses it) and
-//! lower-case hexadecimal (RFC 4648 §8).
+//! Text forms of bytes: base64url without padding (RFC 4648 §5, as RFC 7515 §2 uses it), base64 with padding (RFC 4648
+//! §4, as signed notes use it) and lower-case hexadecimal (RFC 4648 §8).
 //!
-//! Both decoders are strict: one value has one text, so a signed text cannot be rewritten without notice.
+//! All decoders are strict: one value has one text, so a signed text cannot be rewritten without notice.
 
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 
 /// Writes `bytes` in base64url without padding.
 #[must_use]
@@ -16,6 +16,19 @@ pub fn b64url_encode(bytes: &[u8]) -> String {
 #[must_use]
 pub fn b64url_decode(text: &str) -> Option<Vec<u8>> {
     BASE64URL_NOPAD.decode(text.as_bytes()).ok()
+}
+
+/// Writes `bytes` in base64 with padding.
+#[must_use]
+pub fn b64_encode(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
+}
+
+/// Reads base64 with padding. Refuses missing padding, white space, any character outside the alphabet, and trailing
+/// bits that are not zero.
+#[must_use]
+pub fn b64_decode(text: &str) -> Option<Vec<u8>> {
+    BASE64.decode(text.as_bytes()).ok()
 }
 
 /// Writes `bytes` in lower-case hexadecimal.

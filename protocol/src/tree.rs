@@ -3,13 +3,18 @@
 //! [`Tree`] keeps every leaf and makes proofs; [`Frontier`] keeps only what the next root needs; the `verify_*`
 //! functions need neither. Which leaves a tree holds, and who signed its root, is the business of the caller.
 
+use std::ops::Range;
+
 use crate::crypto::sha256;
 
 mod frontier;
 mod proof;
 
 pub use frontier::Frontier;
-pub use proof::{MAX_PATH, ProofError, verify_consistency, verify_inclusion};
+pub use proof::{
+    MAX_PATH, ProofError, verify_consistency, verify_inclusion, verify_subtree_consistency,
+    verify_subtree_inclusion,
+};
 
 /// A SHA-256 digest: of a leaf, of an inner node or of a whole tree.
 pub type Hash = [u8; 32];
@@ -135,13 +140,21 @@ impl Tree {
     /// zero: the empty tree is a prefix of every tree, which needs no proof and cannot be given one.
     #[must_use]
     pub fn consistency_path(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
-        if old == 0 || old > new || new > self.size() {
+        self.subtree_path(0..old, new)
+    }
+
+    /// Proof that the leaves of `subtree` stand at their places in the tree of the first `size` leaves,
+    /// draft-ietf-plants-merkle-tree-certs §4.4. `None` where there is no such tree, or those leaves are no subtree.
+    #[must_use]
+    pub fn subtree_path(&self, subtree: Range<u64>, size: u64) -> Option<Vec<Hash>> {
+        if !is_subtree(&subtree) || subtree.end > size || size > self.size() {
             return None;
         }
-        let (mut start, mut end, mut path) = (0, new, Vec::new());
-        while old != end {
+        let (mut start, mut end, mut path) = (0, size, Vec::new());
+        // As long as the node is not the part itself, nor begins within it and ends where it ends.
+        while subtree.end != end || start < subtree.start {
             let middle = start + left_leaves(end - start);
-            if old <= middle {
+            if subtree.end <= middle {
                 path.push(self.range(middle, end));
                 end = middle;
             } else {
@@ -149,12 +162,19 @@ impl Tree {
                 start = middle;
             }
         }
-        // The verifier knows the old root; any other subtree that ends at `old` has to be told.
-        if start != 0 {
+        // The verifier knows the root of the part; any other subtree that ends where it does has to be told.
+        if start != subtree.start {
             path.push(self.range(start, end));
         }
         path.reverse();
         Some(path)
+    }
+
+    /// The root over the leaves of `subtree`; `None` where they are no subtree, or not all there.
+    #[must_use]
+    pub fn subtree_root(&self, subtree: Range<u64>) -> Option<Hash> {
+        let known = is_subtree(&subtree) && subtree.end <= self.size();
+        known.then(|| self.range(subtree.start, subtree.end))
     }
 
     /// The root over leaves `start..end`, both within the tree, where `start` is a multiple of a power of two
@@ -178,6 +198,13 @@ impl FromIterator<Hash> for Tree {
         leaves.into_iter().for_each(|leaf| tree.push(leaf));
         tree
     }
+}
+
+/// Whether the leaves of `range` can be a subtree: some, from a multiple of a power of two that is at least their number.
+fn is_subtree(range: &Range<u64>) -> bool {
+    let leaves = range.end.checked_sub(range.start).filter(|leaves| *leaves > 0);
+    let span = leaves.and_then(u64::checked_next_power_of_two);
+    span.is_some_and(|span| range.start.is_multiple_of(span)) || (range.start == 0 && leaves.is_some())
 }
 
 /// The leaves left of the root's cut: the largest power of two below `size`, which is at least 2.

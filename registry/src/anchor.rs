@@ -243,7 +243,7 @@ impl Anchors {
     }
 }
 
-fn is_origin(text: &str) -> bool {
+pub(crate) fn is_origin(text: &str) -> bool {
     (1..=ORIGIN_BYTES).contains(&text.len())
         && text
             .bytes()

@@ -18,6 +18,7 @@ pub mod file;
 pub mod inadmissible;
 mod known;
 pub mod leaf;
+pub mod log;
 pub mod policy;
 pub mod replica;
 

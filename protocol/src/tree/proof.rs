@@ -1,6 +1,9 @@
-//! Verification of inclusion and consistency proofs, RFC 9162 §2.1.3.2 and §2.1.4.2, step by step.
+//! Verification of inclusion and consistency proofs, RFC 9162 §2.1.3.2 and §2.1.4.2, step by step, and of proofs about
+//! subtrees (draft-ietf-plants-merkle-tree-certs §4).
 
-use super::{Hash, node_hash};
+use std::ops::Range;
+
+use super::{Hash, empty_root, is_subtree, node_hash};
 
 /// The longest path that is looked at: a tree of 2^64 leaves has no longer inclusion path, and a longer
 /// consistency path is of no size in use.
@@ -24,6 +27,15 @@ pub enum ProofError {
         old_size: u64,
         /// Leaves in the new tree.
         new_size: u64,
+    },
+    /// Leaves `start..end` are not a subtree: it is empty, or `start` is not a multiple of a power of two that is at
+    /// least its size.
+    #[error("leaves {start} to {end} are not a subtree")]
+    NotASubtree {
+        /// Its first leaf.
+        start: u64,
+        /// The leaf after its last.
+        end: u64,
     },
     /// The path has more or fewer hashes than the sizes ask for, or more than [`MAX_PATH`].
     #[error("a path of {hashes} hashes does not fit the sizes")]
@@ -83,43 +95,102 @@ pub fn verify_consistency(
     if old_size == 0 || old_size > new_size {
         return Err(ProofError::NotAnExtension { old_size, new_size });
     }
+    verify_part(0..old_size, new_size, old_root, new_root, path)
+}
+
+/// Checks that leaf `index` of a tree has hash `leaf`, in the subtree over the leaves of `subtree`, whose root is
+/// `root`. Merkle Tree Certificates (draft-ietf-plants-merkle-tree-certs) §4.3.
+pub fn verify_subtree_inclusion(
+    leaf: &Hash,
+    index: u64,
+    subtree: Range<u64>,
+    path: &[Hash],
+    root: &Hash,
+) -> Result<(), ProofError> {
+    check_subtree(&subtree)?;
+    let size = subtree.end - subtree.start;
+    let within = index.checked_sub(subtree.start);
+    let within = within.ok_or(ProofError::OutsideTree { index, size })?;
+    verify_inclusion(leaf, within, size, path, root)
+}
+
+/// Checks that the leaves of `subtree`, whose root is `subtree_root`, stand at their places in the tree of `size`
+/// leaves whose root is `root`. Merkle Tree Certificates (draft-ietf-plants-merkle-tree-certs) §4.4; with
+/// `subtree` from 0 it is a consistency proof of RFC 9162. No leaves, under the root of nothing, stand in every tree.
+pub fn verify_subtree_consistency(
+    subtree: Range<u64>,
+    size: u64,
+    subtree_root: &Hash,
+    root: &Hash,
+    path: &[Hash],
+) -> Result<(), ProofError> {
+    let is_nothing = subtree.start == subtree.end && *subtree_root == empty_root();
+    if subtree.end > size {
+        let (old_size, new_size) = (subtree.end, size);
+        return Err(ProofError::NotAnExtension { old_size, new_size });
+    }
+    if is_nothing && path.is_empty() {
+        return Ok(());
+    }
+    check_subtree(&subtree)?;
+    verify_part(subtree, size, subtree_root, root, path)
+}
+
+/// A subtree begins at a multiple of a power of two that is no less than its size.
+fn check_subtree(subtree: &Range<u64>) -> Result<(), ProofError> {
+    if is_subtree(subtree) {
+        return Ok(());
+    }
+    let (start, end) = (subtree.start, subtree.end);
+    Err(ProofError::NotASubtree { start, end })
+}
+
+/// The consistency of a subtree that ends within the tree.
+fn verify_part(
+    part: Range<u64>,
+    size: u64,
+    part_root: &Hash,
+    root: &Hash,
+    path: &[Hash],
+) -> Result<(), ProofError> {
     let length = ProofError::PathLength { hashes: path.len() };
-    if path.len() > MAX_PATH || path.is_empty() != (old_size == new_size) {
+    if path.len() > MAX_PATH {
         return Err(length);
     }
-    if old_size == new_size {
-        return if old_root == new_root {
-            Ok(())
-        } else {
-            Err(ProofError::RootMismatch)
-        };
+    // The first and the last node of the part, and the last of the tree, on one level after another.
+    let (mut first, mut last, mut end) = (part.start, part.end - 1, size - 1);
+    while first != last && (last == end || last & 1 == 1) {
+        (first, last, end) = (first >> 1, last >> 1, end >> 1);
     }
-    // §2.1.4.2 step 2: a complete old tree is itself a node of the new one, and not repeated in the path.
-    let (first, rest) = match path {
-        [first, rest @ ..] if !old_size.is_power_of_two() => (first, rest),
-        _ => (old_root, path),
+    // A complete part is itself a node of the tree, and not repeated in the path.
+    let (start, rest) = match path {
+        _ if first == last => (part_root, path),
+        [start, rest @ ..] => (start, rest),
+        [] => return Err(length),
     };
-    let mut walk = Walk {
-        node: old_size - 1,
-        last: new_size - 1,
-    };
-    while walk.node & 1 == 1 {
-        walk.rise();
-    }
-    let (mut old, mut new) = (*first, *first);
+    let (mut old, mut new) = (*start, *start);
     for sibling in rest {
-        match walk.step().ok_or(length)? {
-            Side::Left => {
-                old = node_hash(sibling, &old);
-                new = node_hash(sibling, &new);
-            }
-            Side::Right => new = node_hash(&new, sibling),
+        if end == 0 {
+            return Err(length);
         }
+        if last & 1 == 1 || last == end {
+            if first < last {
+                old = node_hash(sibling, &old);
+            }
+            new = node_hash(sibling, &new);
+            // The last node of a level of odd length has no sibling there: it goes up unchanged.
+            while last & 1 == 0 && last != 0 {
+                (first, last, end) = (first >> 1, last >> 1, end >> 1);
+            }
+        } else {
+            new = node_hash(&new, sibling);
+        }
+        (first, last, end) = (first >> 1, last >> 1, end >> 1);
     }
-    if walk.last != 0 {
+    if end != 0 {
         return Err(length);
     }
-    if old != *old_root || new != *new_root {
+    if old != *part_root || new != *root {
         return Err(ProofError::RootMismatch);
     }
     Ok(())

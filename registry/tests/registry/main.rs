@@ -5,6 +5,7 @@ mod admission;
 mod anchors;
 mod bytes;
 mod kit;
+mod log;
 mod replicas;
 mod status;
 mod vectors;

@@ -1,0 +1,154 @@
+//! Checkpoints (C2SP tlog-checkpoint): what a log says of itself, and who has seen it. SPEC §9.6, LOG-4, LOG-5.
+
+use basoche_protocol::id::Digest;
+use basoche_protocol::journal::RegistryHead;
+use basoche_protocol::text::{b64_decode, b64_encode};
+use basoche_protocol::time::Instant;
+use basoche_protocol::tree::{Frontier, empty_root};
+use thiserror::Error;
+
+use super::note::{Key, KeyKind, Note, NoteError};
+use crate::anchor::is_origin;
+
+/// A note that is no checkpoint, or not one of that log.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CheckpointError {
+    /// The note itself.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// The text is not an origin, a size and a root on three lines.
+    #[error("the text is not an origin, a decimal size and the base64 of a root, and nothing more")]
+    Text,
+    /// The size is larger than any tree, or zero with another root than that of nothing.
+    #[error("no tree of {size} leaves has that root")]
+    Impossible {
+        /// As written.
+        size: u64,
+    },
+    /// It is of another log.
+    #[error("it is a checkpoint of {found}, not of {expected}")]
+    OtherLog {
+        /// Whose it should be.
+        expected: String,
+        /// Whose it is.
+        found: String,
+    },
+}
+
+/// A checkpoint that its log has signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    head: RegistryHead,
+    note: Note,
+}
+
+/// When a cosigner saw a checkpoint, by its own clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The cosigner's key.
+    pub by: Key,
+    /// To the second.
+    pub at: Instant,
+}
+
+impl Checkpoint {
+    /// The text of the checkpoint of `head`: origin, size, root.
+    pub fn text(head: &RegistryHead) -> String {
+        format!(
+            "{}\n{}\n{}\n",
+            head.origin,
+            head.size,
+            b64_encode(head.root.as_bytes())
+        )
+    }
+
+    /// Reads the text of a checkpoint. Extension lines, which C2SP advises against, are refused.
+    pub fn head_of(text: &str) -> Result<RegistryHead, CheckpointError> {
+        let head = || {
+            let [origin, size, root] = text
+                .strip_suffix('\n')?
+                .split('\n')
+                .collect::<Vec<_>>()
+                .try_into()
+                .ok()?;
+            let root: [u8; 32] = b64_decode(root)?.try_into().ok()?;
+            Some(RegistryHead {
+                origin: Some(origin).filter(|origin| is_origin(origin))?.to_owned(),
+                size: decimal(size)?,
+                root: Digest::new(root),
+            })
+        };
+        let head: RegistryHead = head().ok_or(CheckpointError::Text)?;
+        let is_nothing = *head.root.as_bytes() == empty_root();
+        if head.size > Frontier::MAX_RESTORED_SIZE || (head.size == 0) != is_nothing {
+            return Err(CheckpointError::Impossible { size: head.size });
+        }
+        Ok(head)
+    }
+
+    /// The checkpoint in `note`, if one of `keys` is that of its log and has signed it. The name of a log's key is
+    /// the log's origin.
+    pub fn open(note: Note, keys: &[Key]) -> Result<Self, CheckpointError> {
+        let head = Self::head_of(note.text())?;
+        let of_the_log = |key: &&Key| key.kind() == KeyKind::Log && key.name() == head.origin;
+        let mut signed = false;
+        for key in keys.iter().filter(of_the_log) {
+            signed |= note.signed_by(key)?.is_some();
+        }
+        if !signed {
+            let name = head.origin;
+            return Err(NoteError::NotSigned { name }.into());
+        }
+        Ok(Self { head, note })
+    }
+
+    /// How far the log goes, by its own word.
+    pub fn head(&self) -> &RegistryHead {
+        &self.head
+    }
+
+    /// The note.
+    pub fn note(&self) -> &Note {
+        &self.note
+    }
+
+    /// Which of `cosigners` have seen it, in their order. One whose line does not verify spoils it.
+    pub fn seen_by<'a>(&self, cosigners: impl IntoIterator<Item = &'a Key>) -> Result<Vec<Seen>, NoteError> {
+        let mut seen = Vec::new();
+        for by in cosigners {
+            if let Some(at) = self
+                .note
+                .signed_by(by)?
+                .filter(|_| by.kind() == KeyKind::Cosigner)
+            {
+                let by = by.clone();
+                seen.push(Seen { by, at });
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Takes over the lines of `cosigners` from another copy of the same checkpoint; whether any was new. Lines that do
+    /// not verify are left where they are.
+    pub fn merge<'a>(&mut self, other: &Note, cosigners: impl IntoIterator<Item = &'a Key>) -> bool {
+        let mut news = false;
+        if other.text() != self.note.text() {
+            return news;
+        }
+        for key in cosigners {
+            let known = self.note.signed_by(key) != Ok(None);
+            if known || !matches!(other.signed_by(key), Ok(Some(_))) {
+                continue;
+            }
+            let line = other.line_of(key);
+            news |= line.is_some_and(|line| self.note.add(line.clone()).is_ok());
+        }
+        news
+    }
+}
+
+/// A decimal number without sign or leading zeros.
+pub(super) fn decimal(text: &str) -> Option<u64> {
+    let number: u64 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}

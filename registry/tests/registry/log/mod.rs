@@ -1,0 +1,9 @@
+//! The logs' formats, by the examples of C2SP, by two published crates, and by what nobody may be made to believe.
+
+mod equivocation;
+mod kit;
+mod notes;
+mod oracle;
+mod policies;
+mod proof_files;
+mod witnesses;
