@@ -66,6 +66,32 @@ pub struct PersonRequest {
     /// one is nobody's recipient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption_spki: Option<String>,
+    /// The holder's signature that it wants this key in an authority's log, base64url: present where the wallet was made
+    /// for one. REG-9.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub possession: Option<String>,
+}
+
+/// What the holder of an enrolled key asks of its authority. REG-9.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HolderRequest {
+    /// 1.
+    pub v: u64,
+    /// The authority's log.
+    pub origin: String,
+    /// Who asks.
+    pub subject: SubjectId,
+    /// The last entry about it in that log.
+    pub prev: Option<u64>,
+    /// The kind of the entry asked for.
+    pub kind: u64,
+    /// What it is to say: canonical CBOR, base64url.
+    pub content: String,
+    /// The certificate beside it, DER, base64url; empty if there is none.
+    pub certificate: String,
+    /// The holder's signature and, for a new key, that of its possession, base64url.
+    pub cosignatures: Vec<String>,
 }
 
 /// The file.
@@ -114,8 +140,17 @@ pub struct Wallet {
 impl Wallet {
     /// Makes the two keys and writes them to `path`, sealed under `passphrase`; never replaces a file.
     pub fn create(path: &Path, label: &str, passphrase: &SecretString) -> Result<PersonRequest, WalletError> {
+        Self::create_for(path, label, SubjectId::new(random()), passphrase)
+    }
+
+    /// The same for somebody who is in a registry already.
+    pub fn create_for(
+        path: &Path,
+        label: &str,
+        subject: SubjectId,
+        passphrase: &SecretString,
+    ) -> Result<PersonRequest, WalletError> {
         let (made, encryption) = (certificate::generate(label)?, certificate::generate(label)?);
-        let subject = SubjectId::new(random());
         let salt: [u8; 16] = random();
         let damaged = |what| WalletError::Damaged {
             path: path.to_owned(),
@@ -205,6 +240,7 @@ impl Stored {
             subject: self.subject,
             certificate: self.certificate,
             encryption_spki: Some(self.encryption_spki),
+            possession: None,
         }
     }
 
@@ -241,7 +277,7 @@ impl Signer for Wallet {
 }
 
 /// The key that seals one wallet: each has its own salt, and is written once.
-fn cipher(passphrase: &SecretString, salt: &[u8]) -> Option<AeadKey> {
+pub(crate) fn cipher(passphrase: &SecretString, salt: &[u8]) -> Option<AeadKey> {
     let params = Params::new(MEMORY_KIB, PASSES, 1, Some(32)).ok()?;
     let mut key = Zeroizing::new([0; 32]);
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);

@@ -2,21 +2,28 @@
 //!
 //! The anchor file is the one thing that is not proved by anything else: it comes out of band.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use basoche_protocol::id::CertificateId;
 use basoche_protocol::jose::VerifyingKey;
 use basoche_protocol::role::OrganisationKind;
 use basoche_protocol::text::{b64url_decode, b64url_encode};
+use basoche_protocol::time::Instant;
 use basoche_protocol::wire::limits;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::entry::Roots;
+use crate::log::{Key, KeyKind};
 
 /// Bytes of an anchor file.
 pub const ANCHOR_FILE_BYTES: usize = 256 * 1024;
 /// Bytes of an origin.
 pub const ORIGIN_BYTES: usize = 128;
+/// Roots of one authority.
+pub const ROOTS: usize = 9;
 
 /// What is wrong with anchors, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -72,44 +79,108 @@ pub enum AnchorError {
         /// Whose.
         origin: String,
     },
+    /// Not a verifier key of a log of that name.
+    #[error("the log key of {origin} is not a C2SP verifier key (Ed25519, type 1) named {origin}")]
+    LogKey {
+        /// Whose.
+        origin: String,
+    },
+    /// A root stands twice, there are too many, or the threshold is not from 1 to their number.
+    #[error(
+        "{origin} has from 1 to {ROOTS} different roots, and a threshold of at least 1 and at most their number"
+    )]
+    Roots {
+        /// Whose.
+        origin: String,
+    },
 }
 
-/// An authority: one profession, one root key, one log.
+/// An authority: one profession, one log, and the root keys of which some must sign together.
 #[derive(Clone, Debug)]
 pub struct Authority {
     origin: Arc<str>,
     profession: OrganisationKind,
-    certificate: Certificate,
-    key: Arc<VerifyingKey>,
+    /// Ascending by certificate; never empty.
+    roots: Vec<Root>,
+    threshold: usize,
+    log_key: Option<Key>,
     test: bool,
 }
 
+/// A root certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// Self-signed under ES256.
+    pub certificate: Certificate,
+    /// The key in it.
+    pub key: Arc<VerifyingKey>,
+}
+
+impl Root {
+    /// Whether its certificate covers `at`.
+    pub fn covers(&self, at: Instant) -> bool {
+        (self.certificate.not_before()..=self.certificate.not_after()).contains(&at)
+    }
+}
+
 impl Authority {
-    /// The authority of that name; `certificate` is the DER of its root. `test` marks one that stands for nobody.
+    /// The authority of that name, with one root; `certificate` is its DER. `test` marks one that stands for nobody.
     pub fn new(
         origin: &str,
         profession: OrganisationKind,
         certificate: &[u8],
         test: bool,
     ) -> Result<Self, AnchorError> {
+        Self::of_roots(origin, profession, &[certificate], 1, test)
+    }
+
+    /// The authority of that name, `threshold` of whose roots sign together; `certificates` are their DER.
+    pub fn of_roots(
+        origin: &str,
+        profession: OrganisationKind,
+        certificates: &[&[u8]],
+        threshold: usize,
+        test: bool,
+    ) -> Result<Self, AnchorError> {
         let owned = || origin.to_owned();
         if !is_origin(origin) {
             return Err(AnchorError::Origin { origin: owned() });
         }
-        let certificate = Certificate::from_der(certificate).map_err(|error| AnchorError::Certificate {
-            origin: owned(),
-            error,
-        })?;
-        let key = certificate
-            .self_signed_key()
-            .ok_or_else(|| AnchorError::NotARoot { origin: owned() })?;
+        let root = |der: &&[u8]| {
+            let certificate = Certificate::from_der(der).map_err(|error| AnchorError::Certificate {
+                origin: owned(),
+                error,
+            })?;
+            let key = certificate
+                .self_signed_key()
+                .ok_or_else(|| AnchorError::NotARoot { origin: owned() })?;
+            let key = Arc::new(key);
+            Ok(Root { certificate, key })
+        };
+        let mut roots = certificates.iter().map(root).collect::<Result<Vec<_>, _>>()?;
+        roots.sort_by_key(|root| root.certificate.id());
+        let keys: BTreeSet<_> = roots.iter().map(|root| root.certificate.spki_sha256()).collect();
+        if keys.len() != roots.len() || roots.len() > ROOTS || !(1..=roots.len()).contains(&threshold) {
+            return Err(AnchorError::Roots { origin: owned() });
+        }
         Ok(Self {
             origin: origin.into(),
             profession,
-            certificate,
-            key: Arc::new(key),
+            roots,
+            threshold,
+            log_key: None,
             test,
         })
+    }
+
+    /// The same authority, whose log is signed with `key`: one of the log's name.
+    pub fn with_log_key(mut self, key: Key) -> Result<Self, AnchorError> {
+        if key.kind() != KeyKind::Log || key.name() != &*self.origin {
+            let origin = self.origin().to_owned();
+            return Err(AnchorError::LogKey { origin });
+        }
+        self.log_key = Some(key);
+        Ok(self)
     }
 
     /// The name of its log.
@@ -122,14 +193,34 @@ impl Authority {
         self.profession
     }
 
-    /// Its root.
-    pub fn certificate(&self) -> &Certificate {
-        &self.certificate
+    /// Its roots, ascending by certificate; one at least.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
     }
 
-    /// The root's key.
-    pub fn key(&self) -> &VerifyingKey {
-        &self.key
+    /// How many of its roots sign together.
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// The root of that certificate.
+    pub fn root(&self, certificate: &CertificateId) -> Option<&Root> {
+        self.roots
+            .iter()
+            .find(|root| root.certificate.id() == *certificate)
+    }
+
+    /// What its genesis says of its roots: nothing where it has one.
+    pub fn stated_roots(&self) -> Option<Roots> {
+        (self.roots.len() > 1).then(|| Roots {
+            threshold: self.threshold as u64,
+            certificates: self.roots.iter().map(|root| root.certificate.id()).collect(),
+        })
+    }
+
+    /// The key that signs the checkpoints of its log, if it publishes one.
+    pub fn log_key(&self) -> Option<&Key> {
+        self.log_key.as_ref()
     }
 
     /// Whether it exists for tests and demonstrations only.
@@ -162,7 +253,25 @@ struct Row {
     origin: String,
     profession: OrganisationKind,
     certificate: String,
+    /// Its other roots, if it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    further_roots: Vec<String>,
+    /// How many sign together; 1 if it is not said.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    threshold: usize,
+    /// The verifier key of its log's checkpoints (C2SP `vkey`), if it publishes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
     test: bool,
+}
+
+const fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde calls it so.
+const fn is_one(threshold: &usize) -> bool {
+    *threshold == 1
 }
 
 impl Anchors {
@@ -188,8 +297,8 @@ impl Anchors {
         }
     }
 
-    /// Reads an anchor file: `{"v":1,"authorities":[{"origin","profession","certificate","test"}]}`, the
-    /// certificate in base64url, no other member anywhere.
+    /// Reads an anchor file: `{"v":1,"authorities":[{"origin","profession","certificate","further_roots"?,"threshold"?,
+    /// "log"?,"test"}]}`, certificates in base64url, no other member anywhere.
     pub fn parse(json: &[u8]) -> Result<Self, AnchorError> {
         if json.len() > ANCHOR_FILE_BYTES {
             return Err(AnchorError::TooLarge);
@@ -203,21 +312,43 @@ impl Anchors {
             return Err(AnchorError::Version(file.v));
         }
         let read = |row: Row| {
-            let Some(certificate) = b64url_decode(&row.certificate) else {
+            let texts = [row.certificate].into_iter().chain(row.further_roots);
+            let decoded: Option<Vec<_>> = texts.map(|text| b64url_decode(&text)).collect();
+            let Some(certificates) = decoded else {
                 return Err(AnchorError::Base64 { origin: row.origin });
             };
-            Authority::new(&row.origin, row.profession, &certificate, row.test)
+            let certificates: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+            let authority = Authority::of_roots(
+                &row.origin,
+                row.profession,
+                &certificates,
+                row.threshold,
+                row.test,
+            )?;
+            let Some(vkey) = row.log else {
+                return Ok(authority);
+            };
+            let origin = row.origin;
+            let key = Key::parse(&vkey).ok_or(AnchorError::LogKey { origin })?;
+            authority.with_log_key(key)
         };
         Self::new(file.authorities.into_iter().map(read).collect::<Result<_, _>>()?)
     }
 
     /// The anchor file.
     pub fn to_json(&self) -> String {
-        let row = |authority: &Authority| Row {
-            origin: authority.origin().to_owned(),
-            profession: authority.profession,
-            certificate: b64url_encode(authority.certificate.der()),
-            test: authority.test,
+        let row = |authority: &Authority| {
+            let roots = authority.roots.iter();
+            let mut certificates = roots.map(|root| b64url_encode(root.certificate.der()));
+            Row {
+                origin: authority.origin().to_owned(),
+                profession: authority.profession,
+                certificate: certificates.next().unwrap_or_default(),
+                further_roots: certificates.collect(),
+                threshold: authority.threshold,
+                log: authority.log_key.as_ref().map(Key::to_string),
+                test: authority.test,
+            }
         };
         let file = File {
             v: 1,

@@ -59,7 +59,7 @@ impl AuthorityLog {
         &self.replica
     }
 
-    /// The next entry, to be signed by the root, which is `signer`. Its place and `prev` are filled in; whether it
+    /// The next entry, to be signed by a root or an officer, who is `signer`. Its place and `prev` are filled in; whether it
     /// is admissible shows in [`Self::commit`]. `salt` must be fresh random bytes.
     pub fn draft(
         &self,
@@ -83,6 +83,17 @@ impl AuthorityLog {
         Unsigned::new(Typ::Registry, signer, issued_at, entry.encode())
     }
 
+    /// Whether the signed entry may come next, without admitting it.
+    pub fn check(
+        &self,
+        envelope: &Envelope,
+        cosignatures: &[Envelope],
+        certificate: &[u8],
+    ) -> Result<(), Inadmissible> {
+        let leaf = beside(envelope.clone(), cosignatures.to_vec(), certificate)?;
+        self.replica.check(&self.origin, &leaf)
+    }
+
     /// Admits the signed entry to the log by the rules that every replica applies, and gives its index and leaf.
     /// `certificate` is the DER of what it enrols, empty if it enrols nothing.
     pub fn commit(
@@ -91,12 +102,20 @@ impl AuthorityLog {
         cosignatures: Vec<Envelope>,
         certificate: &[u8],
     ) -> Result<(u64, RegistryLeaf), Inadmissible> {
-        let leaf = RegistryLeaf {
-            leaf: ByteBuf::from(Leaf::new(envelope, cosignatures)?.encode()),
-            certificate: ByteBuf::from(certificate),
-        };
+        let leaf = beside(envelope, cosignatures, certificate)?;
         let index = self.size();
         self.replica.admit(&self.origin, index, &leaf)?;
         Ok((index, leaf))
     }
+}
+
+fn beside(
+    envelope: Envelope,
+    cosignatures: Vec<Envelope>,
+    certificate: &[u8],
+) -> Result<RegistryLeaf, Inadmissible> {
+    Ok(RegistryLeaf {
+        leaf: ByteBuf::from(Leaf::new(envelope, cosignatures)?.encode()),
+        certificate: ByteBuf::from(certificate),
+    })
 }

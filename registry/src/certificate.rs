@@ -1,7 +1,7 @@
 //! X.509 certificates (RFC 5280): the only owner of `x509_parser`. SPEC §9.3.
 //!
-//! This module says what a certificate holds. Who may enrol it is the business of [`crate::policy`]; chains to
-//! certificate authorities are not looked at.
+//! This module says what a certificate holds and who issued it. Who may enrol it is the business of
+//! [`crate::admission`].
 
 use std::fmt;
 
@@ -12,9 +12,12 @@ use basoche_protocol::time::Instant;
 use basoche_protocol::wire::limits;
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::oid_registry::OID_SIG_ECDSA_WITH_SHA256;
+use x509_parser::oid_registry::{
+    OID_PKCS1_SHA256WITHRSA, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384,
+};
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::AlgorithmIdentifier;
 
 /// A certificate that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -96,20 +99,74 @@ impl Certificate {
     /// the only algorithm of roots. `None` for any other certificate.
     pub fn self_signed_key(&self) -> Option<VerifyingKey> {
         let certificate = parse(&self.der).ok()?;
-        let tbs = &certificate.tbs_certificate;
-        let algorithms = [&certificate.signature_algorithm, &tbs.signature];
-        let es256 = algorithms.iter().all(|algorithm| {
-            algorithm.algorithm == OID_SIG_ECDSA_WITH_SHA256 && algorithm.parameters.is_none()
-        });
-        let whole = certificate.signature_value.unused_bits == 0;
-        if !es256 || !whole || tbs.subject.as_raw() != tbs.issuer.as_raw() {
-            return None;
-        }
-        let signature = raw_signature(&certificate.signature_value.data)?;
         let key = VerifyingKey::from_spki(Algorithm::Es256, &self.spki).ok()?;
-        key.verify(tbs.as_ref(), &signature).ok()?;
-        Some(key)
+        let tbs = &certificate.tbs_certificate;
+        (tbs.subject.as_raw() == tbs.issuer.as_raw() && is_signed_by(&certificate, &key)).then_some(key)
     }
+
+    /// Whether it may issue certificates: `cA` in its basic constraints, and `keyCertSign` in its key usage if it
+    /// states one. RFC 5280 §4.2.1.9, §4.2.1.3.
+    pub fn may_issue(&self) -> bool {
+        let Ok(certificate) = parse(&self.der) else {
+            return false;
+        };
+        let is_ca = matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca);
+        let signs = match certificate.key_usage() {
+            Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
+            Err(_) => false,
+        };
+        is_ca && signs
+    }
+
+    /// Whether `issuer`, whose key is `key`, issued it to somebody who signs: names, dates and signature fit, and its key
+    /// usage, if stated, has `digitalSignature` or `nonRepudiation`. RFC 5280 §6.1.3, without the parts about paths.
+    pub fn is_issued_by(&self, issuer: &Self, key: &VerifyingKey) -> bool {
+        let (Ok(certificate), Ok(above)) = (parse(&self.der), parse(&issuer.der)) else {
+            return false;
+        };
+        let signs = match certificate.key_usage() {
+            Ok(usage) => {
+                usage.is_none_or(|usage| usage.value.digital_signature() || usage.value.non_repudiation())
+            }
+            Err(_) => false,
+        };
+        let named = certificate.issuer().as_raw() == above.subject().as_raw();
+        let dated = (issuer.not_before..=issuer.not_after).contains(&self.not_before);
+        signs && named && dated && is_signed_by(&certificate, key)
+    }
+}
+
+/// Whether the signature of `certificate` is that of `key`, under the X.509 algorithm that is the same as the key's.
+fn is_signed_by(certificate: &X509Certificate<'_>, key: &VerifyingKey) -> bool {
+    let tbs = &certificate.tbs_certificate;
+    let (oid, coordinate) = match key.algorithm() {
+        Algorithm::Es256 => (OID_SIG_ECDSA_WITH_SHA256, Some(32)),
+        Algorithm::Es384 => (OID_SIG_ECDSA_WITH_SHA384, Some(48)),
+        Algorithm::Rs256 => (OID_PKCS1_SHA256WITHRSA, None),
+        Algorithm::Es512 | Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 => return false,
+    };
+    // ECDSA takes no parameters (RFC 5758 §3.2), RSA takes NULL (RFC 4055 §5).
+    let fits = |algorithm: &AlgorithmIdentifier<'_>| {
+        let bare = match &algorithm.parameters {
+            None => coordinate.is_some(),
+            Some(parameters) => coordinate.is_none() && parameters.as_null().is_ok(),
+        };
+        algorithm.algorithm == oid && bare
+    };
+    let whole = certificate.signature_value.unused_bits == 0;
+    if !whole
+        || ![&certificate.signature_algorithm, &tbs.signature]
+            .into_iter()
+            .all(fits)
+    {
+        return false;
+    }
+    let der = &certificate.signature_value.data;
+    let raw = match coordinate {
+        Some(bytes) => raw_signature(der, bytes),
+        None => Some(der.to_vec()),
+    };
+    raw.is_some_and(|raw| key.verify(tbs.as_ref(), &raw).is_ok())
 }
 
 impl fmt::Debug for Certificate {
@@ -128,18 +185,18 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     }
 }
 
-/// The raw `R ‖ S` of RFC 7518 §3.4 from the DER `Ecdsa-Sig-Value` of RFC 3279 §2.2.3, on P-256.
-fn raw_signature(der: &[u8]) -> Option<[u8; 64]> {
+/// The raw `R ‖ S` of RFC 7518 §3.4 from the DER `Ecdsa-Sig-Value` of RFC 3279 §2.2.3, each of `bytes` bytes, at most 48.
+fn raw_signature(der: &[u8], bytes: usize) -> Option<Vec<u8>> {
     let [0x30, length, rest @ ..] = der else {
         return None;
     };
-    // Two integers of at most 33 bytes: the length is always a single byte.
+    // Two integers of at most 49 bytes: the length is always a single byte.
     if usize::from(*length) != rest.len() || *length >= 0x80 {
         return None;
     }
-    let mut raw = [0; 64];
-    let rest = integer(rest, &mut raw[..32])?;
-    let rest = integer(rest, &mut raw[32..])?;
+    let mut raw = vec![0; 2 * bytes];
+    let rest = integer(rest, &mut raw[..bytes])?;
+    let rest = integer(rest, &mut raw[bytes..])?;
     rest.is_empty().then_some(raw)
 }
 
@@ -165,11 +222,11 @@ mod tests {
 
     #[test]
     fn der_signatures_have_one_form() {
-        let mut expected = [0; 64];
+        let mut expected = vec![0; 64];
         (expected[31], expected[63]) = (1, 0x80);
         // SEQUENCE { INTEGER 1, INTEGER 128 }
         let good = [0x30, 7, 2, 1, 1, 2, 2, 0, 0x80];
-        assert_eq!(raw_signature(&good), Some(expected));
+        assert_eq!(raw_signature(&good, 32), Some(expected));
         let bad: [&[u8]; 9] = [
             &[],
             &[0x30, 8, 2, 1, 1, 2, 2, 0, 0x80],       // a length too long
@@ -182,16 +239,16 @@ mod tests {
             &[0x31, 7, 2, 1, 1, 2, 2, 0, 0x80],       // not a sequence
         ];
         for der in bad {
-            assert_eq!(raw_signature(der), None, "{der:02x?}");
+            assert_eq!(raw_signature(der, 32), None, "{der:02x?}");
         }
         let long = [&[0x30, 38, 2, 33][..], &[1; 33], &[2, 1, 1]].concat();
-        assert_eq!(raw_signature(&long), None);
+        assert_eq!(raw_signature(&long, 32), None);
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = raw_signature(&bytes);
+            let _ = raw_signature(&bytes, 32);
             prop_assert!(Certificate::from_der(&bytes).is_err());
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! An entry is the payload of an envelope of type [`Typ::Registry`](basoche_protocol::envelope::Typ::Registry).
 //! This module says what one contains and how it is encoded; whether a log admits it is the business of
-//! [`crate::policy`].
+//! [`crate::admission`].
 
 use basoche_protocol::error::{Error, Incompatible, Malformed, MalformedKind};
 use basoche_protocol::id::{Salt, SubjectId};
@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 pub use crate::content::{
-    ADDRESSES, Content, Enrolment, Genesis, KeyRecord, Kind, Node, Organisation, Reason, Revocation,
+    ADDRESSES, CertificateAuthority, Content, DELAY, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord,
+    Kind, Lifting, Node, OVERLAP, Officer, Organisation, Reason, Reassociation, Renewal, Retirement,
+    Revocation, Roots, Suspension, Veto,
 };
 
 /// What one entry of a log states.

@@ -41,19 +41,81 @@ pub enum Inadmissible {
         /// Where.
         index: u64,
     },
-    /// Not signed under the authority's root.
-    #[error("signed under certificate {certificate}, which is not the authority's root")]
-    NotTheRoot {
+    /// Signed under a certificate that is neither a root of the authority nor of its log.
+    #[error(
+        "signed under certificate {certificate}, which is neither a root of the authority nor in its log"
+    )]
+    UnknownAuthor {
         /// The certificate named by the header.
         certificate: CertificateId,
     },
-    /// The root's certificate did not cover the instant of issue.
-    #[error("issued at {at}, outside the dates of root certificate {certificate}")]
-    RootNotInForce {
-        /// The root's certificate.
+    /// The author's certificate was not in force at the instant of issue.
+    #[error("issued at {at}, when certificate {certificate} was not in force")]
+    NotInForce {
+        /// The author's certificate.
         certificate: CertificateId,
         /// When the entry was issued.
         at: Instant,
+    },
+    /// Whoever signed may not make such an entry alone, or at all. REG-12.
+    #[error("a {kind} entry takes {what}")]
+    NotEntitled {
+        /// Who signed.
+        certificate: CertificateId,
+        /// When the entry was issued.
+        at: Instant,
+        /// What it is.
+        kind: Kind,
+        /// Whose signature it takes.
+        what: &'static str,
+    },
+    /// Fewer roots have signed than the anchors demand.
+    #[error("{signed} of the authority's roots have signed, {needed} must")]
+    TooFewRoots {
+        /// The one that signed the entry.
+        certificate: CertificateId,
+        /// When the entry was issued.
+        at: Instant,
+        /// How many have.
+        signed: usize,
+        /// How many must.
+        needed: usize,
+    },
+    /// A re-association takes effect before its delay is over. REG-14.
+    #[error("takes effect at {effective_at}, less than 72 hours after it was issued at {issued_at}")]
+    TooSoon {
+        /// The effect.
+        effective_at: Instant,
+        /// The issue.
+        issued_at: Instant,
+    },
+    /// An old key would sign beside its successor, or an endpoint stand, for longer than 90 days.
+    #[error("until {until}, which is not within 90 days after the effect")]
+    Until {
+        /// The entry's end.
+        until: Instant,
+    },
+    /// The index is not that of a re-association of the subject that is still to take effect.
+    #[error("entry {index} is not a re-association of this subject that is still to take effect")]
+    NothingToVeto {
+        /// As written.
+        index: u64,
+    },
+    /// The subject is not suspended.
+    #[error("the subject is not suspended")]
+    NotSuspended,
+    /// The subject is suspended already.
+    #[error("the subject is suspended already")]
+    SuspendedAlready,
+    /// The certificate was not issued by the authority that the entry names, or that one is not believed, or may not issue.
+    #[error(
+        "certificate {certificate} was not issued by a certificate authority {issuer} that this log believes"
+    )]
+    NotIssued {
+        /// The certificate.
+        certificate: CertificateId,
+        /// The authority that the entry names.
+        issuer: CertificateId,
     },
     /// The entry names another log or index than the one it is given for. REG-6.
     #[error("the entry belongs to index {index} of {origin}")]
@@ -246,13 +308,34 @@ impl From<Inadmissible> for Error {
             I::Malformed(malformed) => malformed.into(),
             I::Incompatible(incompatible) => incompatible.into(),
             I::Signature(untrusted) => untrusted.into(),
-            I::NotTheRoot { certificate } => Untrusted::UnknownSigner { certificate }.into(),
-            I::RootNotInForce { certificate, at } => Untrusted::SignerInvalid {
+            I::UnknownAuthor { certificate } => Untrusted::UnknownSigner { certificate }.into(),
+            I::NotInForce { certificate, at } => Untrusted::SignerInvalid {
                 certificate,
                 at,
-                reason: "outside the dates of the root's certificate",
+                reason: "its author's certificate was not in force",
             }
             .into(),
+            I::NotEntitled {
+                certificate,
+                at,
+                what,
+                ..
+            } => Untrusted::SignerInvalid {
+                certificate,
+                at,
+                reason: what,
+            }
+            .into(),
+            I::TooFewRoots { certificate, at, .. } => Untrusted::SignerInvalid {
+                certificate,
+                at,
+                reason: "too few of the authority's roots have signed",
+            }
+            .into(),
+            I::NothingToVeto { .. } => contradiction("no such re-association is still to take effect"),
+            I::NotSuspended => contradiction("the subject is not suspended"),
+            I::SuspendedAlready => contradiction("the subject is suspended already"),
+            I::NotIssued { certificate, .. } => Untrusted::UnknownSigner { certificate }.into(),
             I::Revoked { certificate, at } => Untrusted::SignerInvalid {
                 certificate,
                 at,
@@ -267,6 +350,8 @@ impl From<Inadmissible> for Error {
             | I::OtherCertificate { .. }
             | I::OtherKey { .. }
             | I::Retroactive { .. }
+            | I::TooSoon { .. }
+            | I::Until { .. }
             | I::SignedAtOther { .. }
             | I::InvalidSince { .. }
             | I::CoSignature { .. } => Malformed::bad_value().into(),

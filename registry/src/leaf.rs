@@ -2,9 +2,10 @@
 //!
 //! `leaf = [envelope: bstr, [* co-signature: bstr]]`, canonical. The Merkle tree of a log is over these bytes.
 
+use basoche_protocol::crypto::sha256;
 use basoche_protocol::envelope::{Envelope, Typ, Unsigned};
 use basoche_protocol::error::{Malformed, MalformedKind};
-use basoche_protocol::id::{Digest, MessageId};
+use basoche_protocol::id::{CertificateId, Digest, MessageId, SubjectId};
 use basoche_protocol::jose::Signer;
 use basoche_protocol::time::Instant;
 use basoche_protocol::tree;
@@ -12,8 +13,10 @@ use basoche_protocol::wire::{codec, limits};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use crate::entry::Content;
+
 /// Co-signatures of one leaf.
-pub const COSIGNATURES: usize = 4;
+pub const COSIGNATURES: usize = 8;
 
 /// A leaf, well formed and not yet believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +106,24 @@ struct Statement {
     capacity: Capacity,
 }
 
+/// What a new key signs to show that its holder wants it: in that log, for that subject. It stays the same whatever the
+/// authority says of the key, and wherever in the log. REG-9.
+pub fn possession(origin: &str, subject: &SubjectId, certificate: &CertificateId) -> MessageId {
+    let what = codec::encode(&("basoche-possession/1", origin, subject, certificate));
+    MessageId::new(sha256(&[&what]))
+}
+
+/// What the holder of a certificate signs to ask for an entry that says `content`: in that log, of that subject, as long
+/// as `prev` is the last entry about it. REG-9.
+pub fn request(origin: &str, subject: &SubjectId, prev: Option<u64>, content: &Content) -> MessageId {
+    let (kind, content) = (content.kind().number(), ByteBuf::from(content.encode()));
+    let what = codec::encode(&("basoche-request/1", origin, subject, prev, kind, content));
+    MessageId::new(sha256(&[&what]))
+}
+
 impl CoSignature {
-    /// What `signer` is to sign at `issued_at` about the entry `target`.
+    /// What `signer` is to sign at `issued_at` about `target`: the id of the entry's envelope, or what [`possession`] or
+    /// [`request`] give.
     pub fn draft(signer: &dyn Signer, target: MessageId, capacity: Capacity, issued_at: Instant) -> Unsigned {
         let statement = codec::encode(&Statement { target, capacity });
         Unsigned::new(Typ::CoSignature, signer, issued_at, statement)
@@ -120,7 +139,7 @@ impl CoSignature {
         &self.envelope
     }
 
-    /// The entry that it is about: the id of its envelope.
+    /// What it is about.
     pub fn target(&self) -> MessageId {
         self.statement.target
     }
@@ -139,6 +158,10 @@ pub enum Capacity {
     Possession,
     /// As the authority's second officer.
     SecondOfficer,
+    /// As a further root of the authority.
+    Root,
+    /// As the holder of a certificate, who asks for what the entry says.
+    Holder,
 }
 
 impl From<Capacity> for u16 {
@@ -146,6 +169,8 @@ impl From<Capacity> for u16 {
         match capacity {
             Capacity::Possession => 1,
             Capacity::SecondOfficer => 2,
+            Capacity::Root => 3,
+            Capacity::Holder => 4,
         }
     }
 }
@@ -157,6 +182,8 @@ impl TryFrom<u16> for Capacity {
         match number {
             1 => Ok(Self::Possession),
             2 => Ok(Self::SecondOfficer),
+            3 => Ok(Self::Root),
+            4 => Ok(Self::Holder),
             _ => Err("unknown capacity of a co-signature"),
         }
     }

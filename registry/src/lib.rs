@@ -9,7 +9,9 @@
 //! Out of scope: files, sockets, clocks and randomness. Instants and salts are arguments, and the authority's
 //! signature is made by the caller.
 
+pub mod admission;
 pub mod anchor;
+mod author;
 pub mod authority;
 pub mod certificate;
 mod content;
@@ -19,7 +21,6 @@ pub mod inadmissible;
 mod known;
 pub mod leaf;
 pub mod log;
-pub mod policy;
 pub mod replica;
 
 pub use anchor::{AnchorError, Anchors, Authority};

@@ -17,10 +17,10 @@ use basoche_protocol::tree::Tree;
 use basoche_protocol::wire::frame::RegistryLeaf;
 
 use crate::anchor::{Anchors, Authority};
-use crate::entry::{Content, Entry, Kind, Node, Organisation};
+use crate::entry::{Content, Endpoint, Enrolment, Entry, Kind, Node, Organisation};
 use crate::inadmissible::{Holder, Inadmissible};
 use crate::known::{Known, Standing, Subject};
-use crate::{leaf, policy};
+use crate::{admission, leaf};
 
 /// Bytes that a leaf and its certificate take on the wire beyond their own, at most: a map, two keys, two heads.
 const LEAF_OVERHEAD_BYTES: usize = 9;
@@ -90,6 +90,18 @@ impl Log {
     pub(crate) fn size(&self) -> u64 {
         self.tree.size()
     }
+
+    fn entry(&self, index: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(index).ok()?)
+    }
+
+    /// Of these entries the last that is in effect at `at`; the very last if no instant is given.
+    fn latest(&self, indexes: &[usize], at: Option<Instant>) -> Option<&Entry> {
+        let entries = indexes.iter().rev().filter_map(|index| self.entries.get(*index));
+        entries
+            .into_iter()
+            .find(|entry| at.is_none_or(|at| entry.effective_at <= at))
+    }
 }
 
 impl Replica {
@@ -98,9 +110,9 @@ impl Replica {
         let mut known = Known::default();
         let mut logs = BTreeMap::new();
         for authority in anchors.authorities() {
-            known
-                .keys
-                .insert(authority.certificate().spki_sha256(), Holder::Root);
+            for root in authority.roots() {
+                known.keys.insert(root.certificate.spki_sha256(), Holder::Root);
+            }
             let log = Log {
                 authority: authority.clone(),
                 entries: Vec::new(),
@@ -142,7 +154,7 @@ impl Replica {
                 Err(Inadmissible::Rewritten { index })
             };
         }
-        let admitted = policy::judge(&self.known, log, leaf)?;
+        let admitted = admission::judge(&self.known, log, leaf)?;
         self.known
             .learn(log.authority.shared_origin(), log.entries.len(), &admitted);
         log.tree.push(*leaf::hash(&leaf.leaf).as_bytes());
@@ -151,9 +163,29 @@ impl Replica {
         Ok(true)
     }
 
+    /// Whether the leaf may come next in that log, without admitting it.
+    pub fn check(&self, origin: &str, leaf: &RegistryLeaf) -> Result<(), Inadmissible> {
+        let unknown = || Inadmissible::UnknownAuthority {
+            origin: origin.to_owned(),
+        };
+        let log = self.logs.get(origin).ok_or_else(unknown)?;
+        admission::judge(&self.known, log, leaf).map(|_| ())
+    }
+
     /// The entries of a log, in order; none for an unknown one.
     pub fn entries(&self, origin: &str) -> impl Iterator<Item = &Entry> {
         self.logs.get(origin).into_iter().flat_map(|log| &log.entries)
+    }
+
+    /// The entries about `subject`, in the order of its log; none if it is in no log held here.
+    pub fn history(&self, subject: &SubjectId) -> impl Iterator<Item = &Entry> {
+        let held = self.subject(subject).map(|(log, about)| (log, about.last));
+        let chain = std::iter::successors(held.and_then(|(log, last)| log.entry(last)), move |entry| {
+            held.and_then(|(log, _)| log.entry(entry.prev?))
+        });
+        let mut entries: Vec<_> = chain.collect();
+        entries.reverse();
+        entries.into_iter()
     }
 
     /// Index of the last entry about `subject` in its log.
@@ -170,13 +202,15 @@ impl Replica {
     pub fn node(&self, node: &SubjectId) -> Option<NodeInfo> {
         let (log, subject) = self.subject(node)?;
         let last = log.entries.get(*subject.stated.last()?)?;
-        self.node_info(node, log, last)
+        let endpoint = log.latest(&subject.endpoints, None);
+        let endpoint = endpoint.filter(|endpoint| endpoint.index > last.index);
+        self.node_info(node, log, last, endpoint.and_then(endpoint_of))
     }
 
     /// What is stated of `node` and in effect at `at`; `None` unless its seal is valid (or contested) then.
     pub fn node_at(&self, node: &SubjectId, at: Instant) -> Option<NodeInfo> {
-        let (log, stated) = self.live_node(node, at)?;
-        self.node_info(node, log, stated)
+        let (log, stated, endpoint) = self.live_node(node, at)?;
+        self.node_info(node, log, stated, endpoint)
     }
 
     /// Every node, ascending by id, as [`Self::node`] gives it.
@@ -192,45 +226,46 @@ impl Replica {
     /// What the log of `person` states last of it, whether in effect or not.
     pub fn person(&self, person: &SubjectId) -> Option<PersonInfo> {
         let (log, subject) = self.subject(person)?;
-        match &log.entries.get(*subject.stated.last()?)?.content {
-            Content::Enrolment(enrolment) => Some(PersonInfo {
-                person: *person,
-                roles: enrolment.roles.clone(),
-                node: enrolment.node,
-                assurance: enrolment.assurance,
-                certificate: enrolment.key.certificate,
-                origin: log.authority.origin().to_owned(),
-                test: log.authority.is_test(),
-            }),
-            Content::Genesis(_) | Content::Organisation(_) | Content::Node(_) | Content::Revocation(_) => {
-                None
-            }
-        }
+        let enrolled = |index: &usize| enrolment_of(log.entries.get(*index)?);
+        let enrolment = subject.stated.iter().rev().find_map(enrolled)?;
+        // Renewals and re-associations change the key, and the latter how it is protected.
+        let protected = |index: &usize| match &log.entries.get(*index)?.content {
+            Content::Enrolment(enrolment) => Some(enrolment.assurance),
+            Content::Reassociation(reassociation) => Some(reassociation.assurance),
+            _ => None,
+        };
+        let last = log.entries.get(*subject.stated.last()?)?;
+        Some(PersonInfo {
+            person: *person,
+            roles: enrolment.roles.clone(),
+            node: enrolment.node,
+            assurance: subject.stated.iter().rev().find_map(protected)?,
+            certificate: last.content.key()?.certificate,
+            origin: log.authority.origin().to_owned(),
+            test: log.authority.is_test(),
+        })
     }
 
     /// The key to which documents for `person` are wrapped at `at`: DER SubjectPublicKeyInfo. REG-20: that of the last
-    /// enrolment in effect, as long as its certificate is valid; a contested one may be in other hands.
+    /// statement of the person's key in effect, as long as its certificate is valid; a contested one may be in other
+    /// hands.
     ///
     /// # Errors
     /// Why there is none, in words that a person can act on.
     pub fn person_encryption_key(&self, person: &SubjectId, at: Instant) -> Result<Vec<u8>, &'static str> {
         let (log, subject) = self.subject(person).ok_or("in no log held here")?;
-        let stated = subject
-            .stated
-            .iter()
-            .rev()
-            .filter_map(|index| log.entries.get(*index));
-        let in_effect = stated.into_iter().find(|entry| entry.effective_at <= at);
-        let Some(Content::Enrolment(enrolment)) = in_effect.map(|entry| &entry.content) else {
-            return Err("no enrolment of a person is in effect");
-        };
-        let held = self.known.certificates.get(&enrolment.key.certificate);
-        match held.map(|held| held.standing(at)) {
+        let stated = log
+            .latest(&subject.stated, Some(at))
+            .filter(|_| subject.kind == Kind::Enrolment);
+        let content = &stated.ok_or("no enrolment of a person is in effect")?.content;
+        let certificate = content.key().map(|key| key.certificate);
+        let held = certificate.and_then(|certificate| self.known.certificates.get(&certificate));
+        match held.map(|held| self.known.standing(held, at)) {
             Some(Standing::Valid(_)) => {}
             Some(Standing::Contested(_, reason) | Standing::Invalid(reason)) => return Err(reason),
             None => return Err("the certificate is in no log held here"),
         }
-        let spki = enrolment.encryption_spki.as_ref();
+        let spki = content.encryption_spki();
         spki.map(|spki| spki.to_vec())
             .ok_or("enrolled without an encryption key")
     }
@@ -250,19 +285,22 @@ impl Replica {
         let (log, subject) = self.subject(organisation)?;
         match &log.entries.get(*subject.stated.last()?)?.content {
             Content::Organisation(organisation) => Some(organisation),
-            Content::Genesis(_) | Content::Node(_) | Content::Enrolment(_) | Content::Revocation(_) => None,
+            _ => None,
         }
     }
 
     /// The node that shows the TLS key with that SHA-256 at `at`. A node has one TLS key at a time: that of the
-    /// last statement in effect. `None` unless its seal is valid (or contested) then.
+    /// last endpoint or statement in effect, of however long ago. `None` unless its seal is valid (or contested) then.
     pub fn node_of_tls_key(&self, spki_sha256: &[u8; 32], at: Instant) -> Option<SubjectId> {
         let spki = Digest::new(*spki_sha256);
         let Holder::Subject(node) = self.known.keys.get(&spki)? else {
             return None;
         };
-        let (_, entry) = self.live_node(node, at)?;
-        (node_of(entry)?.tls_spki_sha256 == spki).then_some(*node)
+        let (_, entry, endpoint) = self.live_node(node, at)?;
+        let stated = endpoint.map_or(node_of(entry)?.tls_spki_sha256, |endpoint| {
+            endpoint.tls_spki_sha256
+        });
+        (stated == spki).then_some(*node)
     }
 
     /// The DER bytes of an enrolled certificate.
@@ -277,32 +315,39 @@ impl Replica {
         Some((self.logs.get(&subject.origin)?, subject))
     }
 
-    /// The statement of `node` in effect at `at`, if its seal is valid or contested then.
-    fn live_node(&self, node: &SubjectId, at: Instant) -> Option<(&Log, &Entry)> {
+    /// The statement and the endpoint of `node` in effect at `at`, if its seal is valid or contested then. An endpoint
+    /// gives way to a statement of the node that is later in the log.
+    fn live_node(&self, node: &SubjectId, at: Instant) -> Option<(&Log, &Entry, Option<&Endpoint>)> {
         let (log, subject) = self.subject(node)?;
-        let stated = subject
-            .stated
-            .iter()
-            .rev()
-            .filter_map(|index| log.entries.get(*index));
-        let entry = stated.into_iter().find(|entry| entry.effective_at <= at)?;
+        let entry = log.latest(&subject.stated, Some(at))?;
         let seal = self.known.certificates.get(&node_of(entry)?.seal.certificate)?;
-        match seal.standing(at) {
-            Standing::Valid(_) | Standing::Contested(..) => Some((log, entry)),
+        let endpoint = log.latest(&subject.endpoints, Some(at));
+        let endpoint = endpoint.filter(|endpoint| endpoint.index > entry.index);
+        match self.known.standing(seal, at) {
+            Standing::Valid(_) | Standing::Contested(..) => {
+                Some((log, entry, endpoint.and_then(endpoint_of)))
+            }
             Standing::Invalid(_) => None,
         }
     }
 
-    fn node_info(&self, id: &SubjectId, log: &Log, entry: &Entry) -> Option<NodeInfo> {
+    fn node_info(
+        &self,
+        id: &SubjectId,
+        log: &Log,
+        entry: &Entry,
+        endpoint: Option<&Endpoint>,
+    ) -> Option<NodeInfo> {
         let node = node_of(entry)?;
         let organisation = self.organisation(&node.organisation)?;
+        let addresses = endpoint.map_or(&node.addresses, |endpoint| &endpoint.addresses);
         Some(NodeInfo {
             node: *id,
             organisation: node.organisation,
             organisation_name: organisation.name.clone(),
             kind: organisation.kind,
-            addresses: node.addresses.clone(),
-            tls_spki_sha256: node.tls_spki_sha256,
+            addresses: addresses.clone(),
+            tls_spki_sha256: endpoint.map_or(node.tls_spki_sha256, |endpoint| endpoint.tls_spki_sha256),
             seal: node.seal.certificate,
             encryption_spki: node.encryption_spki.clone(),
             origin: log.authority.origin().to_owned(),
@@ -311,12 +356,24 @@ impl Replica {
     }
 }
 
-fn node_of(entry: &Entry) -> Option<&Node> {
+const fn node_of(entry: &Entry) -> Option<&Node> {
     match &entry.content {
         Content::Node(node) => Some(node),
-        Content::Genesis(_) | Content::Organisation(_) | Content::Enrolment(_) | Content::Revocation(_) => {
-            None
-        }
+        _ => None,
+    }
+}
+
+const fn endpoint_of(entry: &Entry) -> Option<&Endpoint> {
+    match &entry.content {
+        Content::Endpoint(endpoint) => Some(endpoint),
+        _ => None,
+    }
+}
+
+const fn enrolment_of(entry: &Entry) -> Option<&Enrolment> {
+    match &entry.content {
+        Content::Enrolment(enrolment) => Some(enrolment),
+        _ => None,
     }
 }
 
@@ -336,7 +393,7 @@ impl Directory for Replica {
                 reason: "the certificate is in no log held here",
             };
         };
-        match held.standing(at) {
+        match self.known.standing(held, at) {
             Standing::Valid(signer) => Status::Valid(signer.clone()),
             Standing::Contested(signer, reason) => Status::Contested {
                 signer: signer.clone(),
@@ -375,7 +432,7 @@ impl Registry for Replica {
     }
 
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {
-        let (_, entry) = self.live_node(node, at)?;
+        let (_, entry, _) = self.live_node(node, at)?;
         node_of(entry).map(|node| node.encryption_spki.clone())
     }
 }

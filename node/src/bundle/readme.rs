@@ -9,8 +9,11 @@ pub(super) fn text(dossier: DossierId, node: SubjectId, now: Instant, anchors: &
     let authorities = |test: &str, real: &str| {
         let line = |authority: &basoche_registry::Authority| {
             let mark = if authority.is_test() { test } else { real };
-            let root = authority.certificate().id();
-            format!("  {}  {mark}\n    {root}\n", authority.origin())
+            let roots = authority.roots().iter();
+            let roots: String = roots
+                .map(|root| format!("    {}\n", root.certificate.id()))
+                .collect();
+            format!("  {}  {mark}\n{roots}", authority.origin())
         };
         anchors.authorities().iter().map(line).collect::<String>()
     };

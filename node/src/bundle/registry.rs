@@ -9,7 +9,7 @@ use basoche_protocol::id::CertificateId;
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_protocol::wire::limits;
 use basoche_registry::anchor::ANCHOR_FILE_BYTES;
-use basoche_registry::{Anchors, Content, Entry, Leaf, Replica};
+use basoche_registry::{Anchors, Authority, Entry, Leaf, Replica};
 use serde_bytes::ByteBuf;
 
 use super::layout::{self, ANCHORS};
@@ -55,22 +55,26 @@ fn compare(anchors: &Anchors, trusted: Option<&Anchors>, claims: &mut Claims) ->
     };
     let before = claims.failures();
     for authority in anchors.authorities() {
-        let (origin, root) = (authority.origin(), authority.certificate().id());
+        let (origin, root) = (authority.origin(), roots(authority));
         let id = format!("anchors:{origin}");
         match trusted.authority(origin) {
             None => {
                 let what = format!("authority {origin}, root certificate {root}, is not in your anchors");
                 claims.undetermined(id, "not-anchored", Some(ANCHORS), what);
             }
-            Some(known) if known.certificate().der() != authority.certificate().der() => {
-                let yours = known.certificate().id();
+            Some(known) if roots(known) != root => {
+                let yours = roots(known);
                 let what = format!("authority {origin} has root {root} here, {yours} in your anchors");
                 claims.contradicted(id, "other-root", ANCHORS, what);
             }
             Some(known)
-                if known.profession() != authority.profession() || known.is_test() != authority.is_test() =>
+                if known.profession() != authority.profession()
+                    || known.is_test() != authority.is_test()
+                    || known.log_key() != authority.log_key() =>
             {
-                let what = format!("authority {origin} has another profession or test mark in your anchors");
+                let what = format!(
+                    "authority {origin} has another profession, log key or test mark in your anchors"
+                );
                 claims.contradicted(id, "other-root", ANCHORS, what);
             }
             Some(_) => {
@@ -88,6 +92,19 @@ fn compare(anchors: &Anchors, trusted: Option<&Anchors>, claims: &mut Claims) ->
         }
     }
     claims.failures() == before
+}
+
+/// The certificates of an authority's roots, and how many of them sign together if it has several.
+fn roots(authority: &Authority) -> String {
+    let roots = authority
+        .roots()
+        .iter()
+        .map(|root| root.certificate.id().to_string());
+    let roots = roots.collect::<Vec<_>>().join(", ");
+    match authority.threshold() {
+        1 => roots,
+        threshold => format!("{roots} ({threshold} sign together)"),
+    }
 }
 
 fn import<R: Read + Seek>(members: &mut Members<'_, R>, registry: &mut Replica, claims: &mut Claims) {
@@ -140,11 +157,8 @@ fn import<R: Read + Seek>(members: &mut Members<'_, R>, registry: &mut Replica, 
 /// The certificate that a leaf enrols.
 fn certificate_of(leaf: &[u8]) -> Result<Option<CertificateId>, Error> {
     let leaf = Leaf::decode(leaf)?;
-    Ok(match Entry::decode(leaf.envelope().payload())?.content {
-        Content::Node(node) => Some(node.seal.certificate),
-        Content::Enrolment(enrolment) => Some(enrolment.key.certificate),
-        Content::Genesis(_) | Content::Organisation(_) | Content::Revocation(_) => None,
-    })
+    let content = Entry::decode(leaf.envelope().payload())?.content;
+    Ok(content.key().map(|key| key.certificate))
 }
 
 fn read_certificate<R: Read + Seek>(

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use basoche_protocol::engine::Registry;
 use basoche_protocol::error::Error;
+use basoche_protocol::id::SubjectId;
 use basoche_protocol::refusal::Retry;
 use basoche_protocol::text::b64url_encode;
 use basoche_registry::file::FILE_BYTES;
@@ -13,10 +14,13 @@ use basoche_registry::{Anchors, EntryFile, Inadmissible, Replica};
 use clap::Subcommand;
 use serde_json::json;
 
+use super::authority::publish::published_fault;
 use super::fault::exit;
+use super::values::subject;
 use super::{Fault, NodeArgs, Output};
 use crate::config::Config;
-use crate::control::{Answer, ClientError, Request};
+use crate::control::{Answer, ClientError, EntryView, Request};
+use crate::published::{self, CHECKPOINT};
 
 /// Bytes of entries in one request to the node.
 const BATCH_BYTES: usize = 4 << 20;
@@ -30,7 +34,7 @@ pub(super) enum Command {
     Import {
         #[command(flatten)]
         node: NodeArgs,
-        /// Entry files, directories of them, or authorities' directories.
+        /// Entry files, directories of them, authorities' directories, or published logs.
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
@@ -39,12 +43,20 @@ pub(super) enum Command {
         #[command(flatten)]
         node: NodeArgs,
     },
+    /// Say what the registry has said of somebody, entry by entry.
+    History {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Whom.
+        #[arg(value_name = "SUBJECT", value_parser = subject)]
+        subject: SubjectId,
+    },
     /// Check entries against the anchors, without a node.
     Check {
         /// The anchor file.
         #[arg(long, value_name = "FILE")]
         anchors: PathBuf,
-        /// Entry files, directories of them, or authorities' directories: whole logs.
+        /// Entry files, directories of them, authorities' directories, or published logs: whole logs.
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
@@ -54,13 +66,14 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
     match command {
         Command::Import { node, paths } => import(&node, &paths, output),
         Command::Show { node } => show(&node, output),
+        Command::History { node, subject } => history(&node, subject, output),
         Command::Check { anchors, paths } => check(&anchors, &paths, output),
     }
 }
 
 fn import(node: &NodeArgs, paths: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {
     let client = node.client()?;
-    let found = read(paths)?;
+    let found = read_any(paths, || anchors(&Config::read(&node.config)?.anchors))?;
     let (mut new, mut known) = (0, 0);
     let encoded: Vec<String> = found
         .iter()
@@ -144,8 +157,8 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
             for one in &subjects {
                 let (roles, mark) = (one.roles.join(", "), mark(one.test));
                 lines.push(format!(
-                    "{} {roles} at {} (node {}), certificate {}, {}{mark}",
-                    one.subject, one.organisation, one.node, one.certificate, one.origin
+                    "{} {roles} at {} (node {}), certificate {} ({}), {}{mark}",
+                    one.subject, one.organisation, one.node, one.certificate, one.status, one.origin
                 ));
             }
             lines.join("\n")
@@ -154,8 +167,39 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn history(node: &NodeArgs, subject: SubjectId, output: &Output) -> Result<ExitCode, Fault> {
+    let Answer::History { entries } = node.client()?.ask(&Request::History { subject })? else {
+        return Err(ClientError::Broken("it answered something else".into()).into());
+    };
+    output.answer(&json!({ "v": 1, "subject": subject, "entries": entries }), || {
+        let line = |entry: &EntryView| {
+            let worth = entry.certificate.map_or_else(String::new, |certificate| {
+                format!(
+                    ", certificate {certificate}: {}",
+                    entry.status.as_deref().unwrap_or_default()
+                )
+            });
+            let from = if entry.effective_at == entry.issued_at {
+                String::new()
+            } else {
+                format!(", in effect from {}", entry.effective_at)
+            };
+            format!(
+                "{} {} {}{from}, {}{worth}",
+                entry.index, entry.kind, entry.issued_at, entry.origin
+            )
+        };
+        if entries.is_empty() {
+            return format!("No log that this node holds is about {subject}.");
+        }
+        entries.iter().map(line).collect::<Vec<_>>().join("\n")
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
 fn check(anchors_file: &Path, paths: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {
-    let replica = admit(anchors(anchors_file)?, &read(paths)?)?;
+    let found = read_any(paths, || anchors(anchors_file))?;
+    let replica = admit(anchors(anchors_file)?, &found)?;
     let heads = replica.heads();
     let is_test = |origin: &str| {
         replica
@@ -197,6 +241,31 @@ pub(super) struct Found {
     pub(super) path: PathBuf,
     /// What it holds.
     pub(super) file: EntryFile,
+}
+
+/// Reads entry files as [`read`] does, and whole logs from directories in which they are published: signed by keys of
+/// `anchors`, which are read where they are needed.
+fn read_any(paths: &[PathBuf], anchors: impl Fn() -> Result<Anchors, Fault>) -> Result<Vec<Found>, Fault> {
+    let (published, others): (Vec<_>, Vec<_>) = paths
+        .iter()
+        .cloned()
+        .partition(|path| path.join(CHECKPOINT).exists());
+    let mut found = read(&others)?;
+    for dir in published {
+        let anchors = anchors()?;
+        let keys = anchors
+            .authorities()
+            .iter()
+            .filter_map(|authority| authority.log_key().cloned());
+        let log = published::read(&dir, &keys.collect::<Vec<_>>()).map_err(published_fault)?;
+        let entries = log.entries.into_iter();
+        found.extend(entries.map(|file| Found {
+            path: dir.clone(),
+            file,
+        }));
+    }
+    found.sort_by(|a, b| (&a.file.origin, a.file.index).cmp(&(&b.file.origin, b.file.index)));
+    Ok(found)
 }
 
 /// Reads the entry files at `paths` (files, directories of `*.entry`, authorities' directories), ascending by log and

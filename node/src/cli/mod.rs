@@ -18,6 +18,7 @@ mod person;
 mod personal;
 mod proof;
 mod retire;
+mod values;
 mod wallet;
 mod when;
 

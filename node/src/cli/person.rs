@@ -52,6 +52,11 @@ pub(super) struct PersonArgs {
 }
 
 impl PersonArgs {
+    /// The wallet's passphrase.
+    pub(super) fn passphrase(&self) -> Result<SecretString, Fault> {
+        self.passphrase.read()
+    }
+
     /// Opens the wallet.
     pub(super) fn open(&self) -> Result<Wallet, Fault> {
         Ok(Wallet::open(&self.wallet, &self.passphrase.read()?)?)

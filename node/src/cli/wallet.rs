@@ -3,19 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use basoche_protocol::id::CertificateId;
-use basoche_protocol::text::b64url_decode;
-use basoche_registry::Certificate;
-use clap::Subcommand;
+use basoche_protocol::id::{CertificateId, MessageId, SubjectId};
+use basoche_protocol::jose::Signer;
+use basoche_protocol::text::{b64url_decode, b64url_encode};
+use basoche_registry::entry::{KeyRecord, Reason, Renewal, Revocation, Veto};
+use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
+use basoche_registry::{Certificate, Content};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_bytes::ByteBuf;
 use serde_json::json;
 
 use super::fault::exit;
-use super::person::PassphraseArgs;
-use super::{Fault, Output};
+use super::person::{PassphraseArgs, PersonArgs};
+use super::values::{certificate_id as certificate, reason, subject};
+use super::{Fault, NodeArgs, Output, when};
+use crate::control::{Answer, ClientError, Request};
+use crate::effects::{now, random};
 use crate::files::write_new;
-use crate::wallet::{PersonRequest, Wallet};
+use crate::wallet::{HolderRequest, PersonRequest, Wallet};
 
-/// Make and look at a person's key.
+/// Make and look at a person's key, and ask its authority for what only its holder may.
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Make a key, sealed under a passphrase, and what an authority needs in order to enrol its holder.
@@ -29,8 +37,56 @@ pub(super) enum Command {
         /// Where to write the enrolment request.
         #[arg(long, value_name = "FILE")]
         request: PathBuf,
+        /// The authority's log for which it is; the request then proves that the holder wants the key there.
+        #[arg(long, value_name = "ORIGIN")]
+        authority: Option<String>,
+        /// Whose it is, if its holder is in the registry already and has lost the key (case 2-B).
+        #[arg(long, value_name = "SUBJECT", value_parser = subject, requires = "authority")]
+        subject: Option<SubjectId>,
         #[command(flatten)]
         passphrase: PassphraseArgs,
+    },
+    /// Make the next key of the holder of a wallet, and the request with which its authority enrols it (case 2-A).
+    Renew {
+        #[command(flatten)]
+        asks: AskArgs,
+        /// Where to write the new wallet, under the same passphrase; an existing file is never replaced.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// What the holder calls it.
+        #[arg(long, value_name = "TEXT")]
+        label: String,
+        /// Until when the old key may still sign, RFC 3339: within 90 days.
+        #[arg(long, value_name = "INSTANT")]
+        until: String,
+    },
+    /// Ask for the withdrawal of a certificate of the wallet's holder, or of whom its organisation answers for.
+    Revoke {
+        #[command(flatten)]
+        asks: AskArgs,
+        /// Which: SHA-256 of it, in hexadecimal; the wallet's own if not given.
+        #[arg(long, value_name = "HEX", value_parser = certificate, requires = "of")]
+        certificate: Option<CertificateId>,
+        /// Whose it is, if it is not the wallet's holder's.
+        #[arg(long, value_name = "SUBJECT", value_parser = subject, requires = "certificate")]
+        of: Option<SubjectId>,
+        /// Why: key-compromise, superseded, cessation or role-ended.
+        #[arg(long, value_parser = reason)]
+        reason: Reason,
+        /// Acts from here on become contested. RFC 3339.
+        #[arg(long, value_name = "INSTANT")]
+        invalid_since: Option<String>,
+    },
+    /// Object to a key that is about to be given to somebody else in the holder's name (case 2-B).
+    Veto {
+        #[command(flatten)]
+        asks: AskArgs,
+        /// The index of the re-association in the log.
+        #[arg(long, value_name = "INDEX")]
+        entry: u64,
+        /// In whose name, if it is not the wallet's holder's.
+        #[arg(long, value_name = "SUBJECT", value_parser = subject)]
+        of: Option<SubjectId>,
     },
     /// Say whose a wallet is; its passphrase is not needed.
     Show {
@@ -42,36 +98,203 @@ pub(super) enum Command {
     },
 }
 
+/// Who asks, through which node it is known what the log says last, and where the request goes.
+#[derive(Args)]
+pub(super) struct AskArgs {
+    #[command(flatten)]
+    person: PersonArgs,
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Where to write the request, for `basoche authority accept`.
+    #[arg(long, value_name = "FILE")]
+    request: PathBuf,
+}
+
 pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> {
     match command {
         Command::Create {
             out,
             label,
             request,
+            authority,
+            subject,
             passphrase,
         } => {
-            if request.exists() {
-                let error = std::io::ErrorKind::AlreadyExists.into();
-                return Err(Fault::unwritable(&request, &error).action("Choose another name."));
+            check_free(&request)?;
+            let subject = subject.unwrap_or_else(|| SubjectId::new(random()));
+            let passphrase = passphrase.read()?;
+            let mut enrolment = Wallet::create_for(&out, &label, subject, &passphrase)?;
+            if let Some(origin) = authority {
+                enrolment.possession = Some(show_possession(&Wallet::open(&out, &passphrase)?, &origin)?);
             }
-            let enrolment = Wallet::create(&out, &label, &passphrase.read()?)?;
-            write_request(&request, &enrolment)?;
+            write_json(&request, &enrolment)?;
             show(&out, &enrolment, output, || {
                 format!("Have it enrolled with {}.", request.display())
             })
         }
+        Command::Renew {
+            asks,
+            out,
+            label,
+            until,
+        } => {
+            let until = when::parse(&until)?;
+            check_free(&asks.request)?;
+            let holder = asks.person.open()?;
+            let known = Known::by_node(&asks.node, holder.subject)?;
+            let passphrase = asks.person.passphrase()?;
+            let made = Wallet::create_for(&out, &label, holder.subject, &passphrase)?;
+            let new = Wallet::open(&out, &passphrase)?;
+            let unfit = || {
+                Fault::new(
+                    exit::MALFORMED,
+                    "wallet",
+                    "its certificate cannot be read",
+                    out.display(),
+                )
+            };
+            let der = b64url_decode(&made.certificate).ok_or_else(unfit)?;
+            let certificate = Certificate::from_der(&der).map_err(|_| unfit())?;
+            let spki = made.encryption_spki.as_deref().and_then(b64url_decode);
+            let renewal = Renewal {
+                key: KeyRecord {
+                    certificate: certificate.id(),
+                    spki_sha256: certificate.spki_sha256(),
+                    algorithm: new.algorithm(),
+                },
+                replaces: holder.certificate(),
+                until,
+                encryption_spki: spki.map(ByteBuf::from),
+                issuer: None,
+            };
+            let possession = show_possession(&new, &known.origin)?;
+            let mut request = known.ask(&holder, &renewal.into())?;
+            request.certificate = made.certificate;
+            request.cosignatures.push(possession);
+            write_json(&asks.request, &request)?;
+            asked(&asks.request, holder.subject, output)
+        }
+        Command::Revoke {
+            asks,
+            certificate,
+            of,
+            reason,
+            invalid_since,
+        } => {
+            let holder = asks.person.open()?;
+            let revocation = Revocation {
+                certificate: certificate.unwrap_or_else(|| holder.certificate()),
+                invalid_since: invalid_since.as_deref().map(when::parse).transpose()?,
+                reason,
+            };
+            asks.write(&holder, of, &revocation.into(), output)
+        }
+        Command::Veto { asks, entry, of } => {
+            let holder = asks.person.open()?;
+            asks.write(&holder, of, &Veto { entry }.into(), output)
+        }
         Command::Show { wallet, request } => {
             let enrolment = Wallet::request(&wallet)?;
             if let Some(request) = request {
-                write_request(&request, &enrolment)?;
+                write_json(&request, &enrolment)?;
             }
             show(&wallet, &enrolment, output, String::new)
         }
     }
 }
 
-fn write_request(path: &Path, enrolment: &PersonRequest) -> Result<(), Fault> {
-    let json = serde_json::to_vec_pretty(enrolment).unwrap_or_default();
+impl AskArgs {
+    /// Writes what `holder` asks for about itself, or about `of`.
+    fn write(
+        &self,
+        holder: &Wallet,
+        of: Option<SubjectId>,
+        content: &Content,
+        output: &Output,
+    ) -> Result<ExitCode, Fault> {
+        let subject = of.unwrap_or(holder.subject);
+        let request = Known::by_node(&self.node, subject)?.ask(holder, content)?;
+        write_json(&self.request, &request)?;
+        asked(&self.request, subject, output)
+    }
+}
+
+/// What the registry says last of somebody, as the node holds it.
+struct Known {
+    subject: SubjectId,
+    origin: String,
+    last: u64,
+}
+
+impl Known {
+    fn by_node(node: &NodeArgs, subject: SubjectId) -> Result<Self, Fault> {
+        let Answer::Registry { subjects, .. } = node.client()?.ask(&Request::Registry)? else {
+            return Err(ClientError::Broken("it answered something else".into()).into());
+        };
+        let known = subjects.into_iter().find(|one| one.subject == subject);
+        let known = known.ok_or_else(|| {
+            let message = format!("{subject} is in no log that the node holds");
+            Fault::new(exit::REFUSED, "unknown-subject", message, subject)
+                .action("Have the entries of its authority imported, or ask at another node.")
+        })?;
+        Ok(Self {
+            subject,
+            origin: known.origin,
+            last: known.last,
+        })
+    }
+
+    /// The request that the log say `content`, signed by `holder`.
+    fn ask(&self, holder: &Wallet, content: &Content) -> Result<HolderRequest, Fault> {
+        let prev = Some(self.last);
+        let target = request(&self.origin, &self.subject, prev, content);
+        Ok(HolderRequest {
+            v: 1,
+            origin: self.origin.clone(),
+            subject: self.subject,
+            prev,
+            kind: content.kind().number(),
+            content: b64url_encode(&content.encode()),
+            certificate: String::new(),
+            cosignatures: vec![sign(holder, target, Capacity::Holder)?],
+        })
+    }
+}
+
+/// The proof that the wallet's holder wants its key in that log.
+fn show_possession(wallet: &Wallet, origin: &str) -> Result<String, Fault> {
+    let target = possession(origin, &wallet.subject, &wallet.certificate());
+    sign(wallet, target, Capacity::Possession)
+}
+
+fn sign(wallet: &Wallet, target: MessageId, capacity: Capacity) -> Result<String, Fault> {
+    let unsigned = CoSignature::draft(wallet, target, capacity, now());
+    let signed = unsigned.sign(wallet);
+    let signed = signed.map_err(|error| Fault::new(exit::CONFIGURATION, "signer", error, "wallet"))?;
+    Ok(b64url_encode(&signed.encode()))
+}
+
+fn asked(path: &Path, subject: SubjectId, output: &Output) -> Result<ExitCode, Fault> {
+    let answer = json!({ "v": 1, "subject": subject, "request": path });
+    output.answer(&answer, || {
+        format!(
+            "Have it entered by the authority: `basoche authority accept --request {}`.",
+            path.display()
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_free(path: &Path) -> Result<(), Fault> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let error = std::io::ErrorKind::AlreadyExists.into();
+    Err(Fault::unwritable(path, &error).action("Choose another name."))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
+    let json = serde_json::to_vec_pretty(value).unwrap_or_default();
     write_new(path, &json, 0o644)
         .map_err(|error| Fault::unwritable(path, &error).action("Choose another name."))
 }

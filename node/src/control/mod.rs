@@ -4,6 +4,7 @@
 //! of JSON, then raw bytes where it announces some. The socket belongs to the node's own user.
 
 mod client;
+mod registry;
 mod server;
 
 pub use client::{Client, ClientError};
@@ -136,6 +137,11 @@ pub enum Request {
     },
     /// How far each registry is held, and who is in it.
     Registry,
+    /// What the registry has said of somebody, entry by entry.
+    History {
+        /// Whom.
+        subject: SubjectId,
+    },
     /// Copy the node to a new directory.
     Backup {
         /// Which, absolute.
@@ -176,6 +182,25 @@ pub struct RegistryView {
     pub root: Digest,
 }
 
+/// One entry about somebody, in [`Answer::History`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EntryView {
+    /// The log.
+    pub origin: String,
+    /// Its place there.
+    pub index: u64,
+    /// What it states, by kind: `enrolment`, `renewal`, …
+    pub kind: String,
+    /// When it was issued, RFC 3339.
+    pub issued_at: String,
+    /// When it takes effect, RFC 3339.
+    pub effective_at: String,
+    /// The certificate that it is about, if any.
+    pub certificate: Option<CertificateId>,
+    /// What that is worth now: `valid`, or why it is not.
+    pub status: Option<String>,
+}
+
 /// Somebody in the registry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SubjectView {
@@ -192,6 +217,10 @@ pub struct SubjectView {
     pub certificate: CertificateId,
     /// The log that says so.
     pub origin: String,
+    /// Index of the last entry about them there.
+    pub last: u64,
+    /// What that certificate is worth now: `valid`, or why it is not.
+    pub status: String,
     /// Whether that authority is for trials only.
     pub test: bool,
     /// A person's encryption key in force now: DER SubjectPublicKeyInfo, base64url.
@@ -286,6 +315,11 @@ pub enum Answer {
         registries: Vec<RegistryView>,
         /// Who is in them.
         subjects: Vec<SubjectView>,
+    },
+    /// To [`Request::History`]; empty where no log is about them.
+    History {
+        /// In the order of the log.
+        entries: Vec<EntryView>,
     },
     /// To [`Request::Backup`].
     Copied(Copied),

@@ -14,7 +14,7 @@ use basoche_protocol::id::{Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::message::{Body, Message};
 use basoche_protocol::refusal::{Code, Retry};
 use basoche_protocol::role::Class;
-use basoche_protocol::text::{b64url_decode, b64url_encode};
+use basoche_protocol::text::b64url_decode;
 use basoche_registry::file::EntryFile;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -22,9 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{
-    Answer, BATCH, Failure, GivenView, LINE_BYTES, NewDocument, RegistryView, Request, SOCKET, SubjectView,
-};
+use super::{Answer, BATCH, Failure, GivenView, LINE_BYTES, NewDocument, Request, SOCKET, registry};
 use crate::backup::{BackupError, Original};
 use crate::blob::{BlobError, BlobStore};
 use crate::config::Limits;
@@ -32,7 +30,6 @@ use crate::desk::{Deposited, Desk, DeskHandle, Level, SubmitError};
 use crate::documents::{
     BATCH_BYTES, SMALL_BYTES, TakenIn, Target, TransferError, give_out, ingest, ingest_small, keep, send,
 };
-use crate::effects::now;
 
 /// Time for a request line to arrive.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -184,7 +181,10 @@ impl Server {
             }
             Request::Proofs { dossier, message, at } => self.prove(dossier, message, at).await,
             Request::Retire { to } => self.retire(to).await,
-            Request::Registry => self.desk.ask(|desk| registry(desk)).await,
+            Request::Registry => self.desk.ask(|desk| registry::all(desk)).await,
+            Request::History { subject } => {
+                self.desk.ask(move |desk| registry::history(desk, &subject)).await
+            }
             Request::Document {
                 dossier,
                 deposit,
@@ -752,48 +752,6 @@ fn document(
     Answer::Document {
         reference: Box::new(document.reference.clone()),
         wraps: wraps.collect(),
-    }
-}
-
-fn registry(desk: &Desk) -> Answer {
-    let registry = desk.engine().registry();
-    let registries = desk.registries().into_iter().map(|head| RegistryView {
-        origin: head.origin,
-        size: head.size,
-        root: head.root,
-    });
-    let nodes = registry.nodes().map(|info| SubjectView {
-        subject: info.node,
-        roles: vec!["node".into()],
-        node: info.node,
-        organisation: info.organisation_name.clone(),
-        certificate: info.seal,
-        origin: info.origin.clone(),
-        test: info.test,
-        encryption_spki: None,
-        no_encryption_key: None,
-    });
-    let at = now();
-    let persons = registry.persons().map(|info| {
-        let key = registry.person_encryption_key(&info.person, at);
-        SubjectView {
-            subject: info.person,
-            roles: info.roles.iter().map(|role| role.name().to_owned()).collect(),
-            node: info.node,
-            organisation: registry
-                .node(&info.node)
-                .map(|node| node.organisation_name)
-                .unwrap_or_default(),
-            certificate: info.certificate,
-            origin: info.origin.clone(),
-            test: info.test,
-            no_encryption_key: key.as_ref().err().map(|&reason| reason.to_owned()),
-            encryption_spki: key.ok().map(|spki| b64url_encode(&spki)),
-        }
-    });
-    Answer::Registry {
-        registries: registries.collect(),
-        subjects: nodes.chain(persons).collect(),
     }
 }
 

@@ -131,6 +131,7 @@ impl World {
             let genesis = Genesis {
                 profession,
                 test: true,
+                roots: None,
             };
             enrol(None, genesis.into(), &[]);
             let organisation = SubjectId::new([0xf0 + index as u8; 16]);
@@ -138,6 +139,7 @@ impl World {
                 kind: profession,
                 identifier: "000000000".into(),
                 name: "Organisation d'essai".into(),
+                admin: None,
             };
             enrol(Some(organisation), stated.into(), &[]);
             let (node, key) = (Who::NODES[index], &keys[index]);
@@ -158,6 +160,7 @@ impl World {
                     assurance: Assurance::Software,
                     commitment: None,
                     encryption_spki: None,
+                    issuer: None,
                 };
                 enrol(Some(who.subject()), stated.into(), &key.der);
             }

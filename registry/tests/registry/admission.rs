@@ -160,7 +160,7 @@ fn another_version_is_incompatible_and_an_unknown_kind_malformed() {
         ),
         (
             kind_at,
-            5,
+            23, // the largest of one byte, and no kind yet
             Inadmissible::Malformed(Malformed {
                 offset: 0,
                 kind: MalformedKind::UnknownType,
@@ -187,7 +187,7 @@ fn only_the_root_signs_and_only_as_a_registry_entry() {
     let entry = federation.next(BAR, Some(21), kit::organisation(BAR));
     let other = leaf(&entry, &root(COURT), &[], &[]);
     let certificate = root(COURT).certificate.id();
-    let expected = Inadmissible::NotTheRoot { certificate };
+    let expected = Inadmissible::UnknownAuthor { certificate };
     assert_refused(&mut federation, BAR, &other, expected, Code::UnknownSigner);
 
     // Under the root's name, by another key.
@@ -340,7 +340,7 @@ fn the_header_and_the_entry_agree_on_the_second_of_issue() {
 #[test]
 fn the_root_signs_within_the_dates_of_its_certificate() {
     let at = Instant::from_seconds(2_051_222_401); // one second into 2035
-    let expected = Inadmissible::RootNotInForce {
+    let expected = Inadmissible::NotInForce {
         certificate: root(BAR).certificate.id(),
         at,
     };
@@ -637,7 +637,11 @@ fn cosignatures_that_hold_are_admitted() {
     let mut federation = Federation::founded();
     let (key, enrolment) = lawyer();
     let entry = federation.next(BAR, Some(50), enrolment);
-    let officer = Key::new(22);
+    let officer = federation.officer(BAR, 60, 9);
+    let entry = Entry {
+        index: federation.size(BAR),
+        ..entry
+    };
     let cosigners = [(&key, Capacity::Possession), (&officer, Capacity::SecondOfficer)];
     let leaf = leaf(&entry, &root(BAR), &cosigners, key.der());
     assert_eq!(Leaf::decode(&leaf.leaf).unwrap().cosignatures().len(), 2);
@@ -648,13 +652,21 @@ fn cosignatures_that_hold_are_admitted() {
 fn cosignatures_that_do_not_hold_are_refused() {
     let mut federation = Federation::founded();
     let (key, enrolment) = lawyer();
+    let (officer, foreign) = (federation.officer(BAR, 60, 9), federation.officer(COURT, 61, 9));
+    let (seal, stranger) = (Key::new(22), Key::new(70));
     let entry = federation.next(BAR, Some(50), enrolment);
-    let (officer, foreign, stranger) = (Key::new(22), Key::new(12), Key::new(70));
     let pretender = Key::with_certificate(71, key.der());
-    let possession = "possession is shown with the key that the entry enrols";
-    let in_force = "the second officer has no key in force in this log";
-    let twice = "the same key has co-signed already";
-    let cases: [(&[Cosigner<'_>], usize, &'static str); 6] = [
+    let possession = "possession is shown with the key that the entry states";
+    let in_force = "the second officer is not another one, in office in this log";
+    let twice = "the same key has signed already";
+    let cases: [(&[Cosigner<'_>], usize, &'static str); 9] = [
+        (&[(&seal, Capacity::SecondOfficer)], 0, in_force),
+        (&[(&root(BAR), Capacity::Root)], 0, twice),
+        (
+            &[(&root(COURT), Capacity::Root)],
+            0,
+            "it is not by a root of the authority in force",
+        ),
         (&[(&officer, Capacity::Possession)], 0, possession),
         (&[(&stranger, Capacity::SecondOfficer)], 0, in_force),
         (&[(&foreign, Capacity::SecondOfficer)], 0, in_force),
@@ -697,8 +709,8 @@ fn cosignatures_that_do_not_hold_are_refused() {
     let one = CoSignature::draft(&key, envelope.id(), Capacity::Possession, day(0))
         .sign(&key)
         .unwrap();
-    let five = Leaf::new(envelope, vec![one; 5]).unwrap_err();
-    assert_eq!(five.kind, MalformedKind::TooLarge);
+    let nine = Leaf::new(envelope, vec![one; 9]).unwrap_err();
+    assert_eq!(nine.kind, MalformedKind::TooLarge);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The anchor file and its errors.
 
+use basoche_protocol::crypto::Ed25519Key;
 use basoche_protocol::role::OrganisationKind;
 use basoche_protocol::text::b64url_encode;
+use basoche_registry::log::{Key as LogKey, KeyKind};
 use basoche_registry::{AnchorError, Anchors, Authority, CertificateError};
 
 use crate::kit::{BAR, COMPANY, COURT, Key, anchors, authority, root};
@@ -28,7 +30,7 @@ fn the_file_is_read_and_written() {
     assert_eq!(origins, [BAR, COMPANY, COURT]);
     let court = read.authority(COURT).unwrap();
     assert_eq!(court.profession(), OrganisationKind::Court);
-    assert_eq!(court.certificate().der(), root(COURT).der());
+    assert_eq!(court.roots()[0].certificate.der(), root(COURT).der());
     assert!(court.is_test() && read.authority("else.example").is_none());
 
     let read = Anchors::parse(file(&row(BAR, root(BAR).der())).as_bytes()).unwrap();
@@ -100,5 +102,31 @@ fn a_root_is_a_self_signed_es256_certificate() {
 
     let padded = file(&row(BAR, root(BAR).der())).replacen("\",\"test\"", "=\",\"test\"", 1);
     assert_eq!(error(&padded), AnchorError::Base64 { origin: origin() });
-    assert_eq!(authority(BAR).key().spki(), root(BAR).certificate.spki());
+    assert_eq!(authority(BAR).roots()[0].key.spki(), root(BAR).certificate.spki());
+}
+
+#[test]
+fn the_key_of_a_log_is_of_that_log() {
+    let key = |name: &str, kind| LogKey::new(name, kind, Ed25519Key::new(&[1; 32]).public()).unwrap();
+    let wrong = AnchorError::LogKey {
+        origin: BAR.to_owned(),
+    };
+    let with = authority(BAR).with_log_key(key(BAR, KeyKind::Log)).unwrap();
+    let anchors = Anchors::new(vec![with, authority(COURT)]).unwrap();
+    let json = anchors.to_json();
+    let read = Anchors::parse(json.as_bytes()).unwrap();
+    assert_eq!(read.to_json(), json);
+    assert_eq!(
+        read.authority(BAR).unwrap().log_key(),
+        Some(&key(BAR, KeyKind::Log))
+    );
+    assert_eq!(read.authority(COURT).unwrap().log_key(), None);
+    for (name, kind) in [(COURT, KeyKind::Log), (BAR, KeyKind::Cosigner)] {
+        let refused = authority(BAR).with_log_key(key(name, kind));
+        assert_eq!(refused.err(), Some(wrong.clone()));
+        let other = json.replace(&key(BAR, KeyKind::Log).to_string(), &key(name, kind).to_string());
+        assert_eq!(Anchors::parse(other.as_bytes()).err(), Some(wrong.clone()));
+    }
+    let spoilt = json.replace("+", "-");
+    assert_eq!(Anchors::parse(spoilt.as_bytes()).err(), Some(wrong));
 }

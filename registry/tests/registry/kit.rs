@@ -6,8 +6,10 @@ use basoche_protocol::jose::{Algorithm, KeyError, Signer};
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
-use basoche_registry::entry::{Enrolment, Genesis, KeyRecord, Node, Organisation, Reason, Revocation};
-use basoche_registry::leaf::{Capacity, CoSignature};
+use basoche_registry::entry::{
+    Enrolment, Genesis, KeyRecord, Node, Officer, Organisation, Reason, Revocation,
+};
+use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
 use basoche_registry::{Anchors, Authority, Certificate, Content, Entry, Inadmissible, Leaf, Replica};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
@@ -57,6 +59,19 @@ fn certificate_key(signing: &SigningKey) -> CertificateKey<'_> {
     CertificateKey(signing, point.as_bytes().to_vec())
 }
 
+fn ca(seed: u8) -> rcgen::CertificateParams {
+    let mut parameters = rcgen::CertificateParams::default();
+    let name = format!("certificate authority {seed}");
+    parameters
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    parameters.not_before = rcgen::date_time_ymd(2025, 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(2035, 1, 1);
+    parameters
+}
+
 impl Key {
     /// Self-signed, in force for ten years around the tests.
     pub(crate) fn new(seed: u8) -> Self {
@@ -82,6 +97,26 @@ impl Key {
             .push(rcgen::DnType::CommonName, "issuer");
         let issuer = rcgen::Issuer::new(parameters, certificate_key(&above));
         let parameters = rcgen::CertificateParams::default();
+        let certificate = parameters.signed_by(&certificate_key(&signing), &issuer).unwrap();
+        Self::with_certificate(seed, certificate.der())
+    }
+
+    /// A certificate authority, named after its key.
+    pub(crate) fn ca(seed: u8) -> Self {
+        let certificate = ca(seed)
+            .self_signed(&certificate_key(&signing_key(seed)))
+            .unwrap();
+        Self::with_certificate(seed, certificate.der())
+    }
+
+    /// Issued by the certificate authority of that key.
+    pub(crate) fn of_ca(seed: u8, above: u8) -> Self {
+        let (signing, above_key) = (signing_key(seed), signing_key(above));
+        let issuer = rcgen::Issuer::new(ca(above), certificate_key(&above_key));
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2035, 1, 1);
+        parameters.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
         let certificate = parameters.signed_by(&certificate_key(&signing), &issuer).unwrap();
         Self::with_certificate(seed, certificate.der())
     }
@@ -155,6 +190,7 @@ pub(crate) fn genesis(origin: &str) -> Genesis {
     Genesis {
         profession: profession(origin),
         test: true,
+        roots: None,
     }
 }
 
@@ -163,6 +199,7 @@ pub(crate) fn organisation(origin: &str) -> Organisation {
         kind: profession(origin),
         identifier: "000000000".to_owned(),
         name: format!("Test organisation of {origin}"),
+        admin: None,
     }
 }
 
@@ -190,6 +227,7 @@ pub(crate) fn enrolment(key: &Key, role: Role, node: u8) -> Enrolment {
         assurance: Assurance::Software,
         commitment: None,
         encryption_spki: None,
+        issuer: None,
     }
 }
 
@@ -201,7 +239,7 @@ pub(crate) fn revocation(key: &Key, invalid_since: Option<Instant>) -> Revocatio
     }
 }
 
-/// Signs `entry` as `signer`, and co-signs it.
+/// Signs `entry` as `signer`, and co-signs it: each what its capacity is about.
 pub(crate) fn leaf(
     entry: &Entry,
     signer: &Key,
@@ -210,7 +248,13 @@ pub(crate) fn leaf(
 ) -> RegistryLeaf {
     let envelope = sign(entry, Typ::Registry, signer);
     let cosignatures = cosigners.iter().map(|(key, capacity)| {
-        let unsigned = CoSignature::draft(*key, envelope.id(), *capacity, entry.issued_at);
+        let subject = entry.subject.unwrap_or_else(|| subject(0));
+        let target = match capacity {
+            Capacity::SecondOfficer | Capacity::Root => envelope.id(),
+            Capacity::Possession => possession(&entry.origin, &subject, &key.certificate()),
+            Capacity::Holder => request(&entry.origin, &subject, entry.prev, &entry.content),
+        };
+        let unsigned = CoSignature::draft(*key, target, *capacity, entry.issued_at);
         unsigned.sign(*key).unwrap()
     });
     let leaf = Leaf::new(envelope.clone(), cosignatures.collect()).unwrap();
@@ -276,6 +320,29 @@ impl Federation {
 
     pub(crate) fn admit(&mut self, origin: &str, leaf: &RegistryLeaf) -> Result<bool, Inadmissible> {
         self.replica.admit(origin, self.size(origin), leaf)
+    }
+
+    /// An officer of that authority, subject and key `n`, until day 1000.
+    pub(crate) fn officer(&mut self, origin: &str, n: u8, revocations_per_hour: u64) -> Key {
+        let key = Key::new(n);
+        let officer = Officer {
+            key: key.record(),
+            revocations_per_hour,
+            until: day(1000),
+        };
+        self.add(origin, Some(n), officer, key.der()).unwrap();
+        key
+    }
+
+    /// Signs `entry` by whom one likes, with co-signatures, and admits it.
+    pub(crate) fn enter_by(
+        &mut self,
+        entry: &Entry,
+        signer: &Key,
+        cosigners: &[(&Key, Capacity)],
+        certificate: &[u8],
+    ) -> Result<bool, Inadmissible> {
+        self.admit(&entry.origin, &leaf(entry, signer, cosigners, certificate))
     }
 
     /// Signs `entry` by the root of `origin` and admits it.

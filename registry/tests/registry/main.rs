@@ -6,6 +6,7 @@ mod anchors;
 mod bytes;
 mod kit;
 mod log;
+mod offices;
 mod replicas;
 mod status;
 mod vectors;

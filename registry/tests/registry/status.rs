@@ -10,7 +10,7 @@ use basoche_registry::Replica;
 use crate::kit::{BAR, Federation, Key, day, enrolment, node, revocation, subject, tls};
 
 /// `V` valid, `I` invalid, `C` contested, `U` undetermined.
-fn letter(replica: &Replica, certificate: &CertificateId, at: Instant) -> char {
+pub(crate) fn letter(replica: &Replica, certificate: &CertificateId, at: Instant) -> char {
     match replica.status(certificate, at) {
         Status::Valid(_) => 'V',
         Status::Invalid { .. } => 'I',

@@ -7,10 +7,13 @@ use basoche_protocol::id::{CertificateId, Digest, MessageId, Salt, SubjectId};
 use basoche_protocol::jose::Algorithm;
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::text::{hex_decode, hex_encode};
-use basoche_protocol::time::Span;
+use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
-use basoche_registry::entry::{Enrolment, Genesis, KeyRecord, Node, Organisation, Reason, Revocation};
-use basoche_registry::leaf::{Capacity, CoSignature};
+use basoche_registry::entry::{
+    CertificateAuthority, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord, Lifting, Node, Officer,
+    Organisation, Reason, Reassociation, Renewal, Retirement, Revocation, Roots, Suspension, Veto,
+};
+use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
 use basoche_registry::{Anchors, Authority, Content, Entry, EntryFile, Leaf, Replica, leaf};
 use serde_bytes::ByteBuf;
 
@@ -79,6 +82,7 @@ fn genesis() {
     let genesis = Genesis {
         profession: OrganisationKind::Bar,
         test: true,
+        roots: None,
     };
     assert_bytes(
         &entry(0, None, genesis),
@@ -109,6 +113,7 @@ fn organisation() {
         kind: OrganisationKind::Bar,
         identifier: "123".to_owned(),
         name: "Bar".to_owned(),
+        admin: None,
     };
     assert_bytes(
         &entry(1, None, organisation),
@@ -186,6 +191,7 @@ fn enrolment() {
         assurance: Assurance::Software,
         commitment: None,
         encryption_spki: None,
+        issuer: None,
     };
     let tail = [
         "0182",
@@ -323,6 +329,7 @@ fn a_leaf_and_its_log() {
     let genesis = Genesis {
         profession: OrganisationKind::Bar,
         test: true,
+        roots: None,
     };
     let entry = entry(0, None, genesis);
     let protected = concat!(
@@ -425,4 +432,193 @@ fn an_entry_file() {
         EntryFile::decode(&large.encode()).unwrap_err().kind,
         MalformedKind::TooLarge
     );
+}
+
+/// What the kinds of entry say beyond the first five, field by field.
+#[test]
+fn the_further_statements() {
+    let (at, digest) = (Instant::from_ms(0x1234), Digest::new([0x66; 32]));
+    let certificate = CertificateId::new([0x77; 32]);
+    let (record_hex, spki) = (record_hex(), vec![1, 2, 3]);
+    let (sixes, sevens) = (
+        format!("5820{}", "66".repeat(32)),
+        format!("5820{}", "77".repeat(32)),
+    );
+    let cases: [(Content, u64, Vec<&str>); 13] = [
+        (
+            Officer {
+                key: record(),
+                revocations_per_hour: 3,
+                until: at,
+            }
+            .into(),
+            5,
+            vec!["a3", "00", &record_hex, "0103", "02191234"],
+        ),
+        (Suspension { decision: None }.into(), 6, vec!["a0"]),
+        (
+            Suspension {
+                decision: Some(digest),
+            }
+            .into(),
+            6,
+            vec!["a1", "00", &sixes],
+        ),
+        (
+            Lifting {
+                decision: Some(digest),
+            }
+            .into(),
+            7,
+            vec!["a1", "00", &sixes],
+        ),
+        (
+            Renewal {
+                key: record(),
+                replaces: certificate,
+                until: at,
+                encryption_spki: Some(spki.clone().into()),
+                issuer: Some(certificate),
+            }
+            .into(),
+            8,
+            vec![
+                "a5",
+                "00",
+                &record_hex,
+                "01",
+                &sevens,
+                "02191234",
+                "0343010203",
+                "04",
+                &sevens,
+            ],
+        ),
+        (
+            Renewal {
+                key: record(),
+                replaces: certificate,
+                until: at,
+                encryption_spki: None,
+                issuer: None,
+            }
+            .into(),
+            8,
+            vec!["a3", "00", &record_hex, "01", &sevens, "02191234"],
+        ),
+        (
+            Reassociation {
+                key: record(),
+                assurance: Assurance::Hardware,
+                identity: IdentityProof::Remote,
+                encryption_spki: Some(spki.into()),
+                issuer: Some(certificate),
+            }
+            .into(),
+            9,
+            vec![
+                "a5",
+                "00",
+                &record_hex,
+                "0101",
+                "0202",
+                "0343010203",
+                "04",
+                &sevens,
+            ],
+        ),
+        (Veto { entry: 24 }.into(), 10, vec!["a1", "001818"]),
+        (
+            Endpoint {
+                tls_spki_sha256: digest,
+                addresses: vec!["a:1".to_owned()],
+                until: at,
+            }
+            .into(),
+            11,
+            vec!["a3", "00", &sixes, "018163613a31", "02191234"],
+        ),
+        (
+            CertificateAuthority {
+                key: record(),
+                until: at,
+            }
+            .into(),
+            12,
+            vec!["a2", "00", &record_hex, "01191234"],
+        ),
+        (
+            Retirement {
+                certificate,
+                invalid_since: Some(at),
+            }
+            .into(),
+            13,
+            vec!["a2", "00", &sevens, "01191234"],
+        ),
+        (
+            Genesis {
+                profession: OrganisationKind::Bar,
+                test: false,
+                roots: Some(Roots {
+                    threshold: 2,
+                    certificates: vec![CertificateId::new([0x66; 32]), certificate],
+                }),
+            }
+            .into(),
+            0,
+            vec!["a3", "0002", "01f4", "02", "a2", "0002", "0182", &sixes, &sevens],
+        ),
+        (
+            Organisation {
+                kind: OrganisationKind::Bar,
+                identifier: "1".to_owned(),
+                name: "B".to_owned(),
+                admin: Some(record()),
+            }
+            .into(),
+            1,
+            vec!["a4", "0002", "016131", "026142", "03", &record_hex],
+        ),
+    ];
+    for (content, number, bytes) in cases {
+        assert_eq!(content.kind().number(), number);
+        assert_eq!(hex_encode(&content.encode()), bytes.concat(), "{content:?}");
+    }
+}
+
+/// What is signed beside an entry: `["basoche-possession/1", origin, subject, certificate]`, and `["basoche-request/1",
+/// origin, subject, prev, kind, content]`, each hashed.
+#[test]
+fn what_holders_sign() {
+    let (subject, certificate) = (SubjectId::new([0x55; 16]), CertificateId::new([0x77; 32]));
+    let hashed = |parts: &[&str]| {
+        let bytes = hex_decode(&parts.concat()).unwrap();
+        MessageId::new(basoche_protocol::crypto::sha256(&[&bytes]))
+    };
+    let text = |head: &str, text: &str| [head, &hex_encode(text.as_bytes())].concat();
+    let (bar, who) = (text("63", "bar"), format!("50{}", "55".repeat(16)));
+    let shown = hashed(&[
+        "84",
+        &text("74", "basoche-possession/1"),
+        &bar,
+        &who,
+        "5820",
+        &"77".repeat(32),
+    ]);
+    assert_eq!(possession("bar", &subject, &certificate), shown);
+    let veto = Veto { entry: 24 }.into();
+    let asked = |prev: &str| {
+        hashed(&[
+            "86",
+            &text("71", "basoche-request/1"),
+            &bar,
+            &who,
+            prev,
+            "0a",
+            "44a1001818",
+        ])
+    };
+    assert_eq!(request("bar", &subject, Some(3), &veto), asked("03"));
+    assert_eq!(request("bar", &subject, None, &veto), asked("f6"));
 }

@@ -1,4 +1,4 @@
-//! Admission: which entry may come next in a log. SPEC §9.3, REG-6 and REG-7.
+//! Admission: which entry may come next in a log. SPEC §9.3, REG-6 to REG-19.
 //!
 //! Every replica applies every rule to every leaf, whoever sent it. The rules look at the anchors and at entries
 //! already admitted, never at a clock.
@@ -9,13 +9,15 @@ use basoche_protocol::envelope::Typ;
 use basoche_protocol::id::{CertificateId, SubjectId};
 use basoche_protocol::jose::VerifyingKey;
 use basoche_protocol::role::{OrganisationKind, Role};
+use basoche_protocol::time::Instant;
 use basoche_protocol::wire::frame::RegistryLeaf;
 
+use crate::author::{Author, Cosigners};
 use crate::certificate::Certificate;
-use crate::entry::{Content, Entry, KeyRecord, Kind};
+use crate::entry::{Content, DELAY, Entry, KeyRecord, Kind, OVERLAP};
 use crate::inadmissible::{Holder, Inadmissible};
-use crate::known::Known;
-use crate::leaf::{Capacity, Leaf};
+use crate::known::{Held, Known};
+use crate::leaf::Leaf;
 use crate::replica::Log;
 
 /// A leaf that may be appended. Only [`judge`] makes one.
@@ -24,6 +26,8 @@ pub(crate) struct Admitted {
     pub(crate) entry: Entry,
     /// The certificate and key that it enrols.
     pub(crate) enrolled: Option<(Certificate, Arc<VerifyingKey>)>,
+    /// The officer who answers alone for a revocation.
+    pub(crate) officer: Option<CertificateId>,
 }
 
 /// The roles that an authority of `profession` enrols. REG-7.
@@ -38,30 +42,27 @@ pub const fn roles_of(profession: OrganisationKind) -> &'static [Role] {
 /// Holds the leaf that would come next in `log` to every rule.
 pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Admitted, Inadmissible> {
     let leaf = Leaf::decode(&next.leaf)?;
-    let entry = authentic(log, &leaf)?;
+    let (author, key) = Author::find(known, log, &leaf)?;
+    leaf.envelope()
+        .check(Typ::Registry, key)
+        .map_err(Inadmissible::Signature)?;
+    let entry = Entry::decode(leaf.envelope().payload())?;
     check_place(log, &entry)?;
     check_dates(log, &entry, &leaf)?;
+    author.check_in_force(known, entry.issued_at)?;
     check_subject(known, log, &entry)?;
     check_content(known, log, &entry)?;
     let enrolled = enrolled(known, &entry, &next.certificate)?;
     let key = enrolled
         .as_ref()
         .map(|(certificate, key)| (certificate.id(), &**key));
-    check_cosignatures(known, log, &entry, &leaf, key)?;
-    Ok(Admitted { entry, enrolled })
-}
-
-/// The entry, signed by the root.
-fn authentic(log: &Log, leaf: &Leaf) -> Result<Entry, Inadmissible> {
-    let envelope = leaf.envelope();
-    let certificate = envelope.header().certificate;
-    if certificate != log.authority.certificate().id() {
-        return Err(Inadmissible::NotTheRoot { certificate });
-    }
-    envelope
-        .check(Typ::Registry, log.authority.key())
-        .map_err(Inadmissible::Signature)?;
-    Ok(Entry::decode(envelope.payload())?)
+    let cosigners = Cosigners::check(known, log, &entry, &leaf, key)?;
+    let officer = author.check_right(known, log, &entry, &cosigners)?;
+    Ok(Admitted {
+        entry,
+        enrolled,
+        officer,
+    })
 }
 
 fn check_place(log: &Log, entry: &Entry) -> Result<(), Inadmissible> {
@@ -81,13 +82,6 @@ fn check_dates(log: &Log, entry: &Entry, leaf: &Leaf) -> Result<(), Inadmissible
     let signed_at = leaf.envelope().header().issued_at;
     if signed_at.seconds() != issued_at.seconds() {
         return Err(Inadmissible::SignedAtOther { issued_at, signed_at });
-    }
-    let root = log.authority.certificate();
-    if !(root.not_before()..=root.not_after()).contains(&issued_at) {
-        return Err(Inadmissible::RootNotInForce {
-            certificate: root.id(),
-            at: issued_at,
-        });
     }
     if let Some(previous) = log
         .entries
@@ -119,9 +113,11 @@ fn check_subject(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
         if *held.origin != *log.authority.origin() {
             return Err(Inadmissible::ForeignSubject { subject });
         }
-        if kind != Kind::Revocation && kind != held.kind {
+        if !is_about(kind, held.kind) {
             return Err(Inadmissible::SubjectKind { subject, kind });
         }
+    } else if let Some(subject) = entry.subject.filter(|_| !begins(kind)) {
+        return Err(Inadmissible::SubjectKind { subject, kind });
     }
     let expected = held.map(|(_, held)| held.last);
     if entry.prev != expected {
@@ -133,6 +129,31 @@ fn check_subject(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
     Ok(())
 }
 
+/// Whether an entry of this kind may be the first about its subject.
+const fn begins(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Organisation | Kind::Node | Kind::Enrolment | Kind::Officer | Kind::CertificateAuthority
+    )
+}
+
+/// Whether an entry of this kind may be about somebody who began as `subject`.
+fn is_about(kind: Kind, subject: Kind) -> bool {
+    match kind {
+        Kind::Revocation => subject != Kind::CertificateAuthority,
+        Kind::Suspension | Kind::Lifting => matches!(subject, Kind::Enrolment | Kind::Node | Kind::Officer),
+        Kind::Renewal | Kind::Reassociation | Kind::Veto => subject == Kind::Enrolment,
+        Kind::Endpoint => subject == Kind::Node,
+        Kind::Retirement => subject == Kind::CertificateAuthority,
+        Kind::Genesis
+        | Kind::Organisation
+        | Kind::Node
+        | Kind::Enrolment
+        | Kind::Officer
+        | Kind::CertificateAuthority => kind == subject,
+    }
+}
+
 fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmissible> {
     let profession = log.authority.profession();
     let kind_in_log = |subject: &SubjectId| {
@@ -141,7 +162,9 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
     };
     match &entry.content {
         Content::Genesis(genesis) => {
-            if genesis.profession != profession || genesis.test != log.authority.is_test() {
+            let stated = (genesis.profession, genesis.test, genesis.roots.as_ref());
+            let anchored = log.authority.stated_roots();
+            if stated != (profession, log.authority.is_test(), anchored.as_ref()) {
                 return Err(Inadmissible::NotAsAnchored);
             }
         }
@@ -181,8 +204,84 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
                 return Err(Inadmissible::InvalidSince { since });
             }
         }
+        Content::Renewal(renewal) => {
+            let certificate = renewal.replaces;
+            let held = known.certificates.get(&certificate);
+            if held.map(|held| held.subject) != entry.subject {
+                return Err(Inadmissible::NotEnrolled { certificate });
+            }
+            check_until(entry, renewal.until)?;
+        }
+        Content::Endpoint(endpoint) => check_until(entry, endpoint.until)?,
+        Content::Reassociation(_) => {
+            if entry.effective_at < entry.issued_at + DELAY {
+                let (effective_at, issued_at) = (entry.effective_at, entry.issued_at);
+                return Err(Inadmissible::TooSoon {
+                    effective_at,
+                    issued_at,
+                });
+            }
+        }
+        Content::Veto(veto) => {
+            let vetoed = usize::try_from(veto.entry)
+                .ok()
+                .and_then(|index| log.entries.get(index));
+            let open = vetoed.is_some_and(|vetoed| {
+                vetoed.content.kind() == Kind::Reassociation
+                    && vetoed.subject == entry.subject
+                    && entry.issued_at < vetoed.effective_at
+            });
+            if !open {
+                return Err(Inadmissible::NothingToVeto { index: veto.entry });
+            }
+        }
+        Content::Lifting(_) => {
+            let suspended = entry.subject.is_some_and(|subject| {
+                let known = known.subjects.get(&subject);
+                known.is_some_and(|known| known.suspensions.last().is_some_and(|(_, until)| until.is_none()))
+            });
+            if !suspended {
+                return Err(Inadmissible::NotSuspended);
+            }
+        }
+        Content::Suspension(_) => {
+            let open = entry.subject.and_then(|subject| known.subjects.get(&subject));
+            let open = open.and_then(|known| known.suspensions.last());
+            if open.is_some_and(|(_, until)| until.is_none()) {
+                return Err(Inadmissible::SuspendedAlready);
+            }
+        }
+        Content::Retirement(retirement) => {
+            let certificate = retirement.certificate;
+            let issuer = known.issuers.get(&certificate);
+            if issuer.map(|issuer| issuer.subject) != entry.subject {
+                return Err(Inadmissible::NotEnrolled { certificate });
+            }
+            if issuer.is_some_and(|issuer| issuer.retired.is_some()) {
+                return Err(Inadmissible::Revoked {
+                    certificate,
+                    at: entry.issued_at,
+                });
+            }
+            if let Some(since) = retirement
+                .invalid_since
+                .filter(|since| *since >= entry.effective_at)
+            {
+                return Err(Inadmissible::InvalidSince { since });
+            }
+        }
+        // What they may say is said by who may say it, and by the key in them.
+        Content::Officer(_) | Content::CertificateAuthority(_) => {}
     }
     Ok(())
+}
+
+/// What overlaps or stands for a while ends within [`OVERLAP`] of its effect, and not before it.
+fn check_until(entry: &Entry, until: Instant) -> Result<(), Inadmissible> {
+    if (entry.effective_at..=entry.effective_at + OVERLAP).contains(&until) {
+        return Ok(());
+    }
+    Err(Inadmissible::Until { until })
 }
 
 /// The certificate beside the leaf is the one that the entry names, and its keys are nobody else's.
@@ -191,6 +290,15 @@ fn enrolled(
     entry: &Entry,
     der: &[u8],
 ) -> Result<Option<(Certificate, Arc<VerifyingKey>)>, Inadmissible> {
+    for spki in entry.content.spkis() {
+        let holder = match known.keys.get(&spki) {
+            Some(holder) => *holder,
+            None => continue,
+        };
+        if Some(holder) != entry.subject.map(Holder::Subject) {
+            return Err(Inadmissible::KeyTaken { holder });
+        }
+    }
     let Some(record) = entry.content.key() else {
         return if der.is_empty() {
             Ok(None)
@@ -203,17 +311,9 @@ fn enrolled(
     }
     let certificate = Certificate::from_der(der)?;
     let key = described(record, &certificate)?;
-    for spki in entry.content.spkis() {
-        let holder = match known.keys.get(&spki) {
-            Some(holder) => *holder,
-            None => continue,
-        };
-        if Some(holder) != entry.subject.map(Holder::Subject) {
-            return Err(Inadmissible::KeyTaken { holder });
-        }
-    }
+    check_issue(known, entry, &certificate)?;
     let held = known.certificates.get(&certificate.id());
-    if held.is_some_and(|held| !held.revocations.is_empty()) {
+    if held.is_some_and(Held::is_revoked) {
         return Err(Inadmissible::Revoked {
             certificate: certificate.id(),
             at: entry.issued_at,
@@ -236,44 +336,28 @@ fn described(record: &KeyRecord, certificate: &Certificate) -> Result<VerifyingK
     VerifyingKey::from_spki(record.algorithm, certificate.spki()).map_err(|_| other)
 }
 
-/// Co-signatures are not demanded, but what is there must hold. REG-9.
-fn check_cosignatures(
-    known: &Known,
-    log: &Log,
-    entry: &Entry,
-    leaf: &Leaf,
-    enrolled: Option<(CertificateId, &VerifyingKey)>,
-) -> Result<(), Inadmissible> {
-    for (number, cosignature) in leaf.cosignatures().iter().enumerate() {
-        let bad = |what| Inadmissible::CoSignature { number, what };
-        let certificate = cosignature.envelope().header().certificate;
-        if cosignature.target() != leaf.envelope().id() {
-            return Err(bad("it is about another entry"));
-        }
-        let earlier = leaf.cosignatures()[..number].iter();
-        if earlier
-            .map(|other| other.envelope().header().certificate)
-            .any(|other| other == certificate)
-        {
-            return Err(bad("the same key has co-signed already"));
-        }
-        let signature = match cosignature.capacity() {
-            Capacity::Possession => {
-                let key = enrolled.filter(|(id, _)| *id == certificate);
-                let (_, key) =
-                    key.ok_or_else(|| bad("possession is shown with the key that the entry enrols"))?;
-                cosignature.envelope().check(Typ::CoSignature, key)
-            }
-            Capacity::SecondOfficer => {
-                let held = known.certificates.get(&certificate);
-                let held = held.filter(|held| *held.origin == *log.authority.origin());
-                let signer = held.and_then(|held| held.signer_at(entry.issued_at));
-                let signer =
-                    signer.ok_or_else(|| bad("the second officer has no key in force in this log"))?;
-                cosignature.envelope().check(Typ::CoSignature, &signer.key)
-            }
-        };
-        signature.map_err(|_| bad("the signature does not verify"))?;
+/// The certificate authority that the entry names has issued the certificate and is believed; one that is stated may
+/// issue.
+fn check_issue(known: &Known, entry: &Entry, certificate: &Certificate) -> Result<(), Inadmissible> {
+    let not_issued = |issuer| {
+        Err(Inadmissible::NotIssued {
+            certificate: certificate.id(),
+            issuer,
+        })
+    };
+    if matches!(entry.content, Content::CertificateAuthority(_)) && !certificate.may_issue() {
+        return not_issued(certificate.id());
+    }
+    let Some(named) = entry.content.issuer() else {
+        return Ok(());
+    };
+    let issuer = known
+        .issuers
+        .get(named)
+        .filter(|issuer| *issuer.origin == *entry.origin);
+    let issued = issuer.filter(|issuer| issuer.is_believed(entry.issued_at));
+    if !issued.is_some_and(|issuer| certificate.is_issued_by(&issuer.certificate, &issuer.key)) {
+        return not_issued(*named);
     }
     Ok(())
 }

@@ -1,0 +1,719 @@
+//! `basoche authority …`: an authority's log, kept offline in a directory. SPEC §9.5.
+//!
+//! ```text
+//! DIR/authority.wallet   the root key, sealed under its passphrase
+//! DIR/authority.json     the public part, for the anchors
+//! DIR/entries/00000000.entry …   the log, one file for each entry: what nodes import
+//! ```
+
+mod files;
+mod office;
+pub(super) mod publish;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use basoche_protocol::id::{CertificateId, Digest, SubjectId};
+use basoche_protocol::jose::Algorithm;
+use basoche_protocol::role::{Assurance, OrganisationKind, Role};
+use basoche_protocol::text::b64url_decode;
+use basoche_protocol::time::Span;
+use basoche_registry::entry::{
+    CertificateAuthority, Enrolment, Genesis, IdentityProof, Kind, Lifting, Node, Officer, Organisation,
+    Reason, Reassociation, Retirement, Revocation, Suspension,
+};
+use basoche_registry::leaf::{Capacity, CoSignature};
+use basoche_registry::{Anchors, Authority, AuthorityLog, Certificate, Content};
+use clap::{Args, Subcommand};
+use serde_bytes::ByteBuf;
+use serde_json::json;
+
+use self::files::{bad_request, check_version, envelopes, key, read_json, record};
+use self::office::{Draft, Ledger, Office, Public, Statement, signer};
+use super::fault::exit;
+use super::person::PassphraseArgs;
+use super::values::{certificate_id, reason, subject};
+use super::{Fault, Output, when};
+use crate::effects::now;
+use crate::effects::random;
+use crate::files::{write_atomic, write_new};
+use crate::keys::NodeRequest;
+use crate::wallet::{HolderRequest, PersonRequest, Wallet};
+
+const WALLET: &str = "authority.wallet";
+const PUBLIC: &str = "authority.json";
+const ENTRIES: &str = "entries";
+
+/// Keep the log of an authority: a court's, a bar's or a company of experts'.
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Make an authority: its root key, its public part, the first entry of its log.
+    Init {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// The name of its log: lower-case letters, digits, '-', '.' and '/'.
+        #[arg(long)]
+        origin: String,
+        /// The one profession that it enrols: court, bar or expert-company.
+        #[arg(long, value_parser = profession)]
+        profession: OrganisationKind,
+        /// It exists for trials and demonstrations, and is marked wherever it shows.
+        #[arg(long)]
+        test: bool,
+        /// What `basoche wallet create` wrote for each further root: other custodians' keys.
+        #[arg(long, value_name = "FILE")]
+        further_root: Vec<PathBuf>,
+        /// How many roots must sign together.
+        #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+        threshold: usize,
+    },
+    /// Write the anchor file of these authorities.
+    Anchors {
+        /// Where to write it.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The authorities' directories.
+        #[arg(required = true, value_name = "DIR")]
+        dirs: Vec<PathBuf>,
+    },
+    /// State an organisation of the authority's profession.
+    Organisation {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// Its name.
+        #[arg(long)]
+        name: String,
+        /// SIREN number or court code.
+        #[arg(long)]
+        identifier: String,
+        /// What `basoche wallet create` wrote for the key that speaks for it; none if not given.
+        #[arg(long, value_name = "FILE")]
+        admin: Option<PathBuf>,
+    },
+    /// Enrol an organisation's node, from what `basoche node init` wrote.
+    Node {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// The organisation that runs it.
+        #[arg(long, value_name = "SUBJECT", value_parser = subject)]
+        organisation: SubjectId,
+        /// The node's request.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+    },
+    /// Enrol a person, from what `basoche wallet create` wrote.
+    Person {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// The person's request.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// A role that the person may act in: judge, clerk, expert, lawyer or party.
+        #[arg(long, required = true, num_args = 1.., value_name = "ROLE", value_parser = role)]
+        role: Vec<Role>,
+        /// The node that serves the person, of whichever authority.
+        #[arg(long, value_name = "SUBJECT", value_parser = subject)]
+        node: SubjectId,
+        /// How the key is protected: software, hardware or hosted.
+        #[arg(long, default_value = "software", value_parser = assurance)]
+        assurance: Assurance,
+    },
+    /// Put an officer in office: a key that enrols in the authority's name (*autorité d'enregistrement*).
+    Officer {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// What `basoche wallet create` wrote for the officer.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// How many certificates the officer may withdraw within an hour by itself.
+        #[arg(long, default_value_t = 10, value_name = "NUMBER")]
+        revocations_per_hour: u64,
+        /// When the office ends, RFC 3339.
+        #[arg(long, value_name = "INSTANT")]
+        until: String,
+    },
+    /// Enter what a holder asks for: a renewal (case 2-A), a revocation, a veto; `basoche wallet` writes such requests.
+    Accept {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// The holder's request.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+    },
+    /// Give a person who has lost the key another one (case 2-B): takes a second officer and 72 hours.
+    Reassociate {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// What `basoche wallet create --subject` wrote.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// How the new key is protected: software, hardware or hosted.
+        #[arg(long, default_value = "software", value_parser = assurance)]
+        assurance: Assurance,
+        /// How the officers made sure of who asks: in-person, remote or organisation.
+        #[arg(long, value_parser = identity)]
+        identity: IdentityProof,
+        /// From when, RFC 3339; 72 hours from now if not given.
+        #[arg(long, value_name = "INSTANT")]
+        effective_at: Option<String>,
+    },
+    /// Suspend a person, a node or an officer until it is lifted (*suspension, omission*).
+    Suspend {
+        #[command(flatten)]
+        office: OfficeArgs,
+        #[command(flatten)]
+        decision: DecisionArgs,
+    },
+    /// Lift a suspension.
+    Lift {
+        #[command(flatten)]
+        office: OfficeArgs,
+        #[command(flatten)]
+        decision: DecisionArgs,
+    },
+    /// Believe a certificate authority (*autorité de certification*): persons' keys may have its certificates.
+    CertificateAuthority {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// Its certificate, DER.
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        /// The algorithm of its key: ES256, ES384 or RS256.
+        #[arg(long, value_parser = algorithm)]
+        algorithm: Algorithm,
+        /// Until when it is believed, RFC 3339.
+        #[arg(long, value_name = "INSTANT")]
+        until: String,
+    },
+    /// Believe a certificate authority no longer: all that it certified ends.
+    Retire {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// Which: SHA-256 of its certificate, in hexadecimal.
+        #[arg(long, value_name = "HEX", value_parser = certificate_id)]
+        certificate: CertificateId,
+        /// Acts from here on become contested. RFC 3339.
+        #[arg(long, value_name = "INSTANT")]
+        invalid_since: Option<String>,
+    },
+    /// Sign, as second officer or as a further root, the draft that another has written with --draft.
+    Cosign {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// As what: second-officer or root.
+        #[arg(long, value_parser = capacity)]
+        capacity: Capacity,
+    },
+    /// Enter a draft that all who must have signed.
+    Enter {
+        #[command(flatten)]
+        office: OfficeArgs,
+    },
+    /// Make the key that signs the checkpoints of the log. Anchors made afterwards carry it.
+    LogKey {
+        #[command(flatten)]
+        office: OfficeArgs,
+    },
+    /// Write the log as files that any web server serves (C2SP tlog-tiles), and sign its checkpoint.
+    Publish {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// Where; the same directory each time.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Withdraw a certificate, for good.
+    Revoke {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// Which: SHA-256 of it, in hexadecimal.
+        #[arg(long, value_name = "HEX", value_parser = certificate_id)]
+        certificate: CertificateId,
+        /// Why: key-compromise, superseded, cessation or role-ended.
+        #[arg(long, value_parser = reason)]
+        reason: Reason,
+        /// From when, RFC 3339, not earlier than now; now if not given.
+        #[arg(long, value_name = "INSTANT")]
+        effective_at: Option<String>,
+        /// Acts from here on become contested: the key may have been in other hands. RFC 3339.
+        #[arg(long, value_name = "INSTANT")]
+        invalid_since: Option<String>,
+    },
+}
+
+/// Which authority, and who acts for it.
+#[derive(Args)]
+pub(super) struct OfficeArgs {
+    /// The authority's directory.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The wallet of the officer or root who signs; the root in the directory if not given.
+    #[arg(long = "as", value_name = "WALLET")]
+    officer: Option<PathBuf>,
+    /// A draft: what is written to it is signed by others too (`cosign`), then made the entry (`enter`).
+    #[arg(long, value_name = "FILE")]
+    draft: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+/// Who, and by which decision.
+#[derive(Args)]
+pub(super) struct DecisionArgs {
+    /// Whom.
+    #[arg(long, value_name = "SUBJECT", value_parser = subject)]
+    subject: SubjectId,
+    /// SHA-256 of the decision, in hexadecimal.
+    #[arg(long, value_name = "HEX", value_parser = digest)]
+    decision: Option<Digest>,
+    /// From when, RFC 3339, not earlier than now; now if not given.
+    #[arg(long, value_name = "INSTANT")]
+    effective_at: Option<String>,
+}
+
+fn profession(text: &str) -> Result<OrganisationKind, &'static str> {
+    OrganisationKind::from_name(text).ok_or("court, bar or expert-company")
+}
+
+fn role(text: &str) -> Result<Role, &'static str> {
+    let role = Role::from_name(text).filter(|role| *role != Role::Node);
+    role.ok_or("judge, clerk, expert, lawyer or party")
+}
+
+fn assurance(text: &str) -> Result<Assurance, &'static str> {
+    let assurance = Assurance::from_name(text).filter(|assurance| *assurance != Assurance::Seal);
+    assurance.ok_or("software, hardware or hosted")
+}
+
+fn digest(text: &str) -> Result<Digest, &'static str> {
+    Digest::from_hex(text).ok_or("a SHA-256 is 64 lower-case hexadecimal digits")
+}
+
+fn identity(text: &str) -> Result<IdentityProof, &'static str> {
+    IdentityProof::from_name(text).ok_or("in-person, remote or organisation")
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, &'static str> {
+    match text {
+        "ES256" => Ok(Algorithm::Es256),
+        "ES384" => Ok(Algorithm::Es384),
+        "RS256" => Ok(Algorithm::Rs256),
+        _ => Err("ES256, ES384 or RS256"),
+    }
+}
+
+fn capacity(text: &str) -> Result<Capacity, &'static str> {
+    match text {
+        "second-officer" => Ok(Capacity::SecondOfficer),
+        "root" => Ok(Capacity::Root),
+        _ => Err("second-officer or root"),
+    }
+}
+
+pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> {
+    let instant = |text: Option<String>| text.as_deref().map(when::parse).transpose();
+    match command {
+        Command::Init {
+            office,
+            origin,
+            profession,
+            test,
+            further_root,
+            threshold,
+        } => {
+            let roots = Roots {
+                further: &further_root,
+                threshold,
+            };
+            init(&office, &origin, profession, test, &roots, output)
+        }
+        Command::Anchors { out, dirs } => anchors(&out, &dirs, output),
+        Command::Organisation {
+            office: args,
+            name,
+            identifier,
+            admin,
+        } => {
+            let office = Office::open(&args)?;
+            let admin = admin.map(|path| person_key(&path)).transpose()?;
+            let (admin, der) = admin.map_or((None, Vec::new()), |(_, key, der)| (Some(key), der));
+            let kind = office.ledger.public.profession;
+            let organisation = Organisation {
+                kind,
+                identifier,
+                name,
+                admin,
+            };
+            let subject = SubjectId::new(random());
+            office.state(Statement::new(subject, organisation).beside(der), output)
+        }
+        Command::Node {
+            office: args,
+            organisation,
+            request: path,
+        } => {
+            let office = Office::open(&args)?;
+            let request: NodeRequest = read_json(&path, "a node's enrolment request")?;
+            check_version(request.v, &path)?;
+            let (seal, der) = key(&request.seal_certificate, &path)?;
+            let unfit = || bad_request(&path, "encryption_spki is not base64url");
+            let node = Node {
+                organisation,
+                seal,
+                encryption_spki: b64url_decode(&request.encryption_spki).ok_or_else(unfit)?,
+                tls_spki_sha256: request.tls_spki_sha256,
+                addresses: request.addresses,
+            };
+            office.state(Statement::new(request.node, node).beside(der), output)
+        }
+        Command::Person {
+            office: args,
+            request: path,
+            role: mut roles,
+            node,
+            assurance,
+        } => {
+            let office = Office::open(&args)?;
+            let (request, key, der) = person_key(&path)?;
+            roles.sort_unstable();
+            roles.dedup();
+            let enrolment = Enrolment {
+                key,
+                roles,
+                node,
+                assurance,
+                commitment: None,
+                encryption_spki: encryption_key(&request, &path)?,
+                issuer: None,
+            };
+            let cosignatures = envelopes(request.possession.as_slice(), &path)?;
+            let statement = Statement::new(request.subject, enrolment).beside(der);
+            office.state(statement.asked_by(cosignatures), output)
+        }
+        Command::Officer {
+            office: args,
+            request: path,
+            revocations_per_hour,
+            until,
+        } => {
+            let office = Office::open(&args)?;
+            let (request, key, der) = person_key(&path)?;
+            let officer = Officer {
+                key,
+                revocations_per_hour,
+                until: when::parse(&until)?,
+            };
+            office.state(Statement::new(request.subject, officer).beside(der), output)
+        }
+        Command::Accept {
+            office: args,
+            request: path,
+        } => {
+            let office = Office::open(&args)?;
+            let request: HolderRequest = read_json(&path, "a holder's request")?;
+            check_version(request.v, &path)?;
+            accept(office, request, &path, output)
+        }
+        Command::Reassociate {
+            office: args,
+            request: path,
+            assurance,
+            identity,
+            effective_at,
+        } => {
+            let office = Office::open(&args)?;
+            let (request, key, der) = person_key(&path)?;
+            let reassociation = Reassociation {
+                key,
+                assurance,
+                identity,
+                encryption_spki: encryption_key(&request, &path)?,
+                issuer: None,
+            };
+            // A little more than the delay: the entry is issued after this instant was read.
+            let soonest = now() + basoche_registry::entry::DELAY + Span::from_seconds(60);
+            let effective_at = instant(effective_at)?.unwrap_or(soonest);
+            let cosignatures = envelopes(request.possession.as_slice(), &path)?;
+            let statement = Statement::new(request.subject, reassociation).beside(der);
+            office.state(statement.asked_by(cosignatures).from(Some(effective_at)), output)
+        }
+        Command::Suspend { office, decision } => {
+            let content = Suspension {
+                decision: decision.decision,
+            };
+            decide(&office, &decision, content.into(), output)
+        }
+        Command::Lift { office, decision } => {
+            let content = Lifting {
+                decision: decision.decision,
+            };
+            decide(&office, &decision, content.into(), output)
+        }
+        Command::CertificateAuthority {
+            office: args,
+            certificate: path,
+            algorithm,
+            until,
+        } => {
+            let office = Office::open(&args)?;
+            let der = std::fs::read(&path).map_err(|error| Fault::unreadable(&path, &error))?;
+            let certificate = Certificate::from_der(&der).map_err(|error| bad_request(&path, error))?;
+            let authority = CertificateAuthority {
+                key: record(&certificate, algorithm),
+                until: when::parse(&until)?,
+            };
+            let subject = SubjectId::new(random());
+            office.state(Statement::new(subject, authority).beside(der), output)
+        }
+        Command::Retire {
+            office: args,
+            certificate,
+            invalid_since,
+        } => {
+            let retirement = Retirement {
+                certificate,
+                invalid_since: instant(invalid_since)?,
+            };
+            let office = Office::open(&args)?;
+            let subject = office.ledger.holder(&certificate)?;
+            office.state(Statement::new(subject, retirement), output)
+        }
+        Command::Cosign {
+            office: args,
+            capacity,
+        } => cosign(&args, capacity, output),
+        Command::LogKey { office } => publish::make_key(&office, output),
+        Command::Publish { office, out } => publish::publish(&office, &out, output),
+        Command::Enter { office: args } => {
+            let draft = Draft::read(draft_of(&args)?)?;
+            Ledger::read(&args.dir)?.enter(draft)?.tell(output)
+        }
+        Command::Revoke {
+            office: args,
+            certificate,
+            reason,
+            effective_at,
+            invalid_since,
+        } => {
+            let effective_at = instant(effective_at)?;
+            let revocation = Revocation {
+                certificate,
+                invalid_since: instant(invalid_since)?,
+                reason,
+            };
+            let office = Office::open(&args)?;
+            let statement = Statement::new(office.ledger.holder(&certificate)?, revocation);
+            office.state(statement.from(effective_at), output)
+        }
+    }
+}
+
+/// A person's request, its key and the certificate's DER bytes.
+fn person_key(path: &Path) -> Result<(PersonRequest, basoche_registry::entry::KeyRecord, Vec<u8>), Fault> {
+    let request: PersonRequest = read_json(path, "a person's enrolment request")?;
+    check_version(request.v, path)?;
+    let (key, der) = key(&request.certificate, path)?;
+    Ok((request, key, der))
+}
+
+fn encryption_key(request: &PersonRequest, path: &Path) -> Result<Option<ByteBuf>, Fault> {
+    let unfit = || bad_request(path, "the encryption key is not base64url");
+    let decode = |spki: &String| b64url_decode(spki).map(ByteBuf::from).ok_or_else(unfit);
+    request.encryption_spki.as_ref().map(decode).transpose()
+}
+
+fn decide(
+    args: &OfficeArgs,
+    decision: &DecisionArgs,
+    content: Content,
+    output: &Output,
+) -> Result<ExitCode, Fault> {
+    let effective_at = decision.effective_at.as_deref().map(when::parse).transpose()?;
+    let statement = Statement::new(decision.subject, content).from(effective_at);
+    Office::open(args)?.state(statement, output)
+}
+
+/// Enters what a holder asks for, as it was asked.
+fn accept(office: Office, request: HolderRequest, path: &Path, output: &Output) -> Result<ExitCode, Fault> {
+    if request.origin != office.ledger.public.origin {
+        let what = format!(
+            "it is for {}, this is {}",
+            request.origin, office.ledger.public.origin
+        );
+        return Err(bad_request(path, what));
+    }
+    let unfit = || bad_request(path, "what it asks for cannot be read");
+    let kind = Kind::from_number(request.kind).ok_or_else(unfit)?;
+    let content = b64url_decode(&request.content).ok_or_else(unfit)?;
+    let content = Content::decode(kind, &content).map_err(|error| bad_request(path, error))?;
+    if office.ledger.last(&request.subject) != request.prev {
+        let message = format!(
+            "{}: the log has gone on about {} since this was asked",
+            path.display(),
+            request.subject
+        );
+        return Err(
+            Fault::new(exit::REFUSED, "stale-request", message, path.display())
+                .action("Have the holder ask again."),
+        );
+    }
+    let certificate = b64url_decode(&request.certificate).ok_or_else(unfit)?;
+    let cosignatures = envelopes(&request.cosignatures, path)?;
+    // A renewal says until when the old key may sign, which counts from now.
+    let statement = Statement::new(request.subject, content).beside(certificate);
+    office.state(statement.asked_by(cosignatures), output)
+}
+
+fn draft_of(args: &OfficeArgs) -> Result<&Path, Fault> {
+    args.draft
+        .as_deref()
+        .ok_or_else(|| Fault::usage("which draft? Give --draft FILE."))
+}
+
+/// Adds the signature of a second officer or of a further root to a draft.
+fn cosign(args: &OfficeArgs, capacity: Capacity, output: &Output) -> Result<ExitCode, Fault> {
+    let path = draft_of(args)?;
+    let office = Office::open(args)?;
+    let mut draft = Draft::read(path)?;
+    let unsigned = CoSignature::draft(&office.wallet, draft.envelope.id(), capacity, now());
+    draft
+        .cosignatures
+        .push(unsigned.sign(&office.wallet).map_err(signer)?);
+    draft.write(path)?;
+    let answer = json!({ "v": 1, "draft": path, "cosignatures": draft.cosignatures.len() });
+    output.answer(&answer, || {
+        format!(
+            "Signed. `basoche authority enter --draft {}` makes it the entry.",
+            path.display()
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The roots of an authority that is being made.
+struct Roots<'a> {
+    further: &'a [PathBuf],
+    threshold: usize,
+}
+
+fn init(
+    args: &OfficeArgs,
+    origin: &str,
+    profession: OrganisationKind,
+    test: bool,
+    roots: &Roots<'_>,
+    output: &Output,
+) -> Result<ExitCode, Fault> {
+    let dir = &args.dir;
+    if roots.threshold > 1 && args.draft.is_none() {
+        let what = "several roots must sign the first entry: give --draft FILE, then `cosign` and `enter` it";
+        return Err(Fault::usage(what));
+    }
+    let further = roots
+        .further
+        .iter()
+        .map(|path| person_key(path).map(|(request, ..)| request.certificate));
+    let further_roots: Vec<String> = further.collect::<Result<_, _>>()?;
+    let unwritable = |path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| Fault::unwritable(&path, &error)
+    };
+    let passphrase = args.passphrase.read()?;
+    std::fs::create_dir_all(dir).map_err(unwritable(dir))?;
+    if std::fs::read_dir(dir).map_err(unwritable(dir))?.next().is_some() {
+        let message = format!("{} is not empty", dir.display());
+        return Err(
+            Fault::new(exit::CANNOT_WRITE, "not-empty", message, dir.display())
+                .action("Choose a new directory: an authority is never replaced."),
+        );
+    }
+    let request = Wallet::create(&dir.join(WALLET), origin, &passphrase)?;
+    let public = Public {
+        v: 1,
+        origin: origin.to_owned(),
+        profession,
+        test,
+        certificate: request.certificate,
+        further_roots,
+        threshold: (roots.threshold > 1).then_some(roots.threshold),
+        log: None,
+    };
+    let authority = public.authority(dir).inspect_err(|_| {
+        // The origin is impossible: leave the directory as it was found. What cannot be removed does no harm.
+        let _ = std::fs::remove_file(dir.join(WALLET));
+    })?;
+    let entries = dir.join(ENTRIES);
+    std::fs::create_dir(&entries).map_err(unwritable(&entries))?;
+    let wallet = Wallet::open(&dir.join(WALLET), &passphrase)?;
+    let certificate = basoche_protocol::jose::Signer::certificate(&wallet);
+    let stated_roots = authority.stated_roots();
+    let office = Office {
+        ledger: Ledger {
+            dir: dir.clone(),
+            log: AuthorityLog::new(authority),
+            public,
+            leaves: Vec::new(),
+        },
+        wallet,
+        draft: args.draft.clone(),
+    };
+    let json = serde_json::to_vec_pretty(&office.ledger.public).unwrap_or_default();
+    let genesis = office.sign(Statement::of_the_log(Genesis {
+        profession,
+        test,
+        roots: stated_roots,
+    }))?;
+    let stated = match &args.draft {
+        Some(draft) => {
+            genesis.write(draft)?;
+            None
+        }
+        None => Some(office.ledger.enter(genesis)?),
+    };
+    // Last: without it the directory is no authority's.
+    let path = dir.join(PUBLIC);
+    write_new(&path, &json, 0o644).map_err(unwritable(&path))?;
+    let (entry, index) = (
+        stated.as_ref().map(|one| &one.entry),
+        stated.as_ref().map(|one| one.index),
+    );
+    let answer = json!({ "v": 1, "origin": origin, "certificate": certificate, "entry": entry, "index": index, "draft": args.draft });
+    output.answer(&answer, || {
+        format!(
+            "The authority {origin} is in {}. Keep {WALLET} offline; publish {PUBLIC} and {ENTRIES}.",
+            dir.display()
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn anchors(out: &Path, dirs: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {
+    let mut authorities: Vec<Authority> = Vec::new();
+    for (place, dir) in dirs.iter().enumerate() {
+        let authority = Public::read(dir)?.authority(dir)?;
+        let earlier = authorities
+            .iter()
+            .position(|one| one.origin() == authority.origin());
+        if let Some(earlier) = earlier {
+            let (one, other) = (dirs[earlier].display(), dirs[place].display());
+            let message = format!(
+                "{one} and {other} are both authorities named {}",
+                authority.origin()
+            );
+            return Err(Fault::new(exit::USAGE, "duplicate-authority", message, other)
+                .action("Give each authority once."));
+        }
+        authorities.push(authority);
+    }
+    let anchors = Anchors::new(authorities).map_err(Fault::usage)?;
+    write_atomic(out, anchors.to_json().as_bytes(), 0o644).map_err(|error| Fault::unwritable(out, &error))?;
+    let row = |one: &Authority| {
+        let certificate = one.roots()[0].certificate.id();
+        json!({ "origin": one.origin(), "profession": one.profession(), "test": one.is_test(), "certificate": certificate })
+    };
+    let rows: Vec<_> = anchors.authorities().iter().map(row).collect();
+    output.answer(&json!({ "v": 1, "anchors": out, "authorities": rows }), || {
+        format!("{} authorities are in {}.", rows.len(), out.display())
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,87 @@
+//! What the registry says, as the control socket shows it.
+
+use basoche_protocol::directory::{Directory, Status};
+use basoche_protocol::id::{CertificateId, SubjectId};
+use basoche_protocol::text::b64url_encode;
+use basoche_registry::Replica;
+
+use super::{Answer, EntryView, RegistryView, SubjectView};
+use crate::desk::Desk;
+use crate::effects::now;
+
+/// How far each log is held, and who is in them.
+pub(super) fn all(desk: &Desk) -> Answer {
+    let registry = desk.engine().registry();
+    let registries = desk.registries().into_iter().map(|head| RegistryView {
+        origin: head.origin,
+        size: head.size,
+        root: head.root,
+    });
+    let nodes = registry.nodes().map(|info| SubjectView {
+        subject: info.node,
+        roles: vec!["node".into()],
+        node: info.node,
+        organisation: info.organisation_name.clone(),
+        certificate: info.seal,
+        last: registry.last_entry(&info.node).unwrap_or_default(),
+        status: worth(registry, &info.seal),
+        origin: info.origin.clone(),
+        test: info.test,
+        encryption_spki: None,
+        no_encryption_key: None,
+    });
+    let at = now();
+    let persons = registry.persons().map(|info| {
+        let key = registry.person_encryption_key(&info.person, at);
+        SubjectView {
+            subject: info.person,
+            roles: info.roles.iter().map(|role| role.name().to_owned()).collect(),
+            node: info.node,
+            organisation: registry
+                .node(&info.node)
+                .map(|node| node.organisation_name)
+                .unwrap_or_default(),
+            certificate: info.certificate,
+            last: registry.last_entry(&info.person).unwrap_or_default(),
+            status: worth(registry, &info.certificate),
+            origin: info.origin.clone(),
+            test: info.test,
+            no_encryption_key: key.as_ref().err().map(|&reason| reason.to_owned()),
+            encryption_spki: key.ok().map(|spki| b64url_encode(&spki)),
+        }
+    });
+    Answer::Registry {
+        registries: registries.collect(),
+        subjects: nodes.chain(persons).collect(),
+    }
+}
+
+/// What a certificate is worth now.
+fn worth(registry: &Replica, certificate: &CertificateId) -> String {
+    match registry.status(certificate, now()) {
+        Status::Valid(_) => "valid".to_owned(),
+        Status::Contested { reason, .. } | Status::Invalid { reason } | Status::Undetermined { reason } => {
+            reason.to_owned()
+        }
+    }
+}
+
+/// What the registry has said of somebody.
+pub(super) fn history(desk: &Desk, subject: &SubjectId) -> Answer {
+    let registry = desk.engine().registry();
+    let about = registry.history(subject).map(|entry| {
+        let certificate = entry.content.certificate();
+        EntryView {
+            origin: entry.origin.clone(),
+            index: entry.index,
+            kind: entry.content.kind().name().to_owned(),
+            issued_at: entry.issued_at.to_string(),
+            effective_at: entry.effective_at.to_string(),
+            status: certificate.map(|certificate| worth(registry, &certificate)),
+            certificate,
+        }
+    });
+    Answer::History {
+        entries: about.collect(),
+    }
+}

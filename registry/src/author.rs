@@ -1,0 +1,287 @@
+//! Who may make which entry: the authority's roots together or an officer, and who must have signed beside them. SPEC
+//! §9.3, REG-3, REG-9, REG-12.
+
+use std::collections::BTreeSet;
+
+use basoche_protocol::envelope::Typ;
+use basoche_protocol::id::{CertificateId, SubjectId};
+use basoche_protocol::jose::VerifyingKey;
+use basoche_protocol::time::Instant;
+
+use crate::anchor::Root;
+use crate::entry::{Content, Entry, Kind};
+use crate::inadmissible::Inadmissible;
+use crate::known::{Held, Known, Office};
+use crate::leaf::{Capacity, Leaf, possession, request};
+use crate::replica::Log;
+
+/// Whose signature an entry bears.
+pub(crate) enum Author<'a> {
+    /// A root of the authority.
+    Root(&'a Root),
+    /// One of its officers.
+    Officer(CertificateId, &'a Held, &'a Office),
+}
+
+/// Who has signed beside the author.
+pub(crate) struct Cosigners<'a> {
+    roots: BTreeSet<CertificateId>,
+    /// Another officer than the author.
+    second_officer: bool,
+    /// With the key that the entry states.
+    possession: bool,
+    /// Who asks for it.
+    holder: Option<(CertificateId, &'a Held)>,
+}
+
+impl<'a> Author<'a> {
+    /// Who the header of `leaf` says that it is, and the key that the signature must be of.
+    pub(crate) fn find(
+        known: &'a Known,
+        log: &'a Log,
+        leaf: &Leaf,
+    ) -> Result<(Self, &'a VerifyingKey), Inadmissible> {
+        let certificate = leaf.envelope().header().certificate;
+        if let Some(root) = log.authority.root(&certificate) {
+            return Ok((Self::Root(root), &root.key));
+        }
+        let held = held_in(known, log, &certificate);
+        let found = held.and_then(|held| {
+            let author = Self::Officer(certificate, held, held.office.as_ref()?);
+            Some((author, &**held.key()?))
+        });
+        found.ok_or(Inadmissible::UnknownAuthor { certificate })
+    }
+
+    /// The author's key was in force when the entry was issued.
+    pub(crate) fn check_in_force(&self, known: &Known, at: Instant) -> Result<(), Inadmissible> {
+        let in_force = match self {
+            Self::Root(root) => root.covers(at),
+            Self::Officer(_, held, _) => known.signer_at(held, at).is_some(),
+        };
+        if in_force {
+            return Ok(());
+        }
+        let certificate = self.certificate();
+        Err(Inadmissible::NotInForce { certificate, at })
+    }
+
+    fn certificate(&self) -> CertificateId {
+        match self {
+            Self::Root(root) => root.certificate.id(),
+            Self::Officer(certificate, ..) => *certificate,
+        }
+    }
+
+    /// The author, with those beside it, may make this entry. Gives the officer who answers for a revocation alone, to
+    /// count it. REG-12.
+    pub(crate) fn check_right(
+        &self,
+        known: &Known,
+        log: &Log,
+        entry: &Entry,
+        beside: &Cosigners<'_>,
+    ) -> Result<Option<CertificateId>, Inadmissible> {
+        let (certificate, at, kind) = (self.certificate(), entry.issued_at, entry.content.kind());
+        let needs = |what| {
+            Err(Inadmissible::NotEntitled {
+                certificate,
+                at,
+                kind,
+                what,
+            })
+        };
+        let by_roots = match self {
+            Self::Root(_) => {
+                let needed = log.authority.threshold();
+                let signed = 1 + beside.roots.len();
+                if signed < needed {
+                    return Err(Inadmissible::TooFewRoots {
+                        certificate,
+                        at,
+                        signed,
+                        needed,
+                    });
+                }
+                true
+            }
+            Self::Officer(..) => false,
+        };
+        let asks = |allowed: &dyn Fn(&CertificateId, &Held) -> bool| {
+            beside.holder.is_some_and(|(id, held)| allowed(&id, held))
+        };
+        let is_own = |_: &CertificateId, held: &Held| Some(held.subject) == entry.subject;
+        let is_own_or_organisation =
+            |id: &CertificateId, held: &Held| is_own(id, held) || speaks_for(known, log, held, entry);
+        match &entry.content {
+            Content::Genesis(_)
+            | Content::Officer(_)
+            | Content::CertificateAuthority(_)
+            | Content::Retirement(_) => {
+                if !by_roots {
+                    return needs("the roots of the authority");
+                }
+            }
+            // One officer alone takes nobody's place: not by stating other keys of who is known.
+            Content::Enrolment(_) => {
+                if !by_roots && brings_another_key(known, entry) {
+                    return needs(
+                        "the roots of the authority, for another key: it is renewed or re-associated",
+                    );
+                }
+            }
+            Content::Organisation(_) | Content::Node(_) => {
+                let agreed = by_roots || beside.second_officer || asks(&is_own_or_organisation);
+                if !agreed && brings_another_key(known, entry) {
+                    return needs("a second officer, or who holds the key, for another key");
+                }
+            }
+            Content::Suspension(_) | Content::Lifting(_) => {}
+            Content::Renewal(renewal) => {
+                if !asks(&|id, _| *id == renewal.replaces) {
+                    return needs("the signature of the key that it follows");
+                }
+                if !beside.possession {
+                    return needs("the possession of the new key");
+                }
+            }
+            Content::Endpoint(_) => {
+                if !asks(&is_own) {
+                    return needs("the signature of the node's seal");
+                }
+            }
+            Content::Reassociation(_) => {
+                if !by_roots && !beside.second_officer {
+                    return needs("a second officer");
+                }
+                if !beside.possession {
+                    return needs("the possession of the new key");
+                }
+            }
+            Content::Veto(_) => {
+                if !by_roots && !asks(&is_own_or_organisation) {
+                    return needs("a key of the subject, its organisation or the roots of the authority");
+                }
+            }
+            Content::Revocation(revocation) => {
+                let Self::Officer(_, _, office) = self else {
+                    return Ok(None);
+                };
+                if beside.second_officer || asks(&is_own_or_organisation) {
+                    return Ok(None);
+                }
+                let of = known.certificates.get(&revocation.certificate);
+                let of = of.and_then(|held| known.subjects.get(&held.subject));
+                if of.is_some_and(|subject| matches!(subject.kind, Kind::Node | Kind::Officer)) {
+                    return needs("a second officer, for the certificate of a node or officer");
+                }
+                if !office.may_revoke(at) {
+                    return needs("a second officer: the first has withdrawn as many as it may in an hour");
+                }
+                return Ok(Some(certificate));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether somebody who is known is given a key that was not theirs.
+fn brings_another_key(known: &Known, entry: &Entry) -> bool {
+    let is_new = |spki| !known.keys.contains_key(&spki);
+    entry.prev.is_some() && entry.content.spkis().into_iter().any(is_new)
+}
+
+fn held_in<'a>(known: &'a Known, log: &Log, certificate: &CertificateId) -> Option<&'a Held> {
+    let held = known.certificates.get(certificate)?;
+    (*held.origin == *log.authority.origin()).then_some(held)
+}
+
+/// Whether the key of `held` is that of the organisation that runs the subject's node: the node itself, or a person's home.
+fn speaks_for(known: &Known, log: &Log, held: &Held, entry: &Entry) -> bool {
+    let stated = |subject: SubjectId| {
+        let stated = known.subjects.get(&subject)?.stated.iter().rev();
+        let entries = stated.filter_map(|index| log.entries.get(*index));
+        entries.into_iter().find_map(|entry| match &entry.content {
+            Content::Enrolment(enrolment) => Some((enrolment.node, false)),
+            Content::Node(node) => Some((node.organisation, true)),
+            _ => None,
+        })
+    };
+    let organisation = match entry.subject.and_then(stated) {
+        Some((node, false)) => stated(node).filter(|(_, is_organisation)| *is_organisation),
+        direct => direct,
+    };
+    organisation.is_some_and(|(organisation, _)| organisation == held.subject)
+}
+
+impl<'a> Cosigners<'a> {
+    /// Every co-signature that is there holds. REG-9.
+    pub(crate) fn check(
+        known: &'a Known,
+        log: &'a Log,
+        entry: &Entry,
+        leaf: &Leaf,
+        enrolled: Option<(CertificateId, &VerifyingKey)>,
+    ) -> Result<Self, Inadmissible> {
+        let mut found = Self {
+            roots: BTreeSet::new(),
+            second_officer: false,
+            possession: false,
+            holder: None,
+        };
+        let author = leaf.envelope().header().certificate;
+        let mut seen = BTreeSet::from([(author, Capacity::SecondOfficer), (author, Capacity::Root)]);
+        for (number, cosignature) in leaf.cosignatures().iter().enumerate() {
+            let bad = |what| Inadmissible::CoSignature { number, what };
+            let (certificate, capacity) = (
+                cosignature.envelope().header().certificate,
+                cosignature.capacity(),
+            );
+            if !seen.insert((certificate, capacity)) {
+                return Err(bad("the same key has signed already"));
+            }
+            let subject = entry.subject.ok_or_else(|| bad("nobody is concerned"));
+            let target = match capacity {
+                Capacity::SecondOfficer | Capacity::Root => leaf.envelope().id(),
+                Capacity::Possession => possession(&entry.origin, &subject?, &certificate),
+                Capacity::Holder => request(&entry.origin, &subject?, entry.prev, &entry.content),
+            };
+            if cosignature.target() != target {
+                return Err(bad("it is about another entry"));
+            }
+            let in_force = |held: &'a Held| Some(&*known.signer_at(held, entry.issued_at)?.key);
+            let key = match capacity {
+                Capacity::Possession => {
+                    found.possession = true;
+                    let key = enrolled.filter(|(id, _)| *id == certificate).map(|(_, key)| key);
+                    key.ok_or_else(|| bad("possession is shown with the key that the entry states"))?
+                }
+                Capacity::SecondOfficer => {
+                    found.second_officer = true;
+                    let first = known.certificates.get(&author).map(|held| held.subject);
+                    let held = held_in(known, log, &certificate);
+                    let held = held.filter(|held| held.office.is_some() && Some(held.subject) != first);
+                    let key = held.and_then(in_force);
+                    key.ok_or_else(|| bad("the second officer is not another one, in office in this log"))?
+                }
+                Capacity::Holder => {
+                    let held = held_in(known, log, &certificate);
+                    found.holder = held.map(|held| (certificate, held));
+                    let key = held.and_then(in_force);
+                    key.ok_or_else(|| bad("who asks has no key in force in this log"))?
+                }
+                Capacity::Root => {
+                    found.roots.insert(certificate);
+                    let root = log.authority.root(&certificate);
+                    let root = root.filter(|root| root.covers(entry.issued_at));
+                    &*root
+                        .ok_or_else(|| bad("it is not by a root of the authority in force"))?
+                        .key
+                }
+            };
+            let signature = cosignature.envelope().check(Typ::CoSignature, key);
+            signature.map_err(|_| bad("the signature does not verify"))?;
+        }
+        Ok(found)
+    }
+}

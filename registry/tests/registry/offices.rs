@@ -1,0 +1,882 @@
+//! Who may make which entry, and how keys follow each other. REG-3, REG-12 to REG-19.
+
+use basoche_protocol::envelope::Typ;
+use basoche_protocol::id::Digest;
+use basoche_protocol::refusal::Code;
+use basoche_protocol::role::{Assurance, OrganisationKind, Role};
+use basoche_protocol::time::{Instant, Span};
+use basoche_protocol::wire::frame::RegistryLeaf;
+use basoche_registry::entry::{
+    CertificateAuthority, Endpoint, IdentityProof, Kind, Lifting, Officer, Organisation, Reassociation,
+    Renewal, Retirement, Suspension, Veto,
+};
+use basoche_registry::leaf::Capacity;
+use basoche_registry::{
+    AnchorError, Anchors, Authority, CertificateError, Content, Entry, Inadmissible, Leaf, Replica,
+};
+use serde_bytes::ByteBuf;
+
+use crate::kit::{
+    self, BAR, COURT, Federation, Key, authority, day, enrolment, genesis, leaf, revocation, root, sign,
+    subject, tls,
+};
+use crate::status::letter;
+
+const LAWYER: u8 = 50;
+const NODE: u8 = 22;
+const ORGANISATION: u8 = 21;
+
+/// The federation of the kit, two officers (60, 61) that may withdraw three certificates an hour, an organisation key
+/// (62) and a lawyer (50) of node 22, all of day 0.
+struct Office {
+    federation: Federation,
+    officer: Key,
+    second: Key,
+    admin: Key,
+    lawyer: Key,
+}
+
+impl Office {
+    fn open() -> Self {
+        let mut federation = Federation::founded();
+        let [officer, second] = [60, 61].map(|n| federation.officer(BAR, n, 3));
+        let (admin, lawyer) = (Key::new(62), Key::new(LAWYER));
+        let organisation = Organisation {
+            admin: Some(admin.record()),
+            ..kit::organisation(BAR)
+        };
+        federation
+            .add(BAR, Some(ORGANISATION), organisation, admin.der())
+            .unwrap();
+        federation
+            .add(
+                BAR,
+                Some(LAWYER),
+                enrolment(&lawyer, Role::Lawyer, NODE),
+                lawyer.der(),
+            )
+            .unwrap();
+        Self {
+            federation,
+            officer,
+            second,
+            admin,
+            lawyer,
+        }
+    }
+
+    /// The next entry, of day `issued` with effect on day `effective`.
+    fn entry(&self, about: u8, (issued, effective): (u64, u64), content: impl Into<Content>) -> Entry {
+        let mut entry = self.federation.next(BAR, Some(about), content);
+        (entry.issued_at, entry.effective_at) = (day(issued), day(effective));
+        entry
+    }
+
+    /// By two officers, with the possession of the new key.
+    fn reassociate(&mut self, new: &Key, days: (u64, u64)) -> Result<bool, Inadmissible> {
+        let entry = self.entry(LAWYER, days, reassociation(new));
+        let beside = [
+            (&self.second, Capacity::SecondOfficer),
+            (new, Capacity::Possession),
+        ];
+        self.federation
+            .enter_by(&entry, &self.officer, &beside, new.der())
+    }
+
+    /// What the key is worth on each of these days.
+    fn worth(&self, key: &Key, days: &[u64]) -> String {
+        worth(&self.federation.replica, key, days)
+    }
+}
+
+fn worth(replica: &Replica, key: &Key, days: &[u64]) -> String {
+    let days = days.iter();
+    days.map(|at| letter(replica, &key.certificate.id(), day(*at)))
+        .collect()
+}
+
+fn renewal(new: &Key, old: &Key, until: Instant) -> Renewal {
+    Renewal {
+        key: new.record(),
+        replaces: old.certificate.id(),
+        until,
+        encryption_spki: None,
+        issuer: None,
+    }
+}
+
+fn reassociation(new: &Key) -> Reassociation {
+    Reassociation {
+        key: new.record(),
+        assurance: Assurance::Hardware,
+        identity: IdentityProof::InPerson,
+        encryption_spki: None,
+        issuer: None,
+    }
+}
+
+fn endpoint(other_keys: u8, until: Instant) -> Endpoint {
+    Endpoint {
+        tls_spki_sha256: tls(other_keys),
+        addresses: vec!["node.bar.example:4433".to_owned()],
+        until,
+    }
+}
+
+const SUSPENSION: Suspension = Suspension { decision: None };
+const LIFTING: Lifting = Lifting { decision: None };
+
+/// Each kind of entry, by each kind of author: `+` admitted, `-` not theirs to make. Columns: the root, an officer, two
+/// officers, and an officer whom the lawyer asks, the lawyer's organisation, the node's seal. All show possession where a
+/// key is new.
+#[test]
+fn the_golden_table_of_rights() {
+    let new = Key::new(80);
+    let ca = certificate_authority();
+    let officer = Officer {
+        key: new.record(),
+        revocations_per_hour: 1,
+        until: day(9),
+    };
+    let renewed = renewal(&new, &Key::new(LAWYER), day(5));
+    let seal = Key::new(NODE);
+    let lawyer = Key::new(LAWYER);
+    let other = Organisation {
+        admin: Some(new.record()),
+        ..kit::organisation(BAR)
+    };
+    let rows: [(&str, u8, Content, &Key, &str); 19] = [
+        ("organisation", 81, kit::organisation(BAR).into(), &seal, "+++"),
+        ("node", 81, kit::node(ORGANISATION, &new, 82).into(), &new, "+++"),
+        (
+            "enrolment",
+            81,
+            enrolment(&new, Role::Party, NODE).into(),
+            &new,
+            "+++",
+        ),
+        (
+            "node, other keys",
+            NODE,
+            kit::node(ORGANISATION, &new, 82).into(),
+            &new,
+            "+-+-++",
+        ),
+        (
+            "node, its own keys",
+            NODE,
+            kit::node(ORGANISATION, &seal, 121).into(),
+            &seal,
+            "++++++",
+        ),
+        (
+            "organisation, another key",
+            ORGANISATION,
+            other.into(),
+            &new,
+            "+-+-+-",
+        ),
+        (
+            "enrolment, another key",
+            LAWYER,
+            enrolment(&new, Role::Lawyer, NODE).into(),
+            &new,
+            "+-----",
+        ),
+        (
+            "enrolment, the same key",
+            LAWYER,
+            enrolment(&Key::new(LAWYER), Role::Party, NODE).into(),
+            &lawyer,
+            "++++++",
+        ),
+        ("officer", 81, officer.into(), &new, "+--"),
+        ("suspension", LAWYER, SUSPENSION.into(), &seal, "++++++"),
+        ("lifting", 83, LIFTING.into(), &seal, "+++"),
+        (
+            "revocation",
+            LAWYER,
+            revocation(&Key::new(LAWYER), None).into(),
+            &seal,
+            "++++++",
+        ),
+        (
+            "revocation of a node",
+            NODE,
+            revocation(&seal, None).into(),
+            &seal,
+            "+-+-++",
+        ),
+        (
+            "revocation of an officer",
+            61,
+            revocation(&Key::new(61), None).into(),
+            &seal,
+            "+-+---",
+        ),
+        ("renewal", LAWYER, renewed.into(), &new, "---+--"),
+        (
+            "re-association",
+            LAWYER,
+            reassociation(&new).into(),
+            &new,
+            "+-+---",
+        ),
+        ("veto", 84, Veto { entry: 0 }.into(), &seal, "+--++-"),
+        ("endpoint", NODE, endpoint(190, day(5)).into(), &seal, "-----+"),
+        ("certificate authority", 81, ca.statement().into(), &ca.key, "+--"),
+    ];
+    for (name, about, content, new, expected) in rows {
+        let kind = content.kind();
+        let mut line = String::new();
+        for column in 0..expected.len() {
+            let mut office = Office::open();
+            // Somebody suspended, and somebody who is being given another key.
+            let mut about = about;
+            let mut content = content.clone();
+            if about == 83 {
+                let entry = office.entry(LAWYER, (0, 0), SUSPENSION);
+                office
+                    .federation
+                    .enter_by(&entry, &office.officer, &[], &[])
+                    .unwrap();
+                about = LAWYER;
+            }
+            if about == 84 {
+                office.reassociate(&Key::new(99), (0, 3)).unwrap();
+                let entry = office.federation.size(BAR) - 1;
+                content = Veto { entry }.into();
+                about = LAWYER;
+            }
+            let days = if kind == Kind::Reassociation {
+                (0, 3)
+            } else {
+                (0, 0)
+            };
+            let entry = office.entry(about, days, content);
+            let root = root(BAR);
+            let author = if column == 0 { &root } else { &office.officer };
+            let mut beside = match column {
+                2 => vec![(&office.second, Capacity::SecondOfficer)],
+                3 => vec![(&office.lawyer, Capacity::Holder)],
+                4 => vec![(&office.admin, Capacity::Holder)],
+                5 => vec![(&seal, Capacity::Holder)],
+                _ => vec![],
+            };
+            if matches!(kind, Kind::Renewal | Kind::Reassociation) {
+                beside.push((new, Capacity::Possession));
+            }
+            let der = if entry.content.key().is_some() {
+                new.der()
+            } else {
+                &[]
+            };
+            let leaf = leaf(&entry, author, &beside, der);
+            line.push(match office.federation.admit(BAR, &leaf) {
+                Ok(_) => '+',
+                Err(Inadmissible::NotEntitled { .. }) => '-',
+                Err(other) => panic!("{name}, column {column}: {other}"),
+            });
+        }
+        assert_eq!(line, expected, "{name}");
+    }
+}
+
+/// Whoever is no officer signs no entry, whatever it is about.
+#[test]
+fn only_roots_and_officers_make_entries() {
+    let mut office = Office::open();
+    for author in [
+        &office.lawyer,
+        &office.admin,
+        &Key::new(NODE),
+        &root(COURT),
+        &Key::new(99),
+    ] {
+        let entry = office.entry(LAWYER, (0, 0), revocation(&office.lawyer, None));
+        let refused = office.federation.replica.clone().admit(
+            BAR,
+            office.federation.size(BAR),
+            &leaf(&entry, author, &[], &[]),
+        );
+        let certificate = author.certificate.id();
+        assert_eq!(refused, Err(Inadmissible::UnknownAuthor { certificate }));
+    }
+    // Nor an officer of another authority.
+    let foreign = office.federation.officer(COURT, 70, 3);
+    let entry = office.entry(LAWYER, (0, 0), SUSPENSION);
+    let refused = office.federation.enter_by(&entry, &foreign, &[], &[]);
+    assert!(matches!(refused, Err(Inadmissible::UnknownAuthor { .. })));
+}
+
+/// Two keys of one officer are not two officers.
+#[test]
+fn an_officer_is_not_its_own_second() {
+    let mut office = Office::open();
+    let another = Key::new(64);
+    let officer = Officer {
+        key: another.record(),
+        revocations_per_hour: 3,
+        until: day(9),
+    };
+    let entry = office.entry(60, (0, 0), officer);
+    office
+        .federation
+        .enter_by(&entry, &root(BAR), &[], another.der())
+        .unwrap();
+    let entry = office.entry(NODE, (0, 0), revocation(&Key::new(NODE), None));
+    for (author, second) in [(&office.officer, &another), (&another, &office.officer)] {
+        let leaf = leaf(&entry, author, &[(second, Capacity::SecondOfficer)], &[]);
+        let refused = office
+            .federation
+            .replica
+            .clone()
+            .admit(BAR, office.federation.size(BAR), &leaf);
+        assert!(matches!(
+            refused,
+            Err(Inadmissible::CoSignature { number: 0, .. })
+        ));
+    }
+    let beside = [(&office.second, Capacity::SecondOfficer)];
+    assert_eq!(
+        office.federation.enter_by(&entry, &another, &beside, &[]),
+        Ok(true)
+    );
+}
+
+/// What somebody asked for is not used for anything else, nor twice.
+#[test]
+fn a_request_is_good_for_one_entry() {
+    let mut office = Office::open();
+    let seal = Key::new(NODE);
+    let asked = office.entry(NODE, (0, 0), endpoint(160, day(5)));
+    let signed = leaf(&asked, &office.officer, &[(&seal, Capacity::Holder)], &[]);
+    let consent = Leaf::decode(&signed.leaf).unwrap().cosignatures()[0]
+        .envelope()
+        .clone();
+    let with_consent = |office: &Office, entry: &Entry| RegistryLeaf {
+        leaf: Leaf::new(sign(entry, Typ::Registry, &office.officer), vec![consent.clone()])
+            .unwrap()
+            .encode()
+            .into(),
+        certificate: ByteBuf::new(),
+    };
+    let other = office.entry(NODE, (0, 0), endpoint(170, day(5)));
+    let about_another = Err(Inadmissible::CoSignature {
+        number: 0,
+        what: "it is about another entry",
+    });
+    let leaf = with_consent(&office, &other);
+    assert_eq!(office.federation.admit(BAR, &leaf), about_another);
+    let leaf = with_consent(&office, &asked);
+    assert_eq!(office.federation.admit(BAR, &leaf), Ok(true));
+    let again = office.entry(NODE, (0, 0), endpoint(160, day(5)));
+    let leaf = with_consent(&office, &again);
+    assert_eq!(office.federation.admit(BAR, &leaf), about_another);
+}
+
+#[test]
+fn some_of_several_roots_sign_together() {
+    let roots = [Key::new(2), Key::new(4), Key::new(5)];
+    let ders = roots.each_ref().map(Key::der);
+    let of = |threshold| Authority::of_roots(BAR, OrganisationKind::Bar, &ders, threshold, true);
+    let anchors = Anchors::new(vec![of(2).unwrap(), authority(COURT)]).unwrap();
+    // The file says so, and one root is written as ever.
+    let read = Anchors::parse(anchors.to_json().as_bytes()).unwrap();
+    assert_eq!(read.authority(BAR).unwrap().threshold(), 2);
+    assert_eq!(read.authority(BAR).unwrap().roots().len(), 3);
+    assert!(!kit::anchors().to_json().contains("threshold"));
+    let wrong = AnchorError::Roots {
+        origin: BAR.to_owned(),
+    };
+    assert_eq!(of(0).err(), Some(wrong.clone()));
+    assert_eq!(of(4).err(), Some(wrong.clone()));
+    let twice = Authority::of_roots(BAR, OrganisationKind::Bar, &[ders[0], ders[0]], 1, true);
+    assert_eq!(twice.err(), Some(wrong.clone()));
+    let none = Authority::of_roots(BAR, OrganisationKind::Bar, &[], 1, true);
+    assert_eq!(none.err(), Some(wrong));
+    let bad = Authority::of_roots(BAR, OrganisationKind::Bar, &[ders[0], &[0]], 1, true);
+    assert!(matches!(
+        bad,
+        Err(AnchorError::Certificate {
+            error: CertificateError::NotDer,
+            ..
+        })
+    ));
+
+    let mut federation = Federation {
+        replica: Replica::new(anchors.clone()),
+    };
+    let mut first = genesis(BAR);
+    let unstated = federation.next(BAR, None, first.clone());
+    first.roots = anchors.authority(BAR).unwrap().stated_roots();
+    let entry = federation.next(BAR, None, first);
+    let further = |key| (key, Capacity::Root);
+    let enter =
+        |federation: &mut Federation, entry, beside: &[_]| federation.enter_by(entry, &roots[0], beside, &[]);
+    assert_eq!(
+        enter(&mut federation, &unstated, &[further(&roots[1])]),
+        Err(Inadmissible::NotAsAnchored)
+    );
+    let alone = enter(&mut federation, &entry, &[]).unwrap_err();
+    let too_few = Inadmissible::TooFewRoots {
+        certificate: roots[0].certificate.id(),
+        at: day(0),
+        signed: 1,
+        needed: 2,
+    };
+    assert_eq!(alone, too_few);
+    assert_eq!(
+        basoche_protocol::error::Error::from(alone).code(),
+        Code::SignerInvalid
+    );
+    assert_eq!(enter(&mut federation, &entry, &[further(&roots[2])]), Ok(true));
+    let organisation = federation.next(BAR, Some(ORGANISATION), kit::organisation(BAR));
+    assert_eq!(enter(&mut federation, &organisation, &[]), Err(too_few));
+    assert_eq!(
+        enter(
+            &mut federation,
+            &organisation,
+            &[further(&roots[1]), further(&roots[2])]
+        ),
+        Ok(true)
+    );
+}
+
+#[test]
+fn an_officer_serves_until_its_office_ends() {
+    let mut office = Office::open();
+    let new = Key::new(80);
+    let enrol = |office: &mut Office, on| {
+        let entry = office.entry(80, (on, on), enrolment(&new, Role::Party, NODE));
+        leaf(&entry, &office.officer, &[], new.der())
+    };
+    let refused = |on| {
+        Err(Inadmissible::NotInForce {
+            certificate: Key::new(60).certificate.id(),
+            at: day(on),
+        })
+    };
+    let late = enrol(&mut office, 1001);
+    assert_eq!(office.federation.admit(BAR, &late), refused(1001));
+    // Suspended, and again in office.
+    let root = root(BAR);
+    let suspend = office.entry(60, (1, 2), SUSPENSION);
+    office.federation.enter_by(&suspend, &root, &[], &[]).unwrap();
+    let lift = office.entry(60, (1, 4), LIFTING);
+    office.federation.enter_by(&lift, &root, &[], &[]).unwrap();
+    assert_eq!(
+        office.worth(&office.officer, &[0, 1, 2, 3, 4, 1000, 1001]),
+        "VVIIVVI"
+    );
+    let suspended = enrol(&mut office, 3);
+    assert_eq!(office.federation.admit(BAR, &suspended), refused(3));
+    let again = enrol(&mut office, 4);
+    assert_eq!(office.federation.admit(BAR, &again), Ok(true));
+    // Withdrawn by the roots.
+    let entry = office.entry(60, (5, 5), revocation(&Key::new(60), None));
+    office.federation.enter_by(&entry, &root, &[], &[]).unwrap();
+    assert_eq!(office.worth(&office.officer, &[4, 5]), "VI");
+    // The other by itself.
+    let entry = office.entry(61, (5, 5), revocation(&office.second, None));
+    let itself = [(&office.second, Capacity::Holder)];
+    assert_eq!(
+        office.federation.enter_by(&entry, &office.second, &itself, &[]),
+        Ok(true)
+    );
+    // What it enrolled stays.
+    assert_eq!(office.worth(&new, &[4, 5, 500]), "VVV");
+    // An officer's key is in no role: it signs nothing but entries.
+    assert!(matches!(
+        basoche_protocol::directory::Directory::status(&office.federation.replica, &office.second.certificate.id(), day(1)),
+        basoche_protocol::directory::Status::Valid(signer) if signer.roles.is_empty()
+    ));
+}
+
+#[test]
+fn one_officer_withdraws_no_more_certificates_in_an_hour_than_its_quota() {
+    let mut office = Office::open();
+    let keys: Vec<Key> = (200..220).map(Key::new).collect();
+    for (n, key) in (200..).zip(&keys) {
+        let entry = office.entry(n, (0, 0), enrolment(key, Role::Party, NODE));
+        office
+            .federation
+            .enter_by(&entry, &office.officer, &[], key.der())
+            .unwrap();
+    }
+    // Somebody with the officer's key tries them all, five minutes apart.
+    let minutes = |n| day(1) + Span::from_seconds(n * 60);
+    let revoke = |office: &mut Office, n: usize, at, second: bool| {
+        let mut entry = office.entry(200 + n as u8, (1, 1), revocation(&keys[n], None));
+        (entry.issued_at, entry.effective_at) = (at, at);
+        let beside = [(&office.second, Capacity::SecondOfficer)];
+        let beside = if second { &beside[..] } else { &[] };
+        office
+            .federation
+            .enter_by(&entry, &office.officer, beside, &[])
+            .is_ok()
+    };
+    let done: String = (0..15)
+        .map(|n| {
+            if revoke(&mut office, n, minutes(n as u64 * 5), false) {
+                '+'
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    // Three, and then one for each that is an hour old.
+    assert_eq!(done, "+++---------+++");
+    assert!(!revoke(&mut office, 16, minutes(71), false));
+    assert!(
+        revoke(&mut office, 16, minutes(71), true),
+        "two officers have no quota"
+    );
+    assert!(!revoke(&mut office, 17, minutes(71), false));
+}
+
+#[test]
+fn a_renewed_key_follows_the_old_one() {
+    let mut office = Office::open();
+    let new = Key::new(80);
+    let renew =
+        |office: &Office, days, until| office.entry(LAWYER, days, renewal(&new, &office.lawyer, until));
+    let lawyer = Key::new(LAWYER);
+    let beside = [(&lawyer, Capacity::Holder), (&new, Capacity::Possession)];
+    // Ninety days of overlap and not a millisecond more; and it ends after it began.
+    let too_long = day(92) + Span::from_ms(1);
+    for until in [too_long, day(1)] {
+        let entry = renew(&office, (1, 2), until);
+        let refused = office
+            .federation
+            .enter_by(&entry, &office.officer, &beside, new.der());
+        assert_eq!(refused, Err(Inadmissible::Until { until }));
+    }
+    let entry = renew(&office, (1, 2), day(92));
+    let no_possession = office
+        .federation
+        .enter_by(&entry, &office.officer, &beside[..1], new.der());
+    assert!(matches!(no_possession, Err(Inadmissible::NotEntitled { .. })));
+    let entry = renew(&office, (1, 2), day(10));
+    assert_eq!(
+        office
+            .federation
+            .enter_by(&entry, &office.officer, &beside, new.der()),
+        Ok(true)
+    );
+    let days = [0, 1, 2, 9, 10, 11];
+    assert_eq!(office.worth(&office.lawyer, &days), "VVVVII");
+    assert_eq!(office.worth(&new, &days), "IIVVVV");
+    // The person is who it was.
+    let person = office.federation.replica.person(&subject(LAWYER)).unwrap();
+    assert_eq!((person.roles, person.node), (vec![Role::Lawyer], subject(NODE)));
+    assert_eq!(person.certificate, new.certificate.id());
+    // An old key that has ended renews nothing.
+    let third = Key::new(81);
+    let entry = office.entry(LAWYER, (12, 12), renewal(&third, &office.lawyer, day(13)));
+    let by = |holder| [(holder, Capacity::Holder), (&third, Capacity::Possession)];
+    let refused = office
+        .federation
+        .enter_by(&entry, &office.officer, &by(&lawyer), third.der());
+    let ended = Inadmissible::CoSignature {
+        number: 0,
+        what: "who asks has no key in force in this log",
+    };
+    assert_eq!(refused, Err(ended));
+    // Nor does anybody renew another's.
+    let entry = office.entry(LAWYER, (12, 12), renewal(&third, &office.admin, day(13)));
+    let refused = office
+        .federation
+        .enter_by(&entry, &office.officer, &by(&new), third.der());
+    assert!(matches!(refused, Err(Inadmissible::NotEnrolled { .. })));
+}
+
+#[test]
+fn a_key_given_anew_waits_three_days_and_ends_the_old_ones() {
+    let mut office = Office::open();
+    let new = Key::new(80);
+    let entry = office.entry(LAWYER, (1, 3), reassociation(&new));
+    let soon = Inadmissible::TooSoon {
+        effective_at: day(3),
+        issued_at: day(1),
+    };
+    let beside = [
+        (&office.second, Capacity::SecondOfficer),
+        (&new, Capacity::Possession),
+    ];
+    assert_eq!(
+        office
+            .federation
+            .enter_by(&entry, &office.officer, &beside, new.der()),
+        Err(soon)
+    );
+    assert_eq!(office.reassociate(&new, (1, 4)), Ok(true));
+    let days = [0, 1, 3, 4, 5];
+    assert_eq!(office.worth(&office.lawyer, &days), "VVVII");
+    assert_eq!(office.worth(&new, &days), "IIIVV");
+    let person = office.federation.replica.person(&subject(LAWYER)).unwrap();
+    assert_eq!(
+        (person.roles, person.assurance),
+        (vec![Role::Lawyer], Assurance::Hardware)
+    );
+    // Too late to object.
+    let index = office.federation.size(BAR) - 1;
+    let veto = office.entry(LAWYER, (4, 4), Veto { entry: index });
+    let refused = office.federation.enter_by(&veto, &root(BAR), &[], &[]);
+    assert_eq!(refused, Err(Inadmissible::NothingToVeto { index }));
+}
+
+#[test]
+fn whoever_still_holds_the_key_stops_another_from_taking_over() {
+    let mut office = Office::open();
+    let thief = Key::new(80);
+    office.reassociate(&thief, (1, 4)).unwrap();
+    let index = office.federation.size(BAR) - 1;
+    let veto = office.entry(LAWYER, (3, 3), Veto { entry: index });
+    assert_eq!(
+        office
+            .federation
+            .enter_by(&veto, &office.officer, &[(&office.lawyer, Capacity::Holder)], &[]),
+        Ok(true)
+    );
+    let days = [0, 3, 4, 500];
+    assert_eq!(office.worth(&office.lawyer, &days), "VVVV");
+    assert_eq!(office.worth(&thief, &days), "IIII");
+    let person = office.federation.replica.person(&subject(LAWYER)).unwrap();
+    assert_eq!(person.certificate, office.lawyer.certificate.id());
+    // It asks for nothing either, and what was vetoed is not vetoed again.
+    let entry = office.entry(LAWYER, (5, 5), revocation(&office.lawyer, None));
+    let asks = [(&thief, Capacity::Holder)];
+    assert!(
+        office
+            .federation
+            .enter_by(&entry, &office.officer, &asks, &[])
+            .is_err()
+    );
+    for entry in [0, 4, index + 9] {
+        let veto = office.entry(LAWYER, (5, 5), Veto { entry });
+        let refused =
+            office
+                .federation
+                .enter_by(&veto, &office.officer, &[(&office.lawyer, Capacity::Holder)], &[]);
+        assert_eq!(refused, Err(Inadmissible::NothingToVeto { index: entry }));
+    }
+}
+
+#[test]
+fn who_is_suspended_signs_nothing_until_it_is_lifted() {
+    let mut office = Office::open();
+    let officer = Key::new(60);
+    let mut add = |content: Content, days| {
+        let entry = office.entry(LAWYER, days, content);
+        office.federation.enter_by(&entry, &officer, &[], &[])
+    };
+    assert_eq!(add(LIFTING.into(), (1, 1)), Err(Inadmissible::NotSuspended));
+    assert_eq!(add(SUSPENSION.into(), (1, 2)), Ok(true));
+    assert_eq!(
+        add(SUSPENSION.into(), (2, 2)),
+        Err(Inadmissible::SuspendedAlready)
+    );
+    assert_eq!(add(LIFTING.into(), (3, 5)), Ok(true));
+    assert_eq!(add(SUSPENSION.into(), (6, 7)), Ok(true));
+    assert_eq!(office.worth(&office.lawyer, &[1, 2, 4, 5, 6, 7, 500]), "VIIVVII");
+    // Organisations are not suspended, and nobody who is in no log.
+    let entry = office.entry(ORGANISATION, (8, 8), SUSPENSION);
+    let refused = office.federation.enter_by(&entry, &officer, &[], &[]);
+    assert!(matches!(
+        refused,
+        Err(Inadmissible::SubjectKind {
+            kind: Kind::Suspension,
+            ..
+        })
+    ));
+    let entry = office.entry(99, (8, 8), SUSPENSION);
+    let refused = office.federation.enter_by(&entry, &officer, &[], &[]);
+    assert!(matches!(
+        refused,
+        Err(Inadmissible::SubjectKind {
+            kind: Kind::Suspension,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_node_says_itself_where_it_is_reached() {
+    let mut office = Office::open();
+    let seal = Key::new(NODE);
+    let node = subject(NODE);
+    let mut add = |content: Content, days| {
+        let entry = office.entry(NODE, days, content);
+        let der = if entry.content.key().is_some() {
+            seal.der()
+        } else {
+            &[]
+        };
+        let asks = [(&seal, Capacity::Holder)];
+        office.federation.enter_by(&entry, &Key::new(60), &asks, der)
+    };
+    assert_eq!(add(endpoint(160, day(92)).into(), (1, 2)), Ok(true));
+    assert_eq!(add(endpoint(170, day(94)).into(), (3, 4)), Ok(true));
+    let until = day(200);
+    assert_eq!(
+        add(endpoint(170, until).into(), (5, 5)),
+        Err(Inadmissible::Until { until })
+    );
+    // Another node's TLS key.
+    let taken = add(endpoint(111, day(6)).into(), (5, 5));
+    assert!(matches!(taken, Err(Inadmissible::KeyTaken { .. })));
+    let replica = &office.federation.replica;
+    let shows = |key: u8, at| replica.node_of_tls_key(tls(key).as_bytes(), day(at)) == Some(node);
+    let shown = |at| [121, 160, 170].map(|key| shows(key, at));
+    assert_eq!(shown(1), [true, false, false]);
+    assert_eq!(shown(2), [false, true, false]);
+    assert_eq!(shown(4), [false, false, true]);
+    assert_eq!(
+        shown(500),
+        [false, false, true],
+        "the key stays, the addresses are stale"
+    );
+    let info = replica.node_at(&node, day(4)).unwrap();
+    assert_eq!(
+        (info.addresses[0].as_str(), info.tls_spki_sha256),
+        ("node.bar.example:4433", tls(170))
+    );
+    assert_eq!(
+        replica.node_at(&node, day(1)).unwrap().addresses,
+        ["127.0.0.1:4433"]
+    );
+    assert_eq!(replica.node(&node).unwrap().tls_spki_sha256, tls(170));
+    // A later statement of the node takes the place of what it said.
+    let restated = kit::node(ORGANISATION, &seal, 180);
+    let entry = office.entry(NODE, (6, 7), restated);
+    office
+        .federation
+        .enter_by(&entry, &root(BAR), &[], seal.der())
+        .unwrap();
+    let replica = &office.federation.replica;
+    assert_eq!(replica.node_at(&node, day(6)).unwrap().tls_spki_sha256, tls(170));
+    assert_eq!(replica.node_at(&node, day(7)).unwrap().tls_spki_sha256, tls(180));
+}
+
+struct Ca {
+    key: Key,
+}
+
+fn certificate_authority() -> Ca {
+    Ca { key: Key::ca(90) }
+}
+
+impl Ca {
+    fn statement(&self) -> CertificateAuthority {
+        CertificateAuthority {
+            key: self.key.record(),
+            until: day(400),
+        }
+    }
+}
+
+#[test]
+fn one_leaf_retires_a_whole_certificate_authority() {
+    let mut office = Office::open();
+    let ca = certificate_authority();
+    let root = root(BAR);
+    let entry = office.entry(90, (1, 2), ca.statement());
+    office
+        .federation
+        .enter_by(&entry, &root, &[], ca.key.der())
+        .unwrap();
+    let enrol = |office: &mut Office, n: u8, on, key: &Key| {
+        let enrolment = basoche_registry::entry::Enrolment {
+            issuer: Some(ca.key.certificate.id()),
+            ..enrolment(key, Role::Party, NODE)
+        };
+        let entry = office.entry(n, (on, on), enrolment);
+        office
+            .federation
+            .enter_by(&entry, &office.officer, &[], key.der())
+    };
+    let keys: Vec<Key> = (200..210).map(|n| Key::of_ca(n, 90)).collect();
+    let not_issued = |key: &Key| {
+        Err(Inadmissible::NotIssued {
+            certificate: key.certificate.id(),
+            issuer: ca.key.certificate.id(),
+        })
+    };
+    assert_eq!(
+        enrol(&mut office, 200, 1, &keys[0]),
+        not_issued(&keys[0]),
+        "not yet believed"
+    );
+    for (n, key) in (200..).zip(&keys) {
+        assert_eq!(enrol(&mut office, n, 3, key), Ok(true));
+    }
+    // Enrolled again without saying who issued it: it stays that authority's.
+    let entry = office.entry(209, (3, 3), enrolment(&keys[9], Role::Party, NODE));
+    let again = office
+        .federation
+        .enter_by(&entry, &office.officer, &[], keys[9].der());
+    assert_eq!(again, Ok(true));
+    // Issued by somebody else, by itself, and with a signature that is not the authority's.
+    for other in [Key::of_ca(220, 91), Key::new(221), Key::issued_by(222, 90)] {
+        assert_eq!(enrol(&mut office, 220, 3, &other), not_issued(&other));
+    }
+    // A certificate that may not issue is no certificate authority.
+    let no_ca = CertificateAuthority {
+        key: Key::new(93).record(),
+        until: day(9),
+    };
+    let entry = office.entry(93, (3, 3), no_ca);
+    let refused = office.federation.enter_by(&entry, &root, &[], Key::new(93).der());
+    assert!(matches!(refused, Err(Inadmissible::NotIssued { .. })));
+
+    let retirement = Retirement {
+        certificate: ca.key.certificate.id(),
+        invalid_since: Some(day(10)),
+    };
+    let size = office.federation.size(BAR);
+    let entry = office.entry(90, (20, 21), retirement);
+    office.federation.enter_by(&entry, &root, &[], &[]).unwrap();
+    assert_eq!(office.federation.size(BAR), size + 1);
+    let days = [2, 3, 9, 10, 20, 21, 500];
+    for key in &keys {
+        assert_eq!(office.worth(key, &days), "IVVCCII");
+    }
+    assert_eq!(
+        office.worth(&office.lawyer, &days),
+        "VVVVVVV",
+        "whom the authority vouches for itself"
+    );
+    // Nobody is enrolled by it any more, and it is retired once.
+    let late = Key::of_ca(223, 90);
+    assert_eq!(enrol(&mut office, 223, 22, &late), not_issued(&late));
+    let again = office.entry(90, (22, 22), retirement);
+    let refused = office.federation.enter_by(&again, &root, &[], &[]);
+    assert!(matches!(refused, Err(Inadmissible::Revoked { .. })));
+    let other = Retirement {
+        certificate: office.lawyer.certificate.id(),
+        ..retirement
+    };
+    let entry = office.entry(90, (22, 22), other);
+    assert!(matches!(
+        office.federation.enter_by(&entry, &root, &[], &[]),
+        Err(Inadmissible::NotEnrolled { .. })
+    ));
+}
+
+#[test]
+fn a_decision_may_stand_beside_a_suspension() {
+    let mut office = Office::open();
+    let suspension = Suspension {
+        decision: Some(Digest::of(&[b"decision"])),
+    };
+    let entry = office.entry(LAWYER, (1, 1), suspension);
+    assert_eq!(
+        office.federation.enter_by(&entry, &office.officer, &[], &[]),
+        Ok(true)
+    );
+    assert_eq!(
+        office.federation.replica.entries(BAR).last().unwrap().content,
+        suspension.into()
+    );
+}
