@@ -559,7 +559,6 @@ fn accept(office: Office, request: HolderRequest, path: &Path, output: &Output) 
     }
     let certificate = b64url_decode(&request.certificate).ok_or_else(unfit)?;
     let cosignatures = envelopes(&request.cosignatures, path)?;
-    // A renewal says until when the old key may sign, which counts from now.
     let statement = Statement::new(request.subject, content).beside(certificate);
     office.state(statement.asked_by(cosignatures), output)
 }
