@@ -80,21 +80,22 @@ pub fn write(dir: &Path, leaves: &[RegistryLeaf], tree: &Tree, old: u64) -> Resu
         made.and_then(|()| write_atomic(&path, bytes, 0o644))
             .map_err(|source| PublishedError::File { path, source })
     };
-    let new = usize::try_from(old).unwrap_or(usize::MAX).min(leaves.len());
-    for leaf in leaves[new..].iter().filter(|leaf| !leaf.certificate.is_empty()) {
+    let new = leaves.iter().skip(usize::try_from(old).unwrap_or(usize::MAX));
+    for leaf in new.filter(|leaf| !leaf.certificate.is_empty()) {
         put(
             &certificate_name(&CertificateId::new(sha256(&[&leaf.certificate]))),
             &leaf.certificate,
         )?;
     }
     for tile in new_tiles(old, tree.size()) {
-        let hashes = tile
-            .hashes(tree)
-            .ok_or_else(|| contents(dir, "the tree is not that of the leaves"))?;
+        let other = || contents(dir, "the tree is not that of the leaves");
+        let hashes = tile.hashes(tree).ok_or_else(other)?;
         put(&tile.path(), &hashes.concat())?;
         if tile.level == 0 {
             let first = (tile.index * TILE_WIDTH) as usize;
-            let entries = &leaves[first..first + usize::from(tile.width)];
+            let entries = leaves
+                .get(first..first + usize::from(tile.width))
+                .ok_or_else(other)?;
             let bytes =
                 bundle(entries.iter().map(|leaf| &leaf.leaf[..])).map_err(|error| contents(dir, error))?;
             put(&tile.entries_path(), &bytes)?;
@@ -131,36 +132,22 @@ pub fn read_checkpoint(dir: &Path, keys: &[Key]) -> Result<Option<Checkpoint>, P
     Ok(Some(opened))
 }
 
-/// Reads the log in `dir`. Every bundle is held to its tile, all tiles to the checkpoint, and that to `keys`.
+/// Reads the log in `dir`. All bundles and tiles are held to the checkpoint, and that to `keys`, before any leaf is looked
+/// at. LOG-7.
 pub fn read(dir: &Path, keys: &[Key]) -> Result<Published, PublishedError> {
     let checkpoint = read_checkpoint(dir, keys)?;
     let path = dir.join(CHECKPOINT);
     let checkpoint = checkpoint.ok_or_else(|| contents(&path, "there is no checkpoint"))?;
-    let (head, mut tree, mut entries) = (checkpoint.head(), Tree::new(), Vec::new());
+    let (head, mut tree, mut bundles) = (checkpoint.head(), Tree::new(), Vec::new());
     for tile in new_tiles(0, head.size).into_iter().filter(|tile| tile.level == 0) {
-        // A log that has grown meanwhile may keep the fuller file alone.
-        let full = Tile {
-            width: TILE_WIDTH as u16,
-            ..tile
-        };
-        let (path, bytes) = [tile, full]
-            .iter()
-            .map(|tile| dir.join(tile.entries_path()))
-            .find_map(|path| Some((path.clone(), read_file(&path, BUNDLE_BYTES).ok()?)))
-            .ok_or_else(|| {
-                contents(
-                    &dir.join(tile.entries_path()),
-                    "the bundle is missing or cannot be read",
-                )
-            })?;
+        let (path, bytes) = read_bundle(dir, tile)?;
         let leaves = unbundle(&bytes).map_err(|error| contents(&path, error))?;
-        if leaves.len() < usize::from(tile.width) {
-            return Err(contents(&path, "it has fewer entries than the checkpoint says"));
-        }
-        for leaf in &leaves[..usize::from(tile.width)] {
-            tree.push(leaf_hash(leaf));
-            entries.push(entry(dir, &head.origin, entries.len() as u64, leaf, &path)?);
-        }
+        let within = leaves.get(..usize::from(tile.width));
+        let within =
+            within.ok_or_else(|| contents(&path, "it has fewer entries than the checkpoint says"))?;
+        within.iter().for_each(|leaf| tree.push(leaf_hash(leaf)));
+        let within: Vec<Vec<u8>> = within.iter().map(|leaf| leaf.to_vec()).collect();
+        bundles.push((path, within));
     }
     if tree.root() != *head.root.as_bytes() {
         return Err(contents(&path, "the entries are not those of the checkpoint"));
@@ -172,7 +159,32 @@ pub fn read(dir: &Path, keys: &[Key]) -> Result<Published, PublishedError> {
             return Err(contents(&path, "it has other hashes than the checkpoint says"));
         }
     }
-    Ok(Published { checkpoint, entries })
+    let leaves = bundles
+        .iter()
+        .flat_map(|(path, leaves)| leaves.iter().map(move |leaf| (path, leaf)));
+    let entries = (0..).zip(leaves);
+    let entries = entries.map(|(index, (path, leaf))| entry(dir, &head.origin, index, leaf, path));
+    Ok(Published {
+        entries: entries.collect::<Result<_, _>>()?,
+        checkpoint,
+    })
+}
+
+/// The bundle of `tile` and where it was. A log that has grown meanwhile may keep the full one alone.
+fn read_bundle(dir: &Path, tile: Tile) -> Result<(PathBuf, Vec<u8>), PublishedError> {
+    let full = Tile {
+        width: TILE_WIDTH as u16,
+        ..tile
+    };
+    let (partial, full) = (dir.join(tile.entries_path()), dir.join(full.entries_path()));
+    match read_file(&partial, BUNDLE_BYTES) {
+        Err(PublishedError::File { source, .. })
+            if source.kind() == io::ErrorKind::NotFound && full.exists() =>
+        {
+            read_file(&full, BUNDLE_BYTES).map(|bytes| (full, bytes))
+        }
+        read => read.map(|bytes| (partial, bytes)),
+    }
 }
 
 /// A leaf with the certificate that it names.

@@ -76,6 +76,9 @@ fn two_of_three_roots_begin_a_log_and_go_on_with_it() {
     custodians.cosign("first.draft", "root-2").ok();
     assert_eq!(enter("first.draft").ok()["index"], 0);
     enter("first.draft").fails(77, "head-mismatch", "index 0", "have it signed again");
+    // Nobody signs what the log would not take.
+    let late = custodians.cosign("first.draft", "root-3");
+    late.fails(77, "head-mismatch", "index 0", "have it signed again");
 
     // One root alone states nothing, whichever; a draft of one that another signs is an entry.
     let alone = custodians.say("organisation", &ORGANISATION);

@@ -46,6 +46,11 @@ pub(super) mod exit {
 }
 
 impl Fault {
+    /// The wallet's key did not sign.
+    pub(super) fn signer(error: impl ToString) -> Self {
+        Self::new(exit::CONFIGURATION, "signer", error, "wallet")
+    }
+
     /// A fault with an exit code, a stable code and a message that says what to do.
     pub fn new(exit: u8, code: &str, message: impl ToString, place: impl ToString) -> Self {
         Self {

@@ -83,8 +83,6 @@ pub(super) fn sign(
     let malformed = |error| Fault::new(exit::MALFORMED, "malformed", error, "message");
     message.validate().map_err(malformed)?;
     let unsigned = Unsigned::new(Typ::Message, wallet, now(), message.encode());
-    let envelope = unsigned
-        .sign(wallet)
-        .map_err(|error| Fault::new(exit::CONFIGURATION, "signer", error, "wallet"))?;
+    let envelope = unsigned.sign(wallet).map_err(Fault::signer)?;
     Ok((b64url_encode(&envelope.encode()), envelope.id()))
 }

@@ -269,8 +269,7 @@ fn show_possession(wallet: &Wallet, origin: &str) -> Result<String, Fault> {
 
 fn sign(wallet: &Wallet, target: MessageId, capacity: Capacity) -> Result<String, Fault> {
     let unsigned = CoSignature::draft(wallet, target, capacity, now());
-    let signed = unsigned.sign(wallet);
-    let signed = signed.map_err(|error| Fault::new(exit::CONFIGURATION, "signer", error, "wallet"))?;
+    let signed = unsigned.sign(wallet).map_err(Fault::signer)?;
     Ok(b64url_encode(&signed.encode()))
 }
 

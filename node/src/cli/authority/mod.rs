@@ -19,17 +19,17 @@ use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::text::b64url_decode;
 use basoche_protocol::time::Span;
 use basoche_registry::entry::{
-    CertificateAuthority, Enrolment, Genesis, IdentityProof, Kind, Lifting, Node, Officer, Organisation,
-    Reason, Reassociation, Retirement, Revocation, Suspension,
+    CertificateAuthority, Enrolment, Genesis, IdentityProof, KeyRecord, Kind, Lifting, Node, Officer,
+    Organisation, Reason, Reassociation, Retirement, Revocation, Suspension,
 };
 use basoche_registry::leaf::{Capacity, CoSignature};
-use basoche_registry::{Anchors, Authority, AuthorityLog, Certificate, Content};
+use basoche_registry::{Anchors, Authority, AuthorityLog, Certificate, Content, Entry};
 use clap::{Args, Subcommand};
 use serde_bytes::ByteBuf;
 use serde_json::json;
 
 use self::files::{bad_request, check_version, envelopes, key, read_json, record};
-use self::office::{Draft, Ledger, Office, Public, Statement, signer};
+use self::office::{Draft, Ledger, Office, Public, Statement};
 use super::fault::exit;
 use super::person::PassphraseArgs;
 use super::values::{certificate_id, reason, subject};
@@ -509,7 +509,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
 }
 
 /// A person's request, its key and the certificate's DER bytes.
-fn person_key(path: &Path) -> Result<(PersonRequest, basoche_registry::entry::KeyRecord, Vec<u8>), Fault> {
+fn person_key(path: &Path) -> Result<(PersonRequest, KeyRecord, Vec<u8>), Fault> {
     let request: PersonRequest = read_json(path, "a person's enrolment request")?;
     check_version(request.v, path)?;
     let (key, der) = key(&request.certificate, path)?;
@@ -574,15 +574,26 @@ fn cosign(args: &OfficeArgs, capacity: Capacity, output: &Output) -> Result<Exit
     let path = draft_of(args)?;
     let office = Office::open(args)?;
     let mut draft = Draft::read(path)?;
+    // Nobody signs what this log would not take, nor without being told what it says.
+    office.ledger.check(&draft)?;
+    let said = Entry::decode(draft.envelope.payload()).map_err(|error| bad_request(path, error))?;
     let unsigned = CoSignature::draft(&office.wallet, draft.envelope.id(), capacity, now());
     draft
         .cosignatures
-        .push(unsigned.sign(&office.wallet).map_err(signer)?);
+        .push(unsigned.sign(&office.wallet).map_err(Fault::signer)?);
     draft.write(path)?;
-    let answer = json!({ "v": 1, "draft": path, "cosignatures": draft.cosignatures.len() });
+    let kind = said.content.kind().name();
+    let answer = json!({
+        "v": 1, "draft": path, "cosignatures": draft.cosignatures.len(), "kind": kind, "subject": said.subject,
+        "effective_at": said.effective_at.to_string(),
+    });
+    let whom = said
+        .subject
+        .map_or_else(String::new, |subject| format!(" of {subject}"));
     output.answer(&answer, || {
         format!(
-            "Signed. `basoche authority enter --draft {}` makes it the entry.",
+            "Signed: {kind}{whom}, in effect from {}. `basoche authority enter --draft {}` makes it the entry.",
+            said.effective_at,
             path.display()
         )
     });

@@ -154,19 +154,7 @@ impl Office {
         let Some(path) = &self.draft else {
             return self.ledger.enter(draft)?.tell(output);
         };
-        // Who has signed so far may be too few: that is what a draft is for. All else is wrong already.
-        let checked = self
-            .ledger
-            .log
-            .check(&draft.envelope, &draft.cosignatures, &draft.certificate);
-        if let Err(error) = checked
-            && !matches!(
-                error,
-                Inadmissible::NotEntitled { .. } | Inadmissible::TooFewRoots { .. }
-            )
-        {
-            return Err(self.ledger.refused(&error));
-        }
+        self.ledger.check(&draft)?;
         draft.write(path)?;
         output.answer(&json!({ "v": 1, "draft": path }), || {
             format!(
@@ -187,7 +175,7 @@ impl Office {
         let log = &self.ledger.log;
         let unsigned = log.draft(&self.wallet, subject, content, issued_at, effective_at, salt);
         Ok(Draft {
-            envelope: unsigned.sign(&self.wallet).map_err(signer)?,
+            envelope: unsigned.sign(&self.wallet).map_err(Fault::signer)?,
             cosignatures: statement.cosignatures,
             certificate: statement.certificate,
         })
@@ -227,6 +215,20 @@ impl Ledger {
             log,
             leaves,
         })
+    }
+
+    /// Whether a draft would be admitted, were it signed by all who must. Who has signed so far may be too few: that is what
+    /// a draft is for. All else is wrong already.
+    pub(super) fn check(&self, draft: &Draft) -> Result<(), Fault> {
+        let Draft {
+            envelope,
+            cosignatures,
+            certificate,
+        } = draft;
+        match self.log.check(envelope, cosignatures, certificate) {
+            Ok(()) | Err(Inadmissible::NotEntitled { .. } | Inadmissible::TooFewRoots { .. }) => Ok(()),
+            Err(error) => Err(self.refused(&error)),
+        }
     }
 
     /// The last entry about somebody.
@@ -384,9 +386,4 @@ impl Draft {
         let json = serde_json::to_vec_pretty(&file).unwrap_or_default();
         write_atomic(path, &json, 0o644).map_err(|error| Fault::unwritable(path, &error))
     }
-}
-
-/// The wallet's key did not sign.
-pub(super) fn signer(error: impl ToString) -> Fault {
-    Fault::new(exit::CONFIGURATION, "signer", error, "wallet")
 }
