@@ -39,6 +39,8 @@ const EXAMINED: u8 = 11;
 
 /// Rows read at once when a range is walked.
 const PAGE: usize = 256;
+/// What two byte strings in an array have beyond their bytes, at most.
+const PAIR_BYTES: usize = 11;
 /// The largest row, in bytes: a sealed message and its entry.
 const ROW_BYTES: usize = 2 << 20;
 
@@ -104,9 +106,10 @@ impl Rows {
                 // An empty message is one that is erased, or has not come.
                 let sealed = item.sealed.as_ref().map(Sealed::encode).unwrap_or_default();
                 let value = (ByteBuf::from(entry.encode()), ByteBuf::from(sealed));
+                let room = value.0.len() + value.1.len() + PAIR_BYTES;
                 let owner = self.branch_owner(&entry.dossier, branch);
                 self.store
-                    .put(batch, ENTRIES, owner, entry.seq, &codec::encode(&value))
+                    .put(batch, ENTRIES, owner, entry.seq, &codec::encode_in(&value, room))
             }
             Row::Erase { dossier, branch, seq } => {
                 let owner = self.branch_owner(dossier, branch);

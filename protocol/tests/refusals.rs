@@ -858,6 +858,10 @@ fn a_revocation_that_comes_late_withdraws_the_act_on_every_node_whatever_came_fi
         assert_eq!(learns.state().hash(), effective);
         assert!(learns.judge_again(&knows));
         assert_eq!(learns.state().hash(), untouched);
+        // And the other way: what came before the entry that lets its signer sign is no worse for it.
+        let mut learns = fill(&knows, &runs);
+        assert!(learns.judge_again(&annuaire()));
+        assert_eq!(learns.state().hash(), effective);
     }
 }
 

@@ -288,7 +288,7 @@ impl Replica {
         if !items.iter().all(RunItem::is_whole) {
             return mismatch("a sealed message is not the one recorded");
         }
-        let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
+        let entries: Vec<_> = items.iter().map(|item| &item.entry).collect();
         let content = |index: usize| items[index].content();
         self.take_run(&entries, &content, head, directory)
     }
@@ -310,7 +310,7 @@ impl Replica {
         if !items.iter().all(recorded) {
             return mismatch("a message is not the one recorded");
         }
-        let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
+        let entries: Vec<_> = items.iter().map(|item| &item.entry).collect();
         let content = |index: usize| match &items[index].envelope {
             Some(envelope) => Content::Opened(Arc::new(envelope.clone())),
             None => Content::Absent,
@@ -321,12 +321,12 @@ impl Replica {
     /// The one door: `content` gives what is at hand of each entry's message, held to the entry already.
     fn take_run(
         &mut self,
-        entries: &[Entry],
+        entries: &[&Entry],
         content: &dyn Fn(usize) -> Content,
         head: &SignedHead,
         directory: &dyn Directory,
     ) -> Result<Received, Error> {
-        let Some(first) = entries.first() else {
+        let Some(first) = entries.first().copied() else {
             return Ok(Received::Known);
         };
         let id = first.chain;
@@ -370,7 +370,7 @@ impl Replica {
             return mismatch("the chain has too many histories");
         }
         let parting = forked.then(|| self.chains.parting(&held, from));
-        parting.as_ref().unwrap_or(chain).check_run(news, row)?;
+        let leaves = parting.as_ref().unwrap_or(chain).check_run(news, row)?;
         if entries
             .last()
             .is_some_and(|entry| entry.recorded_at > head.head().time)
@@ -386,13 +386,13 @@ impl Replica {
         }
         if planted(Bug::PoisonBlocksQueue)
             && (known..entries.len())
-                .any(|index| self.is_poison(held, &entries[index], content(index), directory))
+                .any(|index| self.is_poison(held, entries[index], content(index), directory))
         {
             return mismatch("a message is not authentic");
         }
         let branch = parting.map_or(held, |parting| self.chains.part(id, parting));
-        for (entry, index) in news.iter().zip(known..) {
-            self.record(branch, entry, content(index), directory);
+        for ((entry, leaf), index) in news.iter().zip(leaves).zip(known..) {
+            self.record(branch, entry, leaf, content(index), directory);
         }
         self.note_head(head);
         // What a fork, or an order of the court, changes may lie before what has just come. JRN-14.
@@ -407,7 +407,7 @@ impl Replica {
         let Some(first) = items.first() else {
             return 0;
         };
-        let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
+        let entries: Vec<_> = items.iter().map(|item| &item.entry).collect();
         let followed = self.chains.follow(&first.entry.chain, &entries);
         followed.map_or(0, |(_, known)| known)
     }
@@ -419,7 +419,7 @@ impl Replica {
         if self.chains.fork(&chain).is_none() {
             return false;
         }
-        let entries: Vec<_> = items.iter().map(|item| item.entry.clone()).collect();
+        let entries: Vec<_> = items.iter().map(|item| &item.entry).collect();
         let Some((held, known)) = self.chains.follow(&chain, &entries) else {
             return false;
         };
@@ -442,13 +442,20 @@ impl Replica {
     /// Appends an entry whose place has been checked, with its verdict. Cannot fail.
     pub(crate) fn apply(&mut self, item: &RunItem, directory: &dyn Directory) {
         let branch = Branch::first(item.entry.chain);
-        self.record(branch, &item.entry, item.content(), directory);
+        self.record(branch, &item.entry, item.entry.leaf(), item.content(), directory);
         if !self.is_stable() {
             self.judge_again(directory);
         }
     }
 
-    fn record(&mut self, branch: Branch, entry: &Entry, content: Content, directory: &dyn Directory) {
+    fn record(
+        &mut self,
+        branch: Branch,
+        entry: &Entry,
+        leaf: Digest,
+        content: Content,
+        directory: &dyn Directory,
+    ) {
         let newest = self.numbers.len();
         let number = *self.numbers.entry(branch).or_insert(newest);
         let past = self.past(&branch, entry).unwrap_or_default();
@@ -470,7 +477,7 @@ impl Replica {
             self.repeats.entry(entry.message).or_default().push(place);
         }
         self.order.push((branch, entry.seq));
-        self.chains.entry(branch).push(entry, record);
+        self.chains.entry(branch).push(leaf, record);
     }
 
     /// Keeps a node's head if it is later than the one we have. True if it was news.

@@ -113,16 +113,14 @@ impl Replica {
                 let opened = sealed.open(&self.dossier, id, key);
                 match authentic(opened, recorded, directory) {
                     Ok(authentic) => authentic,
-                    // It is kept as it is as long as another key may yet open it.
-                    Err(verdict @ (Verdict::Pending(_) | Verdict::WithoutEffect(Code::NotOpenable))) => {
-                        return (verdict, Content::Sealed(sealed));
-                    }
+                    // It is kept as it is as long as another key may yet open it, or the registry say otherwise.
+                    Err(verdict) if may_change(verdict) => return (verdict, Content::Sealed(sealed)),
                     Err(verdict) => return (verdict, Content::Rejected),
                 }
             }
             Content::Opened(envelope) => match authentic(Ok((*envelope).clone()), recorded, directory) {
                 Ok(authentic) => authentic,
-                Err(verdict @ Verdict::Pending(_)) => return (verdict, Content::Opened(envelope)),
+                Err(verdict) if may_change(verdict) => return (verdict, Content::Opened(envelope)),
                 Err(verdict) => return (verdict, Content::Rejected),
             },
         };
@@ -272,7 +270,7 @@ impl Replica {
             let Some(mut record) = self.chains.record(&branch, seq).cloned() else {
                 continue;
             };
-            // What was not authentic never becomes so; an order to erase it counts all the same.
+            // What can never become authentic stays as it is; an order to erase it counts all the same.
             let erased = self.erased.contains_key(&record.message) || record.verdict == Verdict::Effective;
             if erased || !matches!(record.content, Content::Rejected) {
                 let content = record.content.clone();
@@ -296,6 +294,15 @@ impl Replica {
             }
         }
     }
+}
+
+/// Whether a verdict on what is not authentic may become another: a key may come, or an entry of the registry that lets the
+/// signer sign, or act in that role, as of an instant that is past.
+const fn may_change(verdict: Verdict) -> bool {
+    let Verdict::WithoutEffect(code) = verdict else {
+        return true;
+    };
+    matches!(code, Code::NotOpenable | Code::SignerInvalid | Code::RoleNotHeld)
 }
 
 /// The message of an opened envelope, or the verdict on one that cannot be believed (yet).

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_bytes::{ByteBuf, Bytes};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{Envelope, Typ};
@@ -16,6 +16,8 @@ use crate::role::Class;
 use crate::time::Instant;
 use crate::wire::{codec, limits};
 
+/// What a sealed envelope has beyond its ciphertext, at most: an array, an epoch, a class, a salt, the lengths.
+const OVERHEAD_BYTES: usize = 64;
 /// Bits of an epoch's number that are of its key's digest.
 const DIGEST_BITS: u32 = 48;
 
@@ -80,13 +82,13 @@ impl fmt::Debug for EpochKey {
 }
 
 /// `[key_epoch, class, salt32, AES-256-GCM(Envelope)]`. ENV-8.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Parts", into = "Parts")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Parts")]
 pub struct Sealed {
     key_epoch: u64,
     class: Class,
     salt: KeySalt,
-    ciphertext: Vec<u8>,
+    ciphertext: Arc<Vec<u8>>,
     opened: Opened,
 }
 
@@ -117,20 +119,16 @@ impl From<Parts> for Sealed {
             key_epoch,
             class,
             salt,
-            ciphertext: ciphertext.into_vec(),
+            ciphertext: Arc::new(ciphertext.into_vec()),
             opened: Opened::default(),
         }
     }
 }
 
-impl From<Sealed> for Parts {
-    fn from(sealed: Sealed) -> Self {
-        (
-            sealed.key_epoch,
-            sealed.class,
-            sealed.salt,
-            ByteBuf::from(sealed.ciphertext),
-        )
+impl Serialize for Sealed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ciphertext = Bytes::new(&self.ciphertext);
+        (self.key_epoch, self.class, self.salt, ciphertext).serialize(serializer)
     }
 }
 
@@ -152,7 +150,7 @@ impl Sealed {
             key_epoch,
             class,
             salt,
-            ciphertext,
+            ciphertext: Arc::new(ciphertext),
             opened: Opened::default(),
         }
     }
@@ -186,7 +184,7 @@ impl Sealed {
         {
             return Ok(envelope.clone());
         }
-        let mut plaintext = self.ciphertext.clone();
+        let mut plaintext = self.ciphertext.to_vec();
         let aad = additional_data(self.key_epoch, self.class);
         let opened = key
             .item_key(&self.salt, dossier, &id)
@@ -207,7 +205,7 @@ impl Sealed {
 
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        codec::encode(self)
+        codec::encode_in(self, self.ciphertext.len() + OVERHEAD_BYTES)
     }
 
     /// Reads the canonical bytes.

@@ -158,9 +158,11 @@ impl Chain {
         row.size <= self.size() && row.size > 0 && same()
     }
 
-    /// Checks that `entries` go on from this chain, and end exactly where `row`, signed by the writer, says. JRN-5.
-    pub fn check_run(&self, entries: &[Entry], row: &HeadRow) -> Result<(), Untrusted> {
+    /// Checks that `entries` go on from this chain, and end exactly where `row`, signed by the writer, says; gives their
+    /// leaf hashes. JRN-5.
+    pub(crate) fn check_run(&self, entries: &[&Entry], row: &HeadRow) -> Result<Vec<Digest>, Untrusted> {
         let mismatch = |what| Err(Untrusted::HeadMismatch { what });
+        let mut leaves = Vec::with_capacity(entries.len());
         let mut last = self.last;
         let mut tree = self.tree.frontier();
         for (entry, seq) in entries.iter().zip(self.size()..) {
@@ -175,6 +177,7 @@ impl Chain {
             }
             let leaf = entry.leaf();
             tree.push(*leaf.as_bytes());
+            leaves.push(leaf);
             last = Some((leaf, entry.recorded_at));
         }
         if tree.size() != row.size || last.map(|(leaf, _)| leaf) != Some(row.leaf) {
@@ -183,14 +186,13 @@ impl Chain {
         if tree.root() != *row.root.as_bytes() {
             return mismatch("the head's tree root differs");
         }
-        Ok(())
+        Ok(leaves)
     }
 
-    /// Appends an entry that [`Self::check_run`] has accepted, or that we have just made.
-    pub(crate) fn push(&mut self, entry: &Entry, record: Record) {
-        let leaf = entry.leaf();
+    /// Appends an entry that [`Self::check_run`] has accepted, or that we have just made; `leaf` is its leaf hash.
+    pub(crate) fn push(&mut self, leaf: Digest, record: Record) {
+        self.last = Some((leaf, record.recorded_at));
         self.tree.push(*leaf.as_bytes());
-        self.last = Some((leaf, entry.recorded_at));
         self.records.push(record);
     }
 }

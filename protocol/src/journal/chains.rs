@@ -125,7 +125,7 @@ impl Chains {
     }
 
     /// The branch that a run follows furthest, and how many of its entries that one has. `None` if it follows none.
-    pub(crate) fn follow(&self, chain: &ChainId, entries: &[Entry]) -> Option<(Branch, usize)> {
+    pub(crate) fn follow(&self, chain: &ChainId, entries: &[&Entry]) -> Option<(Branch, usize)> {
         let first = entries.first()?;
         let follows = |held: &Chain| match first.seq.checked_sub(1) {
             None => true,

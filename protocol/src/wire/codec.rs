@@ -19,7 +19,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// The same, where it is known how many bytes it should have.
-fn encode_in<T: Serialize>(value: &T, room: usize) -> Vec<u8> {
+pub fn encode_in<T: Serialize>(value: &T, room: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(room);
     let mut encoder = serde_cbor::ser::Serializer::new(&mut bytes).packed_format();
     // Unwrap safety: writing to memory cannot fail, and no type of this crate refuses to be serialised.
