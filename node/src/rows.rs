@@ -13,7 +13,7 @@ use basoche_protocol::envelope::{EpochKey, Sealed};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use basoche_protocol::journal::{Branch, ChainId, Entry};
 use basoche_protocol::wire::frame::{Item, RegistryLeaf, Run};
-use basoche_protocol::wire::{codec, limits};
+use basoche_protocol::wire::{canon, codec, limits};
 use basoche_registry::Replica;
 use serde_bytes::ByteBuf;
 use thiserror::Error;
@@ -314,9 +314,14 @@ impl Rows {
                 if *seq != next {
                     return Err(damaged("journal", format!("entry {next} of a chain is missing")));
                 }
-                let (entry, sealed): (ByteBuf, ByteBuf) = read(bytes, "entry")?;
+                let [entry, sealed] = canon::check(bytes, ROW_BYTES)
+                    .and_then(|()| canon::byte_strings(bytes))
+                    .map_err(|error| damaged("entry", error))?;
                 let sealed = Some(sealed).filter(|sealed| !sealed.is_empty());
-                items.push(Item { entry, sealed });
+                items.push(Item {
+                    entry: ByteBuf::from(entry),
+                    sealed: sealed.map(ByteBuf::from),
+                });
                 next += 1;
             }
             if page.is_empty() {

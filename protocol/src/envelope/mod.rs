@@ -131,7 +131,7 @@ impl Envelope {
         let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 5).sum::<usize>() + 1);
         bytes.push(0x83);
         for part in parts {
-            push_bytes(&mut bytes, part);
+            canon::push_bytes(&mut bytes, part);
         }
         bytes
     }
@@ -200,23 +200,4 @@ impl Envelope {
             _ => Err(Malformed::at(0, Kind::WrongShape)),
         }
     }
-}
-
-/// Appends a canonical CBOR byte string.
-fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    match u32::try_from(bytes.len()) {
-        Ok(length @ 0..=23) => out.push(0x40 | length as u8),
-        Ok(length @ 24..=0xff) => out.extend([0x58, length as u8]),
-        Ok(length @ 0x100..=0xffff) => {
-            out.push(0x59);
-            out.extend((length as u16).to_be_bytes());
-        }
-        Ok(length) => {
-            out.push(0x5a);
-            out.extend(length.to_be_bytes());
-        }
-        // Every caller is bounded by `limits`, far below four gigabytes.
-        Err(_) => unreachable!("byte string over 4 GiB"),
-    }
-    out.extend_from_slice(bytes);
 }

@@ -146,28 +146,81 @@ impl Head {
 }
 
 /// Splits a canonical array of exactly `N` byte strings, without copying. SPEC §5.1.
-pub(crate) fn byte_strings<const N: usize>(bytes: &[u8]) -> Result<[&[u8]; N], Malformed> {
-    let head = Head::read(bytes, 0)?;
-    if head.major != ARRAY || head.value != N as u64 {
-        return Err(Malformed::at(0, Kind::WrongShape));
-    }
-    let mut at = head.end;
+pub fn byte_strings<const N: usize>(bytes: &[u8]) -> Result<[&[u8]; N], Malformed> {
+    let mut at = array(bytes, N as u64)?;
     let mut parts = [&bytes[..0]; N];
     for part in &mut parts {
-        let head = Head::read(bytes, at)?;
-        if head.major != BYTES {
-            return Err(Malformed::at(at, Kind::WrongShape));
-        }
-        let length = usize::try_from(head.value).unwrap_or(usize::MAX);
-        let end = head.end.checked_add(length).filter(|end| *end <= bytes.len());
-        let end = end.ok_or_else(|| Malformed::at(at, Kind::Truncated))?;
-        *part = &bytes[head.end..end];
-        at = end;
+        (*part, at) = byte_string(bytes, at)?;
     }
+    ends(bytes, at)?;
+    Ok(parts)
+}
+
+/// Splits a canonical array of a number and a byte string, without copying. SPEC §10.2.
+pub(crate) fn numbered(bytes: &[u8]) -> Result<(u64, &[u8]), Malformed> {
+    let at = array(bytes, 2)?;
+    let number = Head::read(bytes, at)?;
+    if number.major != UNSIGNED {
+        return Err(Malformed::at(at, Kind::WrongShape));
+    }
+    let (content, at) = byte_string(bytes, number.end)?;
+    ends(bytes, at)?;
+    Ok((number.value, content))
+}
+
+/// What [`numbered`] splits. `number` is below 24.
+pub(crate) fn encode_numbered(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(content.len() + 7);
+    bytes.extend([0x82, number]);
+    push_bytes(&mut bytes, content);
+    bytes
+}
+
+/// The head of an array of `items`; gives the offset after it.
+fn array(bytes: &[u8], items: u64) -> Result<usize, Malformed> {
+    let head = Head::read(bytes, 0)?;
+    if head.major != ARRAY || head.value != items {
+        return Err(Malformed::at(0, Kind::WrongShape));
+    }
+    Ok(head.end)
+}
+
+/// The byte string at `at`, and the offset after it.
+fn byte_string(bytes: &[u8], at: usize) -> Result<(&[u8], usize), Malformed> {
+    let head = Head::read(bytes, at)?;
+    if head.major != BYTES {
+        return Err(Malformed::at(at, Kind::WrongShape));
+    }
+    let length = usize::try_from(head.value).unwrap_or(usize::MAX);
+    let end = head.end.checked_add(length).filter(|end| *end <= bytes.len());
+    let end = end.ok_or_else(|| Malformed::at(at, Kind::Truncated))?;
+    Ok((&bytes[head.end..end], end))
+}
+
+fn ends(bytes: &[u8], at: usize) -> Result<(), Malformed> {
     if at != bytes.len() {
         return Err(Malformed::at(at, Kind::TrailingBytes));
     }
-    Ok(parts)
+    Ok(())
+}
+
+/// Appends a canonical CBOR byte string.
+pub(crate) fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    match u32::try_from(bytes.len()) {
+        Ok(length @ 0..=23) => out.push(0x40 | length as u8),
+        Ok(length @ 24..=0xff) => out.extend([0x58, length as u8]),
+        Ok(length @ 0x100..=0xffff) => {
+            out.push(0x59);
+            out.extend((length as u16).to_be_bytes());
+        }
+        Ok(length) => {
+            out.push(0x5a);
+            out.extend(length.to_be_bytes());
+        }
+        // Every caller is bounded by `limits`, far below four gigabytes.
+        Err(_) => unreachable!("byte string over 4 GiB"),
+    }
+    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

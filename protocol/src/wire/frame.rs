@@ -3,11 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::{codec, limits};
+use super::{canon, codec, limits};
 use crate::error::{Malformed, MalformedKind as Kind};
 use crate::id::{Digest, DossierId, Incarnation, SubjectId};
 use crate::journal::{ChainId, Citation, EpochWrap, HeadRow, RegistryHead};
 use crate::time::Instant;
+
+/// What an item of a run takes beyond its entry and message, at most: a map, two keys, two heads.
+const ITEM_OVERHEAD_BYTES: usize = 16;
 
 /// The first frame of each side. SYN-1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,14 +167,16 @@ macro_rules! frames {
         impl Frame {
             /// The canonical bytes.
             pub fn encode(&self) -> Vec<u8> {
-                match self { $(Self::$name(content) => codec::encode(&($code, ByteBuf::from(codec::encode(content)))),)+ }
+                let room = self.room();
+                match self { $(Self::$name(content) => canon::encode_numbered($code, &codec::encode_in(content, room)),)+ }
             }
 
             /// Reads the canonical bytes.
             pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-                let (kind, content): (u64, ByteBuf) = codec::decode(bytes, limits::FRAME_BYTES)?;
-                match kind {
-                    $($code => Ok(Self::$name(codec::decode(&content, limits::FRAME_BYTES)?)),)+
+                canon::check(bytes, limits::FRAME_BYTES)?;
+                let (kind, content) = canon::numbered(bytes)?;
+                match u8::try_from(kind).unwrap_or(u8::MAX) {
+                    $($code => Ok(Self::$name(codec::decode(content, limits::FRAME_BYTES)?)),)+
                     _ => Err(Malformed::at(1, Kind::UnknownType)),
                 }
             }
@@ -180,13 +185,28 @@ macro_rules! frames {
 }
 
 frames! {
-    1_u64 Hello(Hello),
-    2_u64 RegistryLeaves(RegistryLeaves),
-    3_u64 Frontier(Frontier),
-    4_u64 Run(Run),
-    5_u64 Head(ByteBuf),
-    6_u64 Refusal(Refusal),
-    7_u64 Inventory(Inventory),
-    8_u64 ProofRequest(ProofRequest),
-    9_u64 Proof(Proof),
+    1_u8 Hello(Hello),
+    2_u8 RegistryLeaves(RegistryLeaves),
+    3_u8 Frontier(Frontier),
+    4_u8 Run(Run),
+    5_u8 Head(ByteBuf),
+    6_u8 Refusal(Refusal),
+    7_u8 Inventory(Inventory),
+    8_u8 ProofRequest(ProofRequest),
+    9_u8 Proof(Proof),
+}
+
+impl Frame {
+    /// Bytes that the content needs, or a little more.
+    fn room(&self) -> usize {
+        const REST: usize = 512;
+        let Self::Run(run) = self else {
+            return REST;
+        };
+        let items = run.items.iter().map(|item| {
+            let sealed = item.sealed.as_ref().map_or(0, |sealed| sealed.len());
+            item.entry.len() + sealed + ITEM_OVERHEAD_BYTES
+        });
+        items.sum::<usize>() + run.head.len() + REST
+    }
 }
