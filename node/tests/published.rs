@@ -52,11 +52,7 @@ impl Publisher {
             key,
             dir: tempfile::tempdir().unwrap(),
         };
-        let genesis = Genesis {
-            profession: OrganisationKind::Bar,
-            test: true,
-            roots: None,
-        };
+        let genesis = publisher.authority.genesis();
         publisher.state(None, genesis.into(), &[]);
         publisher
     }

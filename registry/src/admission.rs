@@ -18,6 +18,7 @@ use crate::entry::{Content, DELAY, Entry, KeyRecord, Kind, OVERLAP};
 use crate::inadmissible::{Holder, Inadmissible};
 use crate::known::{Held, Known};
 use crate::leaf::Leaf;
+use crate::published::Seen;
 use crate::replica::Log;
 
 /// A leaf that may be appended. Only [`judge`] makes one.
@@ -28,6 +29,8 @@ pub(crate) struct Admitted {
     pub(crate) enrolled: Option<(Certificate, Arc<VerifyingKey>)>,
     /// The officer who answers alone for a revocation.
     pub(crate) officer: Option<CertificateId>,
+    /// What it publishes.
+    pub(crate) seen: Option<Seen>,
 }
 
 /// The roles that an authority of `profession` enrols. REG-7.
@@ -49,9 +52,10 @@ pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Adm
     let entry = Entry::decode(leaf.envelope().payload())?;
     check_place(log, &entry)?;
     check_dates(log, &entry, &leaf)?;
-    author.check_in_force(known, entry.issued_at)?;
+    author.check_in_force(known, &entry)?;
     check_subject(known, log, &entry)?;
     check_content(known, log, &entry)?;
+    let seen = published(known, log, &entry)?;
     let enrolled = enrolled(known, &entry, &next.certificate)?;
     let key = enrolled
         .as_ref()
@@ -62,6 +66,7 @@ pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Adm
         entry,
         enrolled,
         officer,
+        seen,
     })
 }
 
@@ -103,7 +108,7 @@ fn check_dates(log: &Log, entry: &Entry, leaf: &Leaf) -> Result<(), Inadmissible
 /// The subject is this log's, and its history goes on where it ended.
 fn check_subject(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmissible> {
     let kind = entry.content.kind();
-    if entry.subject.is_none() != (kind == Kind::Genesis) {
+    if entry.subject.is_none() != kind.is_of_the_log() {
         return Err(Inadmissible::Subject);
     }
     let held = entry
@@ -150,7 +155,8 @@ fn is_about(kind: Kind, subject: Kind) -> bool {
         | Kind::Node
         | Kind::Enrolment
         | Kind::Officer
-        | Kind::CertificateAuthority => kind == subject,
+        | Kind::CertificateAuthority
+        | Kind::Publication => kind == subject,
     }
 }
 
@@ -162,9 +168,7 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
     };
     match &entry.content {
         Content::Genesis(genesis) => {
-            let stated = (genesis.profession, genesis.test, genesis.roots.as_ref());
-            let anchored = log.authority.stated_roots();
-            if stated != (profession, log.authority.is_test(), anchored.as_ref()) {
+            if *genesis != log.authority.genesis() {
                 return Err(Inadmissible::NotAsAnchored);
             }
         }
@@ -238,7 +242,7 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
         Content::Lifting(_) => {
             let suspended = entry.subject.is_some_and(|subject| {
                 let known = known.subjects.get(&subject);
-                known.is_some_and(|known| known.suspensions.last().is_some_and(|(_, until)| until.is_none()))
+                known.is_some_and(|known| known.suspensions.last().is_some_and(|last| last.lifted.is_none()))
             });
             if !suspended {
                 return Err(Inadmissible::NotSuspended);
@@ -247,7 +251,7 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
         Content::Suspension(_) => {
             let open = entry.subject.and_then(|subject| known.subjects.get(&subject));
             let open = open.and_then(|known| known.suspensions.last());
-            if open.is_some_and(|(_, until)| until.is_none()) {
+            if open.is_some_and(|last| last.lifted.is_none()) {
                 return Err(Inadmissible::SuspendedAlready);
             }
         }
@@ -270,10 +274,22 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
                 return Err(Inadmissible::InvalidSince { since });
             }
         }
-        // What they may say is said by who may say it, and by the key in them.
-        Content::Officer(_) | Content::CertificateAuthority(_) => {}
+        // What they may say is said by who may say it, and by the key or the checkpoint in them.
+        Content::Officer(_) | Content::CertificateAuthority(_) | Content::Publication(_) => {}
     }
     Ok(())
+}
+
+/// What the entry publishes: where the policy asks for witnesses, and they have seen it.
+fn published(known: &Known, log: &Log, entry: &Entry) -> Result<Option<Seen>, Inadmissible> {
+    let Content::Publication(publication) = &entry.content else {
+        return Ok(None);
+    };
+    let published = known.published.get(log.authority.origin());
+    let published = published.ok_or_else(|| Inadmissible::NotPublished {
+        what: "the policy asks for no witness".into(),
+    })?;
+    published.judge(publication, &log.tree, entry.issued_at).map(Some)
 }
 
 /// What overlaps or stands for a while ends within [`OVERLAP`] of its effect, and not before it.
@@ -355,7 +371,7 @@ fn check_issue(known: &Known, entry: &Entry, certificate: &Certificate) -> Resul
         .issuers
         .get(named)
         .filter(|issuer| *issuer.origin == *entry.origin);
-    let issued = issuer.filter(|issuer| issuer.is_believed(entry.issued_at));
+    let issued = issuer.filter(|issuer| known.is_believed(issuer, entry.issued_at));
     if !issued.is_some_and(|issuer| certificate.is_issued_by(&issuer.certificate, &issuer.key)) {
         return not_issued(*named);
     }

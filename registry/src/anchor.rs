@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::certificate::{Certificate, CertificateError};
-use crate::entry::Roots;
-use crate::log::{Key, KeyKind};
+use crate::entry::{Genesis, Roots};
+use crate::log::{Key, KeyKind, Policy, PolicyError};
+use crate::published::Published;
 
 /// Bytes of an anchor file.
 pub const ANCHOR_FILE_BYTES: usize = 256 * 1024;
@@ -85,6 +86,21 @@ pub enum AnchorError {
         /// Whose.
         origin: String,
     },
+    /// The policy cannot be used.
+    #[error("the {0}")]
+    Policy(PolicyError),
+    /// The policy asks for witnesses, and the authority has no log key whose checkpoints they could see.
+    #[error("the policy asks for witnesses, and {origin} has no log key")]
+    NoLogKey {
+        /// Whose.
+        origin: String,
+    },
+    /// All authorities of a federation have one policy.
+    #[error("{origin} has another policy than the authorities before it")]
+    OtherPolicy {
+        /// Whose.
+        origin: String,
+    },
     /// A root stands twice, there are too many, or the threshold is not from 1 to their number.
     #[error(
         "{origin} has from 1 to {ROOTS} different roots, and a threshold of at least 1 and at most their number"
@@ -104,6 +120,8 @@ pub struct Authority {
     roots: Vec<Root>,
     threshold: usize,
     log_key: Option<Key>,
+    /// Whose witnesses must have seen what it grants; `None` if it is nobody.
+    policy: Option<Arc<Policy>>,
     test: bool,
 }
 
@@ -169,6 +187,7 @@ impl Authority {
             roots,
             threshold,
             log_key: None,
+            policy: None,
             test,
         })
     }
@@ -180,6 +199,17 @@ impl Authority {
             return Err(AnchorError::LogKey { origin });
         }
         self.log_key = Some(key);
+        Ok(self)
+    }
+
+    /// The same authority, under a policy. Where that one asks for witnesses, the authority has a log key. REG-21.
+    pub fn with_policy(mut self, policy: Arc<Policy>) -> Result<Self, AnchorError> {
+        let asks = policy.asks();
+        if asks && self.log_key.is_none() {
+            let origin = self.origin().to_owned();
+            return Err(AnchorError::NoLogKey { origin });
+        }
+        self.policy = Some(policy).filter(|_| asks);
         Ok(self)
     }
 
@@ -210,17 +240,33 @@ impl Authority {
             .find(|root| root.certificate.id() == *certificate)
     }
 
-    /// What its genesis says of its roots: nothing where it has one.
-    pub fn stated_roots(&self) -> Option<Roots> {
-        (self.roots.len() > 1).then(|| Roots {
+    /// What its genesis says: of its roots, nothing where it has one; of the policy, nothing where that asks for nobody.
+    pub fn genesis(&self) -> Genesis {
+        let roots = || Roots {
             threshold: self.threshold as u64,
             certificates: self.roots.iter().map(|root| root.certificate.id()).collect(),
-        })
+        };
+        Genesis {
+            profession: self.profession,
+            test: self.test,
+            roots: (self.roots.len() > 1).then(roots),
+            policy: self.policy.as_ref().map(|policy| policy.digest()),
+        }
     }
 
     /// The key that signs the checkpoints of its log, if it publishes one.
     pub fn log_key(&self) -> Option<&Key> {
         self.log_key.as_ref()
+    }
+
+    /// Whose witnesses must have seen what it grants; `None` if it is nobody (*quorum d'essai*).
+    pub fn policy(&self) -> Option<&Arc<Policy>> {
+        self.policy.as_ref()
+    }
+
+    /// Its log, of which nothing is published yet; `None` where nobody need have seen it.
+    pub(crate) fn published(&self) -> Option<Published> {
+        Some(Published::new(self.policy.clone()?, self.log_key.clone()?))
     }
 
     /// Whether it exists for tests and demonstrations only.
@@ -245,6 +291,9 @@ pub struct Anchors {
 struct File {
     v: u64,
     authorities: Vec<Row>,
+    /// C2SP tlog-policy: which witnesses must have seen what the authorities grant. Nobody, if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -288,6 +337,11 @@ impl Anchors {
             let origin = pair[0].origin().to_owned();
             return Err(AnchorError::DuplicateOrigin { origin });
         }
+        let policy = authorities[0].policy.as_deref();
+        if let Some(other) = authorities.iter().find(|one| one.policy.as_deref() != policy) {
+            let origin = other.origin().to_owned();
+            return Err(AnchorError::OtherPolicy { origin });
+        }
         Ok(Self { authorities })
     }
 
@@ -298,7 +352,7 @@ impl Anchors {
     }
 
     /// Reads an anchor file: `{"v":1,"authorities":[{"origin","profession","certificate","further_roots"?,"threshold"?,
-    /// "log"?,"test"}]}`, certificates in base64url, no other member anywhere.
+    /// "log"?,"test"}],"policy"?}`, certificates in base64url, no other member anywhere.
     pub fn parse(json: &[u8]) -> Result<Self, AnchorError> {
         if json.len() > ANCHOR_FILE_BYTES {
             return Err(AnchorError::TooLarge);
@@ -311,6 +365,8 @@ impl Anchors {
         if file.v != 1 {
             return Err(AnchorError::Version(file.v));
         }
+        let policy = file.policy.map(|text| Policy::parse(text.as_bytes()));
+        let policy = policy.transpose().map_err(AnchorError::Policy)?.map(Arc::new);
         let read = |row: Row| {
             let texts = [row.certificate].into_iter().chain(row.further_roots);
             let decoded: Option<Vec<_>> = texts.map(|text| b64url_decode(&text)).collect();
@@ -325,12 +381,18 @@ impl Anchors {
                 row.threshold,
                 row.test,
             )?;
-            let Some(vkey) = row.log else {
-                return Ok(authority);
+            let authority = match row.log {
+                None => authority,
+                Some(vkey) => {
+                    let origin = row.origin;
+                    let key = Key::parse(&vkey).ok_or(AnchorError::LogKey { origin })?;
+                    authority.with_log_key(key)?
+                }
             };
-            let origin = row.origin;
-            let key = Key::parse(&vkey).ok_or(AnchorError::LogKey { origin })?;
-            authority.with_log_key(key)
+            match &policy {
+                None => Ok(authority),
+                Some(policy) => authority.with_policy(Arc::clone(policy)),
+            }
         };
         Self::new(file.authorities.into_iter().map(read).collect::<Result<_, _>>()?)
     }
@@ -353,6 +415,7 @@ impl Anchors {
         let file = File {
             v: 1,
             authorities: self.authorities.iter().map(row).collect(),
+            policy: self.policy().map(|policy| policy.text().to_owned()),
         };
         // Unwrap safety: text, numbers and booleans in memory.
         #[allow(clippy::expect_used)]
@@ -364,6 +427,11 @@ impl Anchors {
     /// The authorities, ascending by origin.
     pub fn authorities(&self) -> &[Authority] {
         &self.authorities
+    }
+
+    /// Whose witnesses must have seen what the authorities grant; `None` if it is nobody (*quorum d'essai*).
+    pub fn policy(&self) -> Option<&Policy> {
+        self.authorities.first()?.policy.as_deref()
     }
 
     /// The authority of that name.

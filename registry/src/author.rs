@@ -6,12 +6,11 @@ use std::collections::BTreeSet;
 use basoche_protocol::envelope::Typ;
 use basoche_protocol::id::{CertificateId, SubjectId};
 use basoche_protocol::jose::VerifyingKey;
-use basoche_protocol::time::Instant;
 
 use crate::anchor::Root;
 use crate::entry::{Content, Entry, Kind};
 use crate::inadmissible::Inadmissible;
-use crate::known::{Held, Known, Office};
+use crate::known::{Held, Known, Office, Standing};
 use crate::leaf::{Capacity, Leaf, possession, request};
 use crate::replica::Log;
 
@@ -53,11 +52,18 @@ impl<'a> Author<'a> {
         found.ok_or(Inadmissible::UnknownAuthor { certificate })
     }
 
-    /// The author's key was in force when the entry was issued.
-    pub(crate) fn check_in_force(&self, known: &Known, at: Instant) -> Result<(), Inadmissible> {
+    /// The author's key was in force when the entry was issued. An officer whose office is not published yet may enter the
+    /// publication that does it: that one stands by its witnesses.
+    pub(crate) fn check_in_force(&self, known: &Known, entry: &Entry) -> Result<(), Inadmissible> {
+        let at = entry.issued_at;
+        let publishes = entry.content.kind() == Kind::Publication;
         let in_force = match self {
             Self::Root(root) => root.covers(at),
-            Self::Officer(_, held, _) => known.signer_at(held, at).is_some(),
+            Self::Officer(_, held, _) => match known.standing(held, at) {
+                Standing::Valid(_) => true,
+                Standing::Undetermined(_) => publishes,
+                Standing::Contested(..) | Standing::Invalid(_) => false,
+            },
         };
         if in_force {
             return Ok(());
@@ -92,6 +98,7 @@ impl<'a> Author<'a> {
             })
         };
         let by_roots = match self {
+            Self::Root(_) if kind == Kind::Publication => true,
             Self::Root(_) => {
                 let needed = log.authority.threshold();
                 let signed = 1 + beside.roots.len();
@@ -137,6 +144,8 @@ impl<'a> Author<'a> {
                 }
             }
             Content::Suspension(_) | Content::Lifting(_) => {}
+            // One root is enough, and any officer: what is published is what the witnesses have seen.
+            Content::Publication(_) => {}
             Content::Renewal(renewal) => {
                 if !asks(&|id, _| *id == renewal.replaces) {
                     return needs("the signature of the key that it follows");

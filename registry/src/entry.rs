@@ -13,8 +13,8 @@ use serde_bytes::ByteBuf;
 
 pub use crate::content::{
     ADDRESSES, CertificateAuthority, Content, DELAY, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord,
-    Kind, Lifting, Node, OVERLAP, Officer, Organisation, Reason, Reassociation, Renewal, Retirement,
-    Revocation, Roots, Suspension, Veto,
+    Kind, Lifting, Node, OVERLAP, Officer, Organisation, Publication, Reason, Reassociation, Renewal,
+    Retirement, Revocation, Roots, Suspension, Veto,
 };
 
 /// What one entry of a log states.
@@ -24,7 +24,7 @@ pub struct Entry {
     pub origin: String,
     /// Its place in the log.
     pub index: u64,
-    /// Whom it is about; absent in the genesis only.
+    /// Whom it is about; absent where it is about the log itself ([`Kind::is_of_the_log`]).
     pub subject: Option<SubjectId>,
     /// Index of the entry before it about the same subject.
     pub prev: Option<u64>,

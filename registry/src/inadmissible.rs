@@ -101,6 +101,12 @@ pub enum Inadmissible {
         /// As written.
         index: u64,
     },
+    /// It publishes nothing: not a checkpoint of this log under the policy's quorum. REG-22.
+    #[error("nothing is published: {what}")]
+    NotPublished {
+        /// Why.
+        what: String,
+    },
     /// The subject is not suspended.
     #[error("the subject is not suspended")]
     NotSuspended,
@@ -333,6 +339,7 @@ impl From<Inadmissible> for Error {
             }
             .into(),
             I::NothingToVeto { .. } => contradiction("no such re-association is still to take effect"),
+            I::NotPublished { .. } => contradiction("not a checkpoint of this log under the policy's quorum"),
             I::NotSuspended => contradiction("the subject is not suspended"),
             I::SuspendedAlready => contradiction("the subject is suspended already"),
             I::NotIssued { certificate, .. } => Untrusted::UnknownSigner { certificate }.into(),

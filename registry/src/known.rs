@@ -13,6 +13,7 @@ use crate::admission::Admitted;
 use crate::certificate::Certificate;
 use crate::entry::{Content, Entry, Kind, Officer};
 use crate::inadmissible::Holder;
+use crate::published::{Effect, Published};
 
 /// What the entries of all logs say, by whom it is about.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub(crate) struct Known {
     pub(crate) keys: BTreeMap<Digest, Holder>,
     /// Certificate authorities, by their certificate.
     pub(crate) issuers: BTreeMap<CertificateId, Issuer>,
+    /// How far each log is published whose witnesses the policy asks for.
+    pub(crate) published: BTreeMap<Arc<str>, Published>,
 }
 
 /// An organisation, a node, a person, an officer or a certificate authority.
@@ -39,8 +42,14 @@ pub(crate) struct Subject {
     /// Indexes of the endpoints of a node.
     pub(crate) endpoints: Vec<usize>,
     pub(crate) certificates: Vec<CertificateId>,
-    /// From when to when it was suspended; the last may have no end.
-    pub(crate) suspensions: Vec<(Instant, Option<Instant>)>,
+    pub(crate) suspensions: Vec<Suspended>,
+}
+
+/// From when on a subject is suspended, and the entry that lifts it, with its effect; the last may have none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suspended {
+    from: Instant,
+    pub(crate) lifted: Option<(u64, Instant)>,
 }
 
 /// A certificate and what happened to it.
@@ -94,18 +103,12 @@ pub(crate) struct Issuer {
     pub(crate) subject: SubjectId,
     pub(crate) certificate: Certificate,
     pub(crate) key: Arc<VerifyingKey>,
+    /// The entry that states it.
+    by: u64,
     effective_at: Instant,
     until: Instant,
     /// From when on it is not believed, and since when that is doubted.
     pub(crate) retired: Option<(Instant, Option<Instant>)>,
-}
-
-impl Issuer {
-    /// Whether certificates that it issued may be enrolled at `at`.
-    pub(crate) fn is_believed(&self, at: Instant) -> bool {
-        let retired = self.retired.is_some_and(|(from, _)| from <= at);
-        self.effective_at <= at && at <= self.until && !retired
-    }
 }
 
 impl Office {
@@ -125,9 +128,15 @@ impl Known {
             entry,
             enrolled,
             officer,
+            seen,
         } = admitted;
-        // The genesis is about nobody.
         let Some(subject) = entry.subject else {
+            if let Some(published) = self.published.get_mut(&origin) {
+                match seen {
+                    Some(seen) => published.learn(seen),
+                    None => published.begin(entry.issued_at),
+                }
+            }
             return;
         };
         let kind = entry.content.kind();
@@ -162,10 +171,13 @@ impl Known {
                     officer.has_revoked(entry.issued_at);
                 }
             }
-            Content::Suspension(_) => about.suspensions.push((entry.effective_at, None)),
+            Content::Suspension(_) => about.suspensions.push(Suspended {
+                from: entry.effective_at,
+                lifted: None,
+            }),
             Content::Lifting(_) => {
-                if let Some((_, until)) = about.suspensions.last_mut() {
-                    *until = Some(entry.effective_at);
+                if let Some(last) = about.suspensions.last_mut() {
+                    last.lifted = Some((entry.index, entry.effective_at));
                 }
             }
             Content::Endpoint(_) => about.endpoints.push(index),
@@ -210,7 +222,8 @@ impl Known {
             | Content::Node(_)
             | Content::Enrolment(_)
             | Content::Officer(_)
-            | Content::CertificateAuthority(_) => {}
+            | Content::CertificateAuthority(_)
+            | Content::Publication(_) => {}
         }
         if let Some((certificate, key)) = enrolled {
             self.grant(&origin, index, entry, subject, certificate, key);
@@ -258,6 +271,7 @@ impl Known {
                     subject,
                     certificate: certificate.clone(),
                     key: Arc::clone(key),
+                    by: entry.index,
                     effective_at: entry.effective_at,
                     until: authority.until,
                     retired: None,
@@ -271,7 +285,8 @@ impl Known {
             | Content::Lifting(_)
             | Content::Veto(_)
             | Content::Endpoint(_)
-            | Content::Retirement(_) => return,
+            | Content::Retirement(_)
+            | Content::Publication(_) => return,
         };
         let held = self.certificates.entry(certificate.id()).or_insert_with(|| Held {
             origin: Arc::clone(origin),
@@ -318,19 +333,43 @@ impl Known {
             .find_map(|certificate| self.latest_signer(certificate))
     }
 
-    /// Whether `subject` is suspended at `at`.
-    pub(crate) fn is_suspended(&self, subject: &SubjectId, at: Instant) -> bool {
-        let within =
-            |(from, until): &(Instant, Option<Instant>)| *from <= at && until.is_none_or(|until| at < until);
-        let known = self.subjects.get(subject);
-        known.is_some_and(|subject| subject.suspensions.iter().any(within))
+    /// From when on what entry `index` of log `origin` grants counts. What it takes away counts from `effective_at` on,
+    /// whoever has seen it. REG-21.
+    pub(crate) fn effect(&self, origin: &str, index: u64, effective_at: Instant) -> Effect {
+        let published = self.published.get(origin);
+        published.map_or(Effect::From(effective_at), |log| log.effect(index, effective_at))
+    }
+
+    /// Whether `subject` is suspended at `at`; `None` if a lifting that would end it is not published.
+    fn is_suspended(&self, subject: &SubjectId, at: Instant) -> Option<bool> {
+        let Some(subject) = self.subjects.get(subject) else {
+            return Some(false);
+        };
+        let mut unsure = false;
+        for Suspended { lifted, .. } in subject.suspensions.iter().filter(|one| one.from <= at) {
+            let lifted =
+                lifted.map(|(by, effective_at)| self.effect(&subject.origin, by, effective_at).at(at));
+            match lifted {
+                Some(Some(true)) => {}
+                Some(None) => unsure = true,
+                Some(Some(false)) | None => return Some(true),
+            }
+        }
+        (!unsure).then_some(false)
+    }
+
+    /// Whether certificates that `issuer` issued may be enrolled at `at`.
+    pub(crate) fn is_believed(&self, issuer: &Issuer, at: Instant) -> bool {
+        let retired = issuer.retired.is_some_and(|(from, _)| from <= at);
+        let stated = self.effect(&issuer.origin, issuer.by, issuer.effective_at).at(at);
+        stated == Some(true) && at <= issuer.until && !retired
     }
 
     /// What the certificate may be used for at `at`, if it is valid then.
     pub(crate) fn signer_at<'a>(&self, held: &'a Held, at: Instant) -> Option<&'a Signer> {
         match self.standing(held, at) {
             Standing::Valid(signer) => Some(signer),
-            Standing::Contested(..) | Standing::Invalid(_) => None,
+            Standing::Contested(..) | Standing::Invalid(_) | Standing::Undetermined(_) => None,
         }
     }
 
@@ -353,12 +392,23 @@ impl Known {
         if held.office.as_ref().is_some_and(|office| at > office.until) {
             return Standing::Invalid("the office has ended");
         }
-        if self.is_suspended(&held.subject, at) {
-            return Standing::Invalid("suspended");
+        match self.is_suspended(&held.subject, at) {
+            Some(true) => return Standing::Invalid("suspended"),
+            Some(false) => {}
+            None => return Standing::Undetermined("the lifting of its suspension is not published"),
         }
-        let grant = held.grants.iter().rev().find(|grant| grant.effective_at <= at);
-        let Some(Grant { signer, .. }) = grant else {
-            return Standing::Invalid("not yet enrolled");
+        // The last that counts at that instant. If that cannot be told of a later one yet, nothing can.
+        let grants = held.grants.iter().rev();
+        let mut grants = grants.map(|grant| {
+            (
+                self.effect(&held.origin, grant.by, grant.effective_at).at(at),
+                grant,
+            )
+        });
+        let signer = match grants.find(|(counts, _)| *counts != Some(false)) {
+            Some((Some(_), Grant { signer, .. })) => signer,
+            Some((None, _)) => return Standing::Undetermined("its enrolment is not published"),
+            None => return Standing::Invalid("not yet enrolled"),
         };
         let since = held.ends.iter().filter_map(|end| end.invalid_since);
         let since = since.chain(retired.and_then(|(_, since)| since)).min();
@@ -405,4 +455,6 @@ pub(crate) enum Standing<'a> {
     Valid(&'a Signer),
     Contested(&'a Signer, &'static str),
     Invalid(&'static str),
+    /// A later publication will tell.
+    Undetermined(&'static str),
 }

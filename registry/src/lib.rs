@@ -21,6 +21,7 @@ pub mod inadmissible;
 mod known;
 pub mod leaf;
 pub mod log;
+pub mod published;
 pub mod replica;
 
 pub use anchor::{AnchorError, Anchors, Authority};

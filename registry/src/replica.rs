@@ -39,7 +39,7 @@ pub(crate) struct Log {
     pub(crate) authority: Authority,
     pub(crate) entries: Vec<Entry>,
     leaves: Vec<RegistryLeaf>,
-    tree: Tree,
+    pub(crate) tree: Tree,
 }
 
 /// What the registry says of a node.
@@ -95,12 +95,8 @@ impl Log {
         self.entries.get(usize::try_from(index).ok()?)
     }
 
-    /// Of these entries the last that is in effect at `at`; the very last if no instant is given.
-    fn latest(&self, indexes: &[usize], at: Option<Instant>) -> Option<&Entry> {
-        let entries = indexes.iter().rev().filter_map(|index| self.entries.get(*index));
-        entries
-            .into_iter()
-            .find(|entry| at.is_none_or(|at| entry.effective_at <= at))
+    fn last_of(&self, indexes: &[usize]) -> Option<&Entry> {
+        self.entries.get(*indexes.last()?)
     }
 }
 
@@ -113,6 +109,8 @@ impl Replica {
             for root in authority.roots() {
                 known.keys.insert(root.certificate.spki_sha256(), Holder::Root);
             }
+            let published = authority.published().map(|log| (authority.shared_origin(), log));
+            known.published.extend(published);
             let log = Log {
                 authority: authority.clone(),
                 entries: Vec::new(),
@@ -201,8 +199,8 @@ impl Replica {
     /// What the log of `node` states last of it, whether in effect or not.
     pub fn node(&self, node: &SubjectId) -> Option<NodeInfo> {
         let (log, subject) = self.subject(node)?;
-        let last = log.entries.get(*subject.stated.last()?)?;
-        let endpoint = log.latest(&subject.endpoints, None);
+        let last = log.last_of(&subject.stated)?;
+        let endpoint = log.last_of(&subject.endpoints);
         let endpoint = endpoint.filter(|endpoint| endpoint.index > last.index);
         self.node_info(node, log, last, endpoint.and_then(endpoint_of))
     }
@@ -234,7 +232,7 @@ impl Replica {
             Content::Reassociation(reassociation) => Some(reassociation.assurance),
             _ => None,
         };
-        let last = log.entries.get(*subject.stated.last()?)?;
+        let last = log.last_of(&subject.stated)?;
         Some(PersonInfo {
             person: *person,
             roles: enrolment.roles.clone(),
@@ -254,15 +252,19 @@ impl Replica {
     /// Why there is none, in words that a person can act on.
     pub fn person_encryption_key(&self, person: &SubjectId, at: Instant) -> Result<Vec<u8>, &'static str> {
         let (log, subject) = self.subject(person).ok_or("in no log held here")?;
-        let stated = log
-            .latest(&subject.stated, Some(at))
+        let stated = self
+            .in_effect(log, &subject.stated, at)
             .filter(|_| subject.kind == Kind::Enrolment);
         let content = &stated.ok_or("no enrolment of a person is in effect")?.content;
         let certificate = content.key().map(|key| key.certificate);
         let held = certificate.and_then(|certificate| self.known.certificates.get(&certificate));
         match held.map(|held| self.known.standing(held, at)) {
             Some(Standing::Valid(_)) => {}
-            Some(Standing::Contested(_, reason) | Standing::Invalid(reason)) => return Err(reason),
+            Some(
+                Standing::Contested(_, reason) | Standing::Invalid(reason) | Standing::Undetermined(reason),
+            ) => {
+                return Err(reason);
+            }
             None => return Err("the certificate is in no log held here"),
         }
         let spki = content.encryption_spki();
@@ -283,7 +285,7 @@ impl Replica {
     /// The organisation, as its log states it last.
     pub fn organisation(&self, organisation: &SubjectId) -> Option<&Organisation> {
         let (log, subject) = self.subject(organisation)?;
-        match &log.entries.get(*subject.stated.last()?)?.content {
+        match &log.last_of(&subject.stated)?.content {
             Content::Organisation(organisation) => Some(organisation),
             _ => None,
         }
@@ -310,6 +312,24 @@ impl Replica {
         Some(&leaf.certificate)
     }
 
+    /// How many entries of a log its witnesses have seen, as far as the log says, and without which members of the quorum;
+    /// `None` where the policy asks for nobody.
+    pub fn published(&self, origin: &str) -> Option<(u64, &[String])> {
+        let published = self.known.published.get(origin)?;
+        Some((published.size(), published.without()))
+    }
+
+    /// Of these entries of `log` the last that is in effect at `at`.
+    fn in_effect<'a>(&self, log: &'a Log, indexes: &[usize], at: Instant) -> Option<&'a Entry> {
+        let entries = indexes.iter().rev().filter_map(|index| log.entries.get(*index));
+        entries.into_iter().find(|entry| {
+            let effect = self
+                .known
+                .effect(log.authority.origin(), entry.index, entry.effective_at);
+            effect.at(at) == Some(true)
+        })
+    }
+
     fn subject(&self, subject: &SubjectId) -> Option<(&Log, &Subject)> {
         let subject = self.known.subjects.get(subject)?;
         Some((self.logs.get(&subject.origin)?, subject))
@@ -319,15 +339,15 @@ impl Replica {
     /// gives way to a statement of the node that is later in the log.
     fn live_node(&self, node: &SubjectId, at: Instant) -> Option<(&Log, &Entry, Option<&Endpoint>)> {
         let (log, subject) = self.subject(node)?;
-        let entry = log.latest(&subject.stated, Some(at))?;
+        let entry = self.in_effect(log, &subject.stated, at)?;
         let seal = self.known.certificates.get(&node_of(entry)?.seal.certificate)?;
-        let endpoint = log.latest(&subject.endpoints, Some(at));
+        let endpoint = self.in_effect(log, &subject.endpoints, at);
         let endpoint = endpoint.filter(|endpoint| endpoint.index > entry.index);
         match self.known.standing(seal, at) {
             Standing::Valid(_) | Standing::Contested(..) => {
                 Some((log, entry, endpoint.and_then(endpoint_of)))
             }
-            Standing::Invalid(_) => None,
+            Standing::Invalid(_) | Standing::Undetermined(_) => None,
         }
     }
 
@@ -384,7 +404,8 @@ impl Directory for Replica {
     /// 1. a certificate in no log: undetermined;
     /// 2. a revocation in effect at `at`: invalid;
     /// 3. `at` outside the certificate's dates: invalid;
-    /// 4. no enrolment in effect at `at`: invalid; of several, the last in the log counts;
+    /// 4. no enrolment in effect at `at`: invalid; of several, the last in the log counts. If a publication that is still to
+    ///    come may put one in effect then: undetermined, REG-21;
     /// 5. a revocation not yet in effect at `at`, but with `invalid_since` at or before it: contested;
     /// 6. otherwise valid.
     fn status(&self, certificate: &CertificateId, at: Instant) -> Status {
@@ -400,6 +421,7 @@ impl Directory for Replica {
                 reason,
             },
             Standing::Invalid(reason) => Status::Invalid { reason },
+            Standing::Undetermined(reason) => Status::Undetermined { reason },
         }
     }
 }

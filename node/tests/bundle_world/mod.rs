@@ -120,6 +120,7 @@ impl World {
             let authority =
                 Authority::new(&format!("{origin}{suffix}"), profession, &root.der, true).unwrap();
             authorities.push(authority.clone());
+            let genesis = authority.genesis();
             let mut log = AuthorityLog::new(authority);
             let mut enrol = |subject, content: Content, certificate: &[u8]| {
                 let salt = Salt::new([leaves.len() as u8; 16]);
@@ -127,11 +128,6 @@ impl World {
                 let signed = unsigned.sign(&root.signer).unwrap();
                 let (at, leaf) = log.commit(signed, vec![], certificate).unwrap();
                 leaves.push((log.origin().to_owned(), at, leaf));
-            };
-            let genesis = Genesis {
-                profession,
-                test: true,
-                roots: None,
             };
             enrol(None, genesis.into(), &[]);
             let organisation = SubjectId::new([0xf0 + index as u8; 16]);

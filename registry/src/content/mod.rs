@@ -11,12 +11,14 @@ use serde_bytes::ByteBuf;
 
 mod holder;
 mod office;
+mod publication;
 mod withdrawal;
 
 pub use holder::{
     ADDRESSES, DELAY, Endpoint, Enrolment, IdentityProof, Node, OVERLAP, Organisation, Reassociation, Renewal,
 };
 pub use office::{CertificateAuthority, Genesis, Officer, Roots};
+pub use publication::Publication;
 pub use withdrawal::{Lifting, Reason, Retirement, Revocation, Suspension, Veto};
 
 /// An enumeration that is a number on the wire and a name on the command line.
@@ -154,6 +156,15 @@ contents! {
     CertificateAuthority = 12 "certificate-authority",
     /// A certificate authority is no longer believed.
     Retirement = 13 "retirement",
+    /// The witnesses have seen the log so far.
+    Publication = 14 "publication",
+}
+
+impl Kind {
+    /// Whether such an entry is about the log itself, and so about no subject.
+    pub const fn is_of_the_log(self) -> bool {
+        matches!(self, Self::Genesis | Self::Publication)
+    }
 }
 
 impl Content {
@@ -173,7 +184,8 @@ impl Content {
             | Self::Lifting(_)
             | Self::Veto(_)
             | Self::Endpoint(_)
-            | Self::Retirement(_) => None,
+            | Self::Retirement(_)
+            | Self::Publication(_) => None,
         }
     }
 
@@ -264,9 +276,10 @@ mod tests {
             (11, "endpoint"),
             (12, "certificate-authority"),
             (13, "retirement"),
+            (14, "publication"),
         ];
         assert_eq!(kinds, expected);
-        assert_eq!(Kind::from_number(14), None);
+        assert_eq!(Kind::from_number(15), None);
         let reasons: Vec<_> = Reason::ALL
             .iter()
             .map(|reason| (reason.number(), reason.name()))

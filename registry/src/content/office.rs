@@ -1,7 +1,7 @@
 //! What the roots of an authority state: what the log is for, its officers, the certificate authorities that it
 //! believes. SPEC §9.2.
 
-use basoche_protocol::id::CertificateId;
+use basoche_protocol::id::{CertificateId, Digest};
 use basoche_protocol::role::OrganisationKind;
 use basoche_protocol::time::Instant;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub struct Genesis {
     /// Its roots; absent where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roots: Option<Roots>,
+    /// SHA-256 of the policy of the anchors, if that one asks for witnesses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Digest>,
 }
 
 /// Several root keys, of which some must sign together.

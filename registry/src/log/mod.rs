@@ -20,6 +20,6 @@ pub use checkpoint::{Checkpoint, CheckpointError, Seen};
 pub use equivocation::{Equivocation, Innocent};
 pub use file::{InclusionFile, InclusionFileError};
 pub use note::{KEY_NAME_BYTES, Key, KeyKind, NOTE_BYTES, Note, NoteError, NoteSignature, SIGNATURES};
-pub use policy::{Policy, PolicyError, PolicyFault};
+pub use policy::{Agreement, Policy, PolicyError, PolicyFault};
 pub use tile::{BundleError, TILE_WIDTH, Tile, bundle, new_tiles, unbundle};
 pub use witness::{AddCheckpoint, Refusal, Witness};

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use basoche_protocol::id::Digest;
 use thiserror::Error;
 
 use super::note::{Key, KeyKind};
@@ -87,11 +88,25 @@ pub enum PolicyFault {
 /// Whose cosignatures are enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    text: String,
     logs: Vec<Key>,
     /// Witnesses and groups in the order of their lines: a group's members stand before it.
     members: Vec<Member>,
+    /// The name of each, in the same order.
+    names: Vec<String>,
     /// Index of the member whose agreement is the quorum; `None` for `quorum none`.
     quorum: Option<usize>,
+}
+
+/// How far those who have seen a checkpoint are enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// They are the quorum.
+    Quorum,
+    /// They are, without these members of the quorum, who have been silent for long.
+    Without(Vec<String>),
+    /// They are too few.
+    TooFew,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,11 +139,24 @@ impl Policy {
             reader.take(&words).map_err(line_fault)?;
         }
         let quorum = reader.quorum.ok_or_else(|| whole(PolicyFault::Quorum))?;
+        let names = reader.in_order();
         Ok(Self {
+            text: text.to_owned(),
+            names,
             logs: reader.logs,
             members: reader.members,
             quorum,
         })
+    }
+
+    /// As written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 of the text: what a genesis states. REG-21.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&[self.text.as_bytes()])
     }
 
     /// The logs that it is about.
@@ -144,8 +172,56 @@ impl Policy {
         })
     }
 
+    /// Whether anybody's agreement is asked for: not under `quorum none`.
+    pub fn asks(&self) -> bool {
+        self.quorum.is_some()
+    }
+
     /// Whether those who have seen a checkpoint are enough. `quorum none` asks for nobody.
     pub fn is_met<'a>(&self, seen_by: impl IntoIterator<Item = &'a Key>) -> bool {
+        let agreed = self.agreed(seen_by);
+        self.quorum.is_none_or(|place| agreed[place])
+    }
+
+    /// The same, where the members of the quorum's group (one for each profession, as a rule) all of whose witnesses are
+    /// `silent` need not agree, as long as more than half of the members do.
+    pub fn agreement<'a>(
+        &self,
+        seen_by: impl IntoIterator<Item = &'a Key>,
+        silent: &dyn Fn(&Key) -> bool,
+    ) -> Agreement {
+        let agreed = self.agreed(seen_by);
+        let Some(quorum) = self.quorum else {
+            return Agreement::Quorum;
+        };
+        if agreed[quorum] {
+            return Agreement::Quorum;
+        }
+        let Member::Group { threshold, of } = &self.members[quorum] else {
+            return Agreement::TooFew;
+        };
+        let agree = of.iter().filter(|place| agreed[**place]).count();
+        let away = of
+            .iter()
+            .filter(|place| !agreed[**place] && self.is_away(**place, silent));
+        let away: Vec<_> = away.map(|place| self.names[*place].clone()).collect();
+        if agree + away.len() >= *threshold && agree * 2 > of.len() {
+            Agreement::Without(away)
+        } else {
+            Agreement::TooFew
+        }
+    }
+
+    /// Whether every witness of a member is silent.
+    fn is_away(&self, place: usize, silent: &dyn Fn(&Key) -> bool) -> bool {
+        match &self.members[place] {
+            Member::Witness(key) => silent(key),
+            Member::Group { of, .. } => of.iter().all(|place| self.is_away(*place, silent)),
+        }
+    }
+
+    /// Which members agree, in their order.
+    fn agreed<'a>(&self, seen_by: impl IntoIterator<Item = &'a Key>) -> Vec<bool> {
         let seen: BTreeSet<&Key> = seen_by.into_iter().collect();
         let mut agreed = Vec::with_capacity(self.members.len());
         for member in &self.members {
@@ -156,7 +232,7 @@ impl Policy {
                 }
             });
         }
-        self.quorum.is_none_or(|place| agreed[place])
+        agreed
     }
 }
 
@@ -175,6 +251,13 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// The names of the members, in their order.
+    fn in_order(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.names.iter().map(|(name, place)| (*place, *name)).collect();
+        names.sort_unstable();
+        names.into_iter().map(|(_, name)| name.to_owned()).collect()
+    }
+
     fn take(&mut self, words: &[&'a str]) -> Result<(), PolicyFault> {
         match words {
             [] => Ok(()),

@@ -187,11 +187,7 @@ pub(crate) fn anchors() -> Anchors {
 }
 
 pub(crate) fn genesis(origin: &str) -> Genesis {
-    Genesis {
-        profession: profession(origin),
-        test: true,
-        roots: None,
-    }
+    authority(origin).genesis()
 }
 
 pub(crate) fn organisation(origin: &str) -> Organisation {

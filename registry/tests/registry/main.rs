@@ -7,6 +7,7 @@ mod bytes;
 mod kit;
 mod log;
 mod offices;
+mod quorum;
 mod replicas;
 mod status;
 mod vectors;

@@ -83,6 +83,7 @@ fn genesis() {
         profession: OrganisationKind::Bar,
         test: true,
         roots: None,
+        policy: None,
     };
     assert_bytes(
         &entry(0, None, genesis),
@@ -330,6 +331,7 @@ fn a_leaf_and_its_log() {
         profession: OrganisationKind::Bar,
         test: true,
         roots: None,
+        policy: None,
     };
     let entry = entry(0, None, genesis);
     let protected = concat!(
@@ -564,6 +566,7 @@ fn the_further_statements() {
                     threshold: 2,
                     certificates: vec![CertificateId::new([0x66; 32]), certificate],
                 }),
+                policy: None,
             }
             .into(),
             0,

@@ -656,7 +656,7 @@ fn init(
     std::fs::create_dir(&entries).map_err(unwritable(&entries))?;
     let wallet = Wallet::open(&dir.join(WALLET), &passphrase)?;
     let certificate = basoche_protocol::jose::Signer::certificate(&wallet);
-    let stated_roots = authority.stated_roots();
+    let genesis = authority.genesis();
     let office = Office {
         ledger: Ledger {
             dir: dir.clone(),
@@ -668,11 +668,7 @@ fn init(
         draft: args.draft.clone(),
     };
     let json = serde_json::to_vec_pretty(&office.ledger.public).unwrap_or_default();
-    let genesis = office.sign(Statement::of_the_log(Genesis {
-        profession,
-        test,
-        roots: stated_roots,
-    }))?;
+    let genesis = office.sign(Statement::of_the_log(genesis))?;
     let stated = match &args.draft {
         Some(draft) => {
             genesis.write(draft)?;

@@ -1,7 +1,7 @@
 //! The logs' formats, by the examples of C2SP, by two published crates, and by what nobody may be made to believe.
 
 mod equivocation;
-mod kit;
+pub(crate) mod kit;
 mod notes;
 mod oracle;
 mod policies;

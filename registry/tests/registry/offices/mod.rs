@@ -411,7 +411,7 @@ fn some_of_several_roots_sign_together() {
     };
     let mut first = genesis(BAR);
     let unstated = federation.next(BAR, None, first.clone());
-    first.roots = anchors.authority(BAR).unwrap().stated_roots();
+    first = anchors.authority(BAR).unwrap().genesis();
     let entry = federation.next(BAR, None, first);
     let further = |key| (key, Capacity::Root);
     let enter =
