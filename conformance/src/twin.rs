@@ -238,6 +238,7 @@ fn frame_again(bytes: &[u8]) -> Option<Vec<u8>> {
         7 => same::<Inventory>(&content),
         8 => same::<ProofRequest>(&content),
         9 => same::<Proof>(&content),
+        10 | 11 => same::<ByteVec>(&content),
         _ => None,
     };
     write(&Frame(kind, ByteVec::from(content?)))

@@ -36,6 +36,7 @@ pub mod runtime;
 pub mod store;
 pub mod vault;
 pub mod wallet;
+pub mod witness_key;
 pub mod zip;
 
 /// Name and version of this program, with the planted faults that it can carry.

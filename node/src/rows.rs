@@ -1,5 +1,6 @@
 //! Where the engine's rows stand in the store, and how they are read back at a start.
 
+mod checkpoints;
 mod mailbox;
 
 pub use mailbox::{KeptParcel, Left, What};
@@ -36,6 +37,13 @@ const SUMMARIES: u8 = 9;
 const ERASED: u8 = 10;
 /// Which documents have been examined.
 const EXAMINED: u8 = 11;
+
+/// The latest checkpoint of each log.
+const CHECKPOINTS: u8 = 14;
+/// What the node, as a witness, has cosigned of each log.
+const COSIGNED: u8 = 15;
+/// Proofs that logs have contradicted themselves.
+const EQUIVOCATIONS: u8 = 16;
 
 /// Rows read at once when a range is walked.
 const PAGE: usize = 256;

@@ -17,7 +17,7 @@ use crate::backup::{self, BackupError, Copied, Original};
 use crate::blob::{BlobError, BlobStore, FileBlobs};
 use crate::config::{Config, ConfigError};
 use crate::control;
-use crate::desk::{Desk, DeskHandle, Input, Outbox, Parts};
+use crate::desk::{Checkpoints, Desk, DeskHandle, Input, Outbox, Parts};
 use crate::disk::Space;
 use crate::documents::TakenIn;
 use crate::effects::{now, random};
@@ -29,6 +29,7 @@ use crate::quic::{CloseCode, Endpoint, Options, TransportError};
 use crate::rows::{NodeEngine, Rows, RowsError};
 use crate::store::{Store, StoreError};
 use crate::vault::{self, SealedStore, VaultError};
+use crate::witness_key::WitnessKey;
 
 /// How often time passes at the desk.
 const TICK: Duration = Duration::from_millis(250);
@@ -135,6 +136,16 @@ pub fn request(path: &Path) -> Result<NodeRequest, NodeError> {
     Ok(NodeKeys::open(&config.data, &storage)?.request(config.addresses)?)
 }
 
+/// Makes the key with which the node cosigns checkpoints from its next start on; gives the public half, for the policy.
+pub fn make_witness(path: &Path, name: &str) -> Result<basoche_registry::log::Key, NodeError> {
+    let config = Config::read(path)?;
+    if !config.data.is_dir() {
+        return Err(NodeError::NoData { path: config.data });
+    }
+    let storage = vault::open(&config.data, &config.passphrase(path)?)?;
+    Ok(WitnessKey::create(&config.data, &storage, name)?.key)
+}
+
 /// Puts a copy back where the configuration has the data directory, which must not hold anything.
 pub fn restore(path: &Path, from: &Path) -> Result<Copied, NodeError> {
     keep_private();
@@ -199,6 +210,8 @@ pub(crate) struct Opened {
     pub(crate) rows: Rows,
     pub(crate) blobs: FileBlobs,
     pub(crate) engine: NodeEngine,
+    /// The key with which this node cosigns checkpoints, if it is a witness.
+    witness: Option<WitnessKey>,
     commits: u64,
     /// The dossier that has been read back in part, and the next of its runs.
     reading: Option<(DossierId, u64)>,
@@ -239,6 +252,7 @@ fn open_store_of(path: &Path) -> Result<Opened, NodeError> {
     check_clock(None)?;
     let storage = vault::open(&config.data, &config.passphrase(path)?)?;
     let keys = NodeKeys::open(&config.data, &storage)?;
+    let witness = WitnessKey::open(&config.data, &storage)?;
     let store = open_store(&config.data.join("store"))?;
     let original = Original::new(config.data.clone(), &keys, storage.clone(), Arc::clone(&store))?;
     let rows = Rows::new(SealedStore::new(store, storage));
@@ -259,6 +273,7 @@ fn open_store_of(path: &Path) -> Result<Opened, NodeError> {
         rows,
         blobs,
         engine,
+        witness,
         commits,
         reading: None,
     })
@@ -318,6 +333,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         rows,
         blobs,
         engine,
+        witness,
         commits,
         reading,
     } = opened;
@@ -363,6 +379,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     );
     let (seal, decryption) = (keys.seal()?, keys.encryption_key()?);
     let (node, shared) = (keys.node(), Arc::clone(&blobs));
+    let checkpoints = Checkpoints::open(engine.registry(), &rows, witness)?;
     let parts = Parts {
         engine,
         rows,
@@ -376,6 +393,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         commits,
         outbox,
         reading,
+        checkpoints,
     };
     let (ended, mut end) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("desk".into()).spawn(move || {

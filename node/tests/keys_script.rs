@@ -1,32 +1,15 @@
 //! `deploy/sample/keys.sh`: how keys follow each other, by public commands alone.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod script;
 
-fn play(script: &str) -> Output {
-    let place = tempfile::tempdir().unwrap();
-    let output = Command::new("bash")
-        .args(["-c", script, "keys.sh"])
-        .arg(place.path().join("keys"))
-        .env("BASOCHE", env!("CARGO_BIN_EXE_basoche"))
-        .env_remove("BASOCHE_PASSPHRASE")
-        .output();
-    output.unwrap()
-}
+use script::{play, text};
 
-fn script() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/sample/keys.sh");
-    std::fs::read_to_string(path).unwrap()
-}
+const NAME: &str = "keys.sh";
 
 #[test]
 fn keys_are_renewed_given_anew_and_withdrawn_by_public_commands() {
-    let output = play(&script());
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let (output, stdout, stderr) = play(NAME, &text(NAME));
     assert!(output.status.success(), "{stdout}\n{stderr}");
     assert!(stdout.ends_with("== Done.\n"), "{stdout}");
     // The history of the lawyer, in order.
@@ -52,11 +35,10 @@ fn keys_are_renewed_given_anew_and_withdrawn_by_public_commands() {
 /// Negative control: without the second officer's signature the script fails where it should.
 #[test]
 fn the_script_notices_what_does_not_go_through() {
-    let whole = script();
+    let whole = text(NAME);
     let cosigns = "run authority cosign ";
     assert_eq!(whole.matches(cosigns).count(), 1);
-    let output = play(&whole.replace(cosigns, "echo "));
+    let (output, _, stderr) = play(NAME, &whole.replace(cosigns, "echo "));
     assert!(!output.status.success());
-    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("a second officer"), "{stderr}");
 }

@@ -14,7 +14,7 @@ use basoche_protocol::jose::SoftwareKey;
 use basoche_protocol::role::OrganisationKind;
 use basoche_protocol::time::Instant;
 use basoche_protocol::wire::frame::RegistryLeaf;
-use basoche_registry::entry::{Genesis, Organisation};
+use basoche_registry::entry::Organisation;
 use basoche_registry::log::{Checkpoint, Key, KeyKind, Note};
 use basoche_registry::{Anchors, Authority, AuthorityLog, Content, Replica};
 

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use basoche_protocol::engine::Registry;
 use basoche_protocol::error::Error;
@@ -15,17 +16,20 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::authority::publish::published_fault;
+use super::checkpoint::cosign;
 use super::fault::exit;
 use super::values::subject;
 use super::{Fault, NodeArgs, Output};
 use crate::config::Config;
-use crate::control::{Answer, ClientError, EntryView, Request};
+use crate::control::{Answer, ClientError, EntryView, RegistryView, Request};
 use crate::published::{self, CHECKPOINT};
 
 /// Bytes of entries in one request to the node.
 const BATCH_BYTES: usize = 4 << 20;
 /// What is written wherever an authority for trials shows.
 const TEST_MARK: &str = "autorité d'essai";
+/// What is written where no witness need have seen what counts. REG-21.
+const TRIAL_QUORUM: &str = "quorum d'essai";
 
 /// Import, look at and check the registry (*annuaire*).
 #[derive(Subcommand)]
@@ -42,6 +46,19 @@ pub(super) enum Command {
     Show {
         #[command(flatten)]
         node: NodeArgs,
+    },
+    /// Tell the nodes of a log's checkpoint, wait for the policy's witnesses, and put their lines into its file.
+    ///
+    /// Exit code 75: too few have seen it within the time; the file has those who have.
+    Cosign {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// The file `checkpoint` that `basoche authority publish` wrote.
+        #[arg(value_name = "FILE")]
+        checkpoint: PathBuf,
+        /// For how long to wait, in seconds.
+        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+        wait: u64,
     },
     /// Say what the registry has said of somebody, entry by entry.
     History {
@@ -66,6 +83,11 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
     match command {
         Command::Import { node, paths } => import(&node, &paths, output),
         Command::Show { node } => show(&node, output),
+        Command::Cosign {
+            node,
+            checkpoint,
+            wait,
+        } => cosign(&node, &checkpoint, Duration::from_secs(wait), output),
         Command::History { node, subject } => history(&node, subject, output),
         Command::Check { anchors, paths } => check(&anchors, &paths, output),
     }
@@ -141,7 +163,12 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
     };
     let rows: Vec<_> = registries
         .iter()
-        .map(|one| json!({ "origin": one.origin, "size": one.size, "root": one.root, "test": is_test(&one.origin) }))
+        .map(|one| {
+            json!({
+                "origin": one.origin, "size": one.size, "root": one.root, "test": is_test(&one.origin),
+                "published": one.published, "without": one.without, "forked": one.forked,
+            })
+        })
         .collect();
     output.answer(
         &json!({ "v": 1, "registries": rows, "subjects": subjects }),
@@ -150,8 +177,11 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
             for one in &registries {
                 let mark = mark(is_test(&one.origin));
                 lines.push(format!(
-                    "registry {}{mark}: {} entries, root {}",
-                    one.origin, one.size, one.root
+                    "registry {}{mark}: {} entries, root {}, {}",
+                    one.origin,
+                    one.size,
+                    one.root,
+                    seen(one)
                 ));
             }
             for one in &subjects {
@@ -165,6 +195,21 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
         },
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who has seen a log, in words.
+fn seen(one: &RegistryView) -> String {
+    let mut words = match one.published {
+        None => TRIAL_QUORUM.to_owned(),
+        Some(published) => format!("{published} seen by the quorum"),
+    };
+    if !one.without.is_empty() {
+        words += &format!(" without {}", one.without.join(", "));
+    }
+    if one.forked {
+        words += ", PROVED TO HAVE SIGNED TWO HISTORIES";
+    }
+    words
 }
 
 fn history(node: &NodeArgs, subject: SubjectId, output: &Output) -> Result<ExitCode, Fault> {

@@ -5,6 +5,7 @@ mod annuaire;
 mod authority;
 mod barrier;
 mod bundle;
+mod checkpoint;
 mod decode;
 mod demo;
 mod deposits;

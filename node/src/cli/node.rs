@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use basoche_protocol::id::SubjectId;
 use clap::Subcommand;
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use super::fault::exit;
@@ -37,6 +38,16 @@ pub(super) enum Command {
         /// Where to write it.
         #[arg(long, value_name = "FILE")]
         request: PathBuf,
+    },
+    /// Make the node a witness of the authorities' logs: its key cosigns their checkpoints from its next start on.
+    ///
+    /// Prints the public half, for the policy of the anchors. The key is in no backup: a node that is restored needs a new one.
+    Witness {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// The name of the key, as `court.example/witness`: no space, no '+'.
+        #[arg(long)]
+        name: String,
     },
     /// Run until SIGTERM or Ctrl-C.
     Run {
@@ -105,6 +116,13 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
         Command::Request { node, request } => {
             let enrolment = runtime::request(&node.config)?;
             hand_out(&enrolment, &request, "is as it was", output)
+        }
+        Command::Witness { node, name } => {
+            let key = runtime::make_witness(&node.config, &name)?;
+            output.answer(&json!({ "v": 1, "witness": key.to_string() }), || {
+                format!("{key}\nPut it into the policy of the anchors, as `witness NAME {key}`, then start the node anew.")
+            });
+            Ok(ExitCode::SUCCESS)
         }
         Command::Run { node } => {
             let config = Config::read(&node.config)?;

@@ -142,6 +142,16 @@ pub enum Request {
         /// Whom.
         subject: SubjectId,
     },
+    /// This is the largest checkpoint of a log: the nodes tell each other.
+    Tell {
+        /// A note.
+        checkpoint: String,
+    },
+    /// How a log stands: its largest checkpoint, and who has seen it.
+    Checkpoint {
+        /// Which log.
+        origin: String,
+    },
     /// Copy the node to a new directory.
     Backup {
         /// Which, absolute.
@@ -180,6 +190,39 @@ pub struct RegistryView {
     pub size: u64,
     /// Root over them.
     pub root: Digest,
+    /// How many of them the witnesses have seen, as far as the log says; absent where the policy asks for nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<u64>,
+    /// Without which members of the quorum it was last published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+    /// Whether it is proved that the log has signed two histories.
+    #[serde(default)]
+    pub forked: bool,
+}
+
+/// How a log stands, in [`Answer::Checkpoint`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckpointView {
+    /// Leaves of the largest checkpoint that is known and whose leaves are held.
+    pub size: Option<u64>,
+    /// That checkpoint, a note.
+    pub note: Option<String>,
+    /// Which of the policy's witnesses have seen it.
+    pub seen: Vec<SeenView>,
+    /// Whether they are the quorum.
+    pub enough: bool,
+    /// Whether it is proved that the log has signed two histories.
+    pub guilty: bool,
+}
+
+/// A witness that has seen a checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SeenView {
+    /// The name of its key.
+    pub by: String,
+    /// When, RFC 3339, by its own clock.
+    pub at: String,
 }
 
 /// One entry about somebody, in [`Answer::History`].
@@ -321,6 +364,10 @@ pub enum Answer {
         /// In the order of the log.
         entries: Vec<EntryView>,
     },
+    /// To [`Request::Tell`].
+    Told,
+    /// To [`Request::Checkpoint`].
+    Checkpoint(Box<CheckpointView>),
     /// To [`Request::Backup`].
     Copied(Copied),
     /// To [`Request::Retire`].

@@ -4,18 +4,26 @@ use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::id::{CertificateId, SubjectId};
 use basoche_protocol::text::b64url_encode;
 use basoche_registry::Replica;
+use basoche_registry::log::Note;
 
-use super::{Answer, EntryView, RegistryView, SubjectView};
+use super::server::failure;
+use super::{Answer, CheckpointView, EntryView, RegistryView, SeenView, SubjectView};
 use crate::desk::Desk;
 use crate::effects::now;
 
 /// How far each log is held, and who is in them.
 pub(super) fn all(desk: &Desk) -> Answer {
     let registry = desk.engine().registry();
-    let registries = desk.registries().into_iter().map(|head| RegistryView {
-        origin: head.origin,
-        size: head.size,
-        root: head.root,
+    let registries = desk.registries().into_iter().map(|head| {
+        let published = registry.published(&head.origin);
+        RegistryView {
+            published: published.map(|(size, _)| size),
+            without: published.map_or_else(Vec::new, |(_, without)| without.to_vec()),
+            forked: desk.checkpoint(&head.origin).guilty,
+            origin: head.origin,
+            size: head.size,
+            root: head.root,
+        }
     });
     let nodes = registry.nodes().map(|info| SubjectView {
         subject: info.node,
@@ -84,4 +92,34 @@ pub(super) fn history(desk: &Desk, subject: &SubjectId) -> Answer {
     Answer::History {
         entries: about.collect(),
     }
+}
+
+/// Takes a checkpoint in from a user.
+pub(super) fn tell(desk: &mut Desk, checkpoint: &str) -> Answer {
+    let told = Note::parse(checkpoint.as_bytes()).map_err(|error| error.to_string());
+    match told.and_then(|note| desk.tell_checkpoint(&note).map_err(|error| error.to_string())) {
+        Ok(()) => Answer::Told,
+        Err(error) => failure(
+            "not-a-checkpoint",
+            error,
+            "checkpoint",
+            "Give a checkpoint that a log of this node's anchors has signed.",
+        ),
+    }
+}
+
+/// How a log stands.
+pub(super) fn checkpoint(desk: &Desk, origin: &str) -> Answer {
+    let standing = desk.checkpoint(origin);
+    let seen = standing.seen.iter().map(|seen| SeenView {
+        by: seen.by.name().to_owned(),
+        at: seen.at.to_string(),
+    });
+    Answer::Checkpoint(Box::new(CheckpointView {
+        size: standing.checkpoint.as_ref().map(|one| one.head().size),
+        note: standing.checkpoint.as_ref().map(|one| one.note().encode()),
+        seen: seen.collect(),
+        enough: standing.enough,
+        guilty: standing.guilty,
+    }))
 }

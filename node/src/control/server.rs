@@ -217,6 +217,14 @@ impl Server {
             } => {
                 return self.submit_many(messages, wait, patience_ms).await;
             }
+            Request::Tell { checkpoint } => {
+                self.desk.ask(move |desk| registry::tell(desk, &checkpoint)).await
+            }
+            Request::Checkpoint { origin } => {
+                self.desk
+                    .ask(move |desk| registry::checkpoint(desk, &origin))
+                    .await
+            }
             Request::Import { entries } => return self.import(entries).await,
             Request::Backup { to } => return self.back_up(to).await,
             Request::Ingest { .. }
@@ -776,7 +784,7 @@ fn write_line(stream: &mut StdStream, answer: &Answer) -> std::io::Result<()> {
     stream.write_all(&line(answer)?)
 }
 
-fn failure(code: &str, message: impl ToString, place: &str, action: &str) -> Answer {
+pub(super) fn failure(code: &str, message: impl ToString, place: &str, action: &str) -> Answer {
     Answer::Failed(Failure {
         code: code.into(),
         message: message.to_string(),

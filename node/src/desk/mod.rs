@@ -6,6 +6,7 @@
 
 mod ahead;
 mod barriers;
+mod checkpoints;
 mod contest;
 mod erase;
 mod forks;
@@ -62,6 +63,7 @@ use crate::quic::{ConnectionId, NodeId};
 use crate::rows::{NodeEngine, Rows, RowsError};
 use crate::store::{Batch, StoreError};
 use ahead::{Checking, Gathered};
+pub use checkpoints::{Checkpoints, Standing};
 use link::Link;
 use statements::Settled;
 use waits::Contacts;
@@ -255,6 +257,7 @@ pub struct Desk {
     /// Runs from mailboxes that the next commit holds.
     kept: Vec<mailbox::Kept>,
     checking: Checking,
+    checkpoints: Checkpoints,
 }
 
 /// What a desk is made of.
@@ -283,6 +286,8 @@ pub struct Parts {
     pub outbox: Outbox,
     /// The dossier that has been read back in part, and the next of its runs.
     pub reading: Option<(DossierId, u64)>,
+    /// What the node has heard of the authorities' logs.
+    pub checkpoints: Checkpoints,
 }
 
 impl Desk {
@@ -301,6 +306,7 @@ impl Desk {
             commits,
             outbox,
             reading,
+            checkpoints,
         } = parts;
         Self {
             engine,
@@ -335,6 +341,7 @@ impl Desk {
             outbox,
             kept: Vec::new(),
             checking: Checking::start(),
+            checkpoints,
         }
     }
 
@@ -544,6 +551,7 @@ impl Desk {
             }
         }
         self.let_out();
+        worked |= self.mind_checkpoints()?;
         if std::mem::take(&mut self.examined_due) {
             self.keep_examined()?;
         }
@@ -602,7 +610,12 @@ impl Desk {
                 Event::Changed { dossier } => {
                     changed.insert(dossier);
                 }
-                Event::Joined { peer } => tracing::info!(%peer, "peer joined"),
+                Event::Joined { peer } => {
+                    tracing::info!(%peer, "peer joined");
+                    self.checkpoints.joined(peer);
+                }
+                Event::Checkpoint { peer, note } => self.checkpoints.note(peer, note),
+                Event::Equivocation { peer, proof } => self.checkpoints.proof(peer, proof),
                 Event::Refused { peer, code } => {
                     self.monitor.meters.refused(With::Peer, code);
                     tracing::warn!(%peer, code = code.name(), "a frame was refused");
@@ -615,6 +628,7 @@ impl Desk {
                 Event::RegistryChanged => {
                     self.registry_news = true;
                     self.engine.announce_registry();
+                    self.checkpoints.entries();
                 }
                 Event::Forked { dossier, chain } => {
                     let about = format_args!("dossier {}, {chain:?}", short(&dossier));

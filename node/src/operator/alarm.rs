@@ -23,11 +23,15 @@ pub enum Alarm {
     DiskLow,
     /// The mailbox has no room for a parcel, or its disk has not. MBX-3.
     MailboxFull,
+    /// An authority's log has signed what the entries held here are not. LOG-12.
+    LogDisputed,
+    /// An authority's log has signed two histories, with proof. LOG-14.
+    LogForked,
 }
 
 impl Alarm {
     /// Every alarm.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::StoreOlder,
         Self::OwnChainBehind,
         Self::ChainDisputed,
@@ -36,6 +40,8 @@ impl Alarm {
         Self::LivesTwice,
         Self::DiskLow,
         Self::MailboxFull,
+        Self::LogDisputed,
+        Self::LogForked,
     ];
 
     /// Its name in metrics and logs.
@@ -50,6 +56,8 @@ impl Alarm {
             Self::LivesTwice => "lives-twice",
             Self::DiskLow => "disk-low",
             Self::MailboxFull => "mailbox-full",
+            Self::LogDisputed => "log-disputed",
+            Self::LogForked => "log-forked",
         }
     }
 
@@ -65,6 +73,8 @@ impl Alarm {
             Self::LivesTwice => "a node signs under two incarnations",
             Self::DiskLow => "the disk is nearly full",
             Self::MailboxFull => "the mailbox is full",
+            Self::LogDisputed => "an authority's log has signed something else than what is held here",
+            Self::LogForked => "an authority's log has signed two histories",
         }
     }
 
@@ -139,6 +149,6 @@ mod tests {
         let meters = Meters::default();
         Alarm::ChainForked.raise(&meters, "a test");
         let counts = Alarm::ALL.map(|alarm| meters.alarms(alarm));
-        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     }
 }

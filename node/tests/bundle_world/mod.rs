@@ -28,9 +28,7 @@ use basoche_protocol::message::{Access, Body, DocumentRef, KeyWrap, Message};
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{Frame, Item, RegistryLeaf, Run as RunFrame};
-use basoche_registry::entry::{
-    Content, Enrolment, Genesis, Node as NodeEntry, Organisation, Reason, Revocation,
-};
+use basoche_registry::entry::{Content, Enrolment, Node as NodeEntry, Organisation, Reason, Revocation};
 use basoche_registry::{Anchors, Authority, AuthorityLog, Replica};
 use serde_bytes::ByteBuf;
 

@@ -272,7 +272,9 @@ impl<R: Registry> Engine<R> {
             | Frame::Refusal(_)
             | Frame::Inventory(_)
             | Frame::ProofRequest(_)
-            | Frame::Proof(_) => return Ok(false),
+            | Frame::Proof(_)
+            | Frame::Checkpoint(_)
+            | Frame::Equivocation(_) => return Ok(false),
         };
         let dossier = match (frame, &head) {
             (Frame::Frontier(frontier), _) => frontier.dossier,

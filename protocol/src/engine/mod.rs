@@ -41,6 +41,8 @@ pub use summary::{Basis, Summary};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use serde_bytes::ByteBuf;
+
 use crate::directory::Directory;
 use crate::dossier::{Received, Replica, RunItem};
 use crate::envelope::EpochKey;
@@ -52,7 +54,7 @@ use crate::message::Gap;
 use crate::plant::{Bug, planted};
 use crate::refusal::Code;
 use crate::time::{Instant, Span};
-use crate::wire::frame::{ProofRequest, RegistryLeaf};
+use crate::wire::frame::{Frame, ProofRequest, RegistryLeaf};
 use backlog::Queue;
 use dormant::Dormant;
 use inventory::Cursor;
@@ -211,6 +213,20 @@ pub enum Event {
     },
     /// Entries of a registry came.
     RegistryChanged,
+    /// A peer says what the largest checkpoint of a log is. LOG-12.
+    Checkpoint {
+        /// Who.
+        peer: SubjectId,
+        /// A note, not looked at.
+        note: ByteBuf,
+    },
+    /// A peer says that a log has contradicted itself. LOG-14.
+    Equivocation {
+        /// Who.
+        peer: SubjectId,
+        /// The proof, not looked at.
+        proof: ByteBuf,
+    },
     /// Its own node has signed two histories of one chain. Alarm, once for each chain and process.
     Forked {
         /// The dossier.
@@ -566,6 +582,13 @@ impl<R: Registry> Engine<R> {
             self.stage.events.push(Event::RegistryChanged);
         }
         Ok(news)
+    }
+
+    /// Sends a frame to a peer with whom a version is agreed; to no other.
+    pub fn send(&mut self, peer: SubjectId, frame: &Frame) {
+        if self.peers.get(&peer).is_some_and(|peer| peer.joined) {
+            self.frames.push_back((peer, frame.encode()));
+        }
     }
 
     /// Tells connected peers of registry leaves that they lack.

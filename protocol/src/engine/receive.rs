@@ -7,7 +7,7 @@ use super::backlog::Queue;
 use super::quota::{Cost, SHORTEST_WAIT, charge};
 use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::{Received, RunItem};
-use crate::error::{Error, Malformed, Refused, Untrusted};
+use crate::error::{Error, Malformed, MalformedKind, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::journal::{Branch, ChainId, SignedHead, Standing};
 use crate::time::{Instant, Span};
@@ -30,6 +30,11 @@ impl<R: Registry> Engine<R> {
         if let Err(error) = self.take_frame(from, bytes, ahead, now) {
             self.refuse(from, bytes, &error);
         }
+    }
+
+    /// Turns away what came in a frame that has been passed on, as [`Event::Checkpoint`] or [`Event::Equivocation`].
+    pub fn turn_away(&mut self, from: SubjectId, frame: &Frame, error: &Error) {
+        self.refuse(from, &frame.encode(), error);
     }
 
     fn refuse(&mut self, from: SubjectId, bytes: &[u8], error: &Error) {
@@ -75,6 +80,15 @@ impl<R: Registry> Engine<R> {
             Frame::Inventory(inventory) => self.take_inventory(from, &inventory)?,
             Frame::ProofRequest(request) => self.take_proof_request(from, &request, bytes, now)?,
             Frame::Proof(proof) => self.take_proof(from, &proof, now)?,
+            Frame::Checkpoint(note) if note.len() <= limits::NOTE_BYTES => {
+                self.events.push_back(Event::Checkpoint { peer: from, note });
+            }
+            Frame::Equivocation(proof) if proof.len() <= 3 * limits::NOTE_BYTES => {
+                self.events.push_back(Event::Equivocation { peer: from, proof });
+            }
+            Frame::Checkpoint(_) | Frame::Equivocation(_) => {
+                return Err(Malformed::at(0, MalformedKind::TooLarge).into());
+            }
             Frame::Refusal(refusal) => {
                 let code = u16::try_from(refusal.code)
                     .ok()

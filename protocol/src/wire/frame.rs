@@ -194,6 +194,8 @@ frames! {
     7_u8 Inventory(Inventory),
     8_u8 ProofRequest(ProofRequest),
     9_u8 Proof(Proof),
+    10_u8 Checkpoint(ByteBuf),
+    11_u8 Equivocation(ByteBuf),
 }
 
 impl Frame {

@@ -128,6 +128,20 @@ impl Checkpoint {
         Ok(seen)
     }
 
+    /// The same checkpoint with the lines of its log and of `cosigners` alone, as far as they verify: what strangers add to
+    /// a note takes nobody's place.
+    pub(super) fn pruned(&self, keys: &[Key], cosigners: &[Key]) -> Result<Self, CheckpointError> {
+        let mut note = Note::new(self.note.text().to_owned())?;
+        for key in keys.iter().filter(|key| key.name() == self.head.origin) {
+            if let Some(line) = self.note.line_of(key) {
+                note.add(line.clone())?;
+            }
+        }
+        let mut pruned = Self::open(note, keys)?;
+        pruned.merge(&self.note, cosigners);
+        Ok(pruned)
+    }
+
     /// Takes over the lines of `cosigners` from another copy of the same checkpoint; whether any was new. Lines that do
     /// not verify are left where they are.
     pub fn merge<'a>(&mut self, other: &Note, cosigners: impl IntoIterator<Item = &'a Key>) -> bool {

@@ -74,6 +74,11 @@ impl Equivocation {
         }
     }
 
+    /// The log that it is about, as the first line of the smaller checkpoint names it.
+    pub fn origin(&self) -> &str {
+        self.smaller.text().lines().next().unwrap_or_default()
+    }
+
     /// Canonical CBOR.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(&Parts {

@@ -14,6 +14,7 @@ mod file;
 mod note;
 mod policy;
 mod tile;
+mod watch;
 mod witness;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Seen};
@@ -22,4 +23,5 @@ pub use file::{InclusionFile, InclusionFileError};
 pub use note::{KEY_NAME_BYTES, Key, KeyKind, NOTE_BYTES, Note, NoteError, NoteSignature, SIGNATURES};
 pub use policy::{Agreement, Policy, PolicyError, PolicyFault};
 pub use tile::{BundleError, TILE_WIDTH, Tile, bundle, new_tiles, unbundle};
+pub use watch::{Heard, Proposal, Watch};
 pub use witness::{AddCheckpoint, Refusal, Witness};

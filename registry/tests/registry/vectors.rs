@@ -11,7 +11,8 @@ use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
     CertificateAuthority, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord, Lifting, Node, Officer,
-    Organisation, Reason, Reassociation, Renewal, Retirement, Revocation, Roots, Suspension, Veto,
+    Organisation, Publication, Reason, Reassociation, Renewal, Retirement, Revocation, Roots, Suspension,
+    Veto,
 };
 use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
 use basoche_registry::{Anchors, Authority, Content, Entry, EntryFile, Leaf, Replica, leaf};
@@ -548,6 +549,25 @@ fn the_further_statements() {
             .into(),
             12,
             vec!["a2", "00", &record_hex, "01191234"],
+        ),
+        (
+            Publication {
+                checkpoint: "a\n".to_owned(),
+            }
+            .into(),
+            14,
+            vec!["a1", "0062610a"],
+        ),
+        (
+            Genesis {
+                profession: OrganisationKind::Bar,
+                test: false,
+                roots: None,
+                policy: Some(digest),
+            }
+            .into(),
+            0,
+            vec!["a3", "0002", "01f4", "03", &sixes],
         ),
         (
             Retirement {

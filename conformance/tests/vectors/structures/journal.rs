@@ -445,6 +445,8 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
             request.clone().without(2).encode(),
         ),
         (9, "proof", proof.encode()),
+        (10, "checkpoint", bytes(b"a.example\n0\n").encode()),
+        (11, "equivocation", bytes(&[0xa0]).encode()),
         (9, "proof_consistency", proof.clone().without(3).encode()),
     ];
     for (kind, name, content) in &contents {

@@ -19,10 +19,11 @@ use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::text::b64url_decode;
 use basoche_protocol::time::Span;
 use basoche_registry::entry::{
-    CertificateAuthority, Enrolment, Genesis, IdentityProof, KeyRecord, Kind, Lifting, Node, Officer,
-    Organisation, Reason, Reassociation, Retirement, Revocation, Suspension,
+    CertificateAuthority, Enrolment, IdentityProof, KeyRecord, Kind, Lifting, Node, Officer, Organisation,
+    Publication, Reason, Reassociation, Retirement, Revocation, Suspension,
 };
 use basoche_registry::leaf::{Capacity, CoSignature};
+use basoche_registry::log::Policy;
 use basoche_registry::{Anchors, Authority, AuthorityLog, Certificate, Content, Entry};
 use clap::{Args, Subcommand};
 use serde_bytes::ByteBuf;
@@ -38,11 +39,13 @@ use crate::effects::now;
 use crate::effects::random;
 use crate::files::{write_atomic, write_new};
 use crate::keys::NodeRequest;
+use crate::log_key::LogKey;
 use crate::wallet::{HolderRequest, PersonRequest, Wallet};
 
 const WALLET: &str = "authority.wallet";
 const PUBLIC: &str = "authority.json";
 const ENTRIES: &str = "entries";
+const LOG_KEY: &str = "log.key";
 
 /// Keep the log of an authority: a court's, a bar's or a company of experts'.
 #[derive(Subcommand)]
@@ -66,6 +69,11 @@ pub(super) enum Command {
         /// How many roots must sign together.
         #[arg(long, default_value_t = 1, value_name = "NUMBER")]
         threshold: usize,
+        /// The federation's policy (C2SP tlog-policy): whose witnesses must have seen what it grants. Nobody, if not given.
+        ///
+        /// The log key is then made at once.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
     },
     /// Write the anchor file of these authorities.
     Anchors {
@@ -222,6 +230,14 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Enter what the witnesses have seen: what stands before it counts from then on.
+    Publication {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// The checkpoint with the witnesses' lines, as `basoche annuaire cosign` leaves it.
+        #[arg(long, value_name = "FILE")]
+        checkpoint: PathBuf,
+    },
     /// Withdraw a certificate, for good.
     Revoke {
         #[command(flatten)]
@@ -320,12 +336,14 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             test,
             further_root,
             threshold,
+            policy,
         } => {
             let roots = Roots {
                 further: &further_root,
                 threshold,
             };
-            init(&office, &origin, profession, test, &roots, output)
+            let policy = policy.as_deref().map(read_policy).transpose()?;
+            init(&office, &origin, profession, test, &roots, policy, output)
         }
         Command::Anchors { out, dirs } => anchors(&out, &dirs, output),
         Command::Organisation {
@@ -484,6 +502,12 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
         } => cosign(&args, capacity, output),
         Command::LogKey { office } => publish::make_key(&office, output),
         Command::Publish { office, out } => publish::publish(&office, &out, output),
+        Command::Publication { office, checkpoint } => {
+            let bytes = std::fs::read(&checkpoint).map_err(|error| Fault::unreadable(&checkpoint, &error))?;
+            let checkpoint = String::from_utf8(bytes).map_err(|error| bad_request(&checkpoint, error))?;
+            let statement = Statement::of_the_log(Publication { checkpoint });
+            Office::open(&office)?.state(statement, output)
+        }
         Command::Enter { office: args } => {
             let draft = Draft::read(draft_of(&args)?)?;
             Ledger::read(&args.dir)?.enter(draft)?.tell(output)
@@ -612,6 +636,7 @@ fn init(
     profession: OrganisationKind,
     test: bool,
     roots: &Roots<'_>,
+    policy: Option<String>,
     output: &Output,
 ) -> Result<ExitCode, Fault> {
     let dir = &args.dir;
@@ -638,6 +663,10 @@ fn init(
         );
     }
     let request = Wallet::create(&dir.join(WALLET), origin, &passphrase)?;
+    let log = policy
+        .is_some()
+        .then(|| LogKey::create(&dir.join(LOG_KEY), origin, &passphrase));
+    let log = log.transpose()?;
     let public = Public {
         v: 1,
         origin: origin.to_owned(),
@@ -646,11 +675,13 @@ fn init(
         certificate: request.certificate,
         further_roots,
         threshold: (roots.threshold > 1).then_some(roots.threshold),
-        log: None,
+        log: log.map(|key| key.to_string()),
+        policy,
     };
     let authority = public.authority(dir).inspect_err(|_| {
         // The origin is impossible: leave the directory as it was found. What cannot be removed does no harm.
         let _ = std::fs::remove_file(dir.join(WALLET));
+        let _ = std::fs::remove_file(dir.join(LOG_KEY));
     })?;
     let entries = dir.join(ENTRIES);
     std::fs::create_dir(&entries).map_err(unwritable(&entries))?;
@@ -691,6 +722,13 @@ fn init(
         )
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a policy, and checks it.
+fn read_policy(path: &Path) -> Result<String, Fault> {
+    let bytes = std::fs::read(path).map_err(|error| Fault::unreadable(path, &error))?;
+    let policy = Policy::parse(&bytes).map_err(|error| bad_request(path, error))?;
+    Ok(policy.text().to_owned())
 }
 
 fn anchors(out: &Path, dirs: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {

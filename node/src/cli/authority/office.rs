@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use basoche_protocol::crypto::sha256;
 use basoche_protocol::envelope::Envelope;
@@ -12,7 +13,7 @@ use basoche_protocol::text::{b64url_decode, b64url_encode};
 use basoche_protocol::time::Instant;
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::admission::roles_of;
-use basoche_registry::log::Key;
+use basoche_registry::log::{Key, Policy};
 use basoche_registry::{Authority, AuthorityLog, Content, Entry, EntryFile, Inadmissible};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -44,6 +45,9 @@ pub(super) struct Public {
     /// The verifier key of its log, once it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) log: Option<String>,
+    /// The federation's policy, if it asks for witnesses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<String>,
 }
 
 impl Public {
@@ -63,13 +67,20 @@ impl Public {
         let threshold = self.threshold.unwrap_or(1);
         let authority = Authority::of_roots(&self.origin, self.profession, &ders, threshold, self.test)
             .map_err(|error| bad_request(&path, error))?;
-        let Some(vkey) = &self.log else {
+        let bad = |error| bad_request(&path, error);
+        let authority = match &self.log {
+            None => authority,
+            Some(vkey) => {
+                let key = Key::parse(vkey);
+                let key = key.ok_or_else(|| bad_request(&path, "the log key is not a verifier key"))?;
+                authority.with_log_key(key).map_err(bad)?
+            }
+        };
+        let Some(policy) = &self.policy else {
             return Ok(authority);
         };
-        let key = Key::parse(vkey).ok_or_else(|| bad_request(&path, "the log key is not a verifier key"))?;
-        authority
-            .with_log_key(key)
-            .map_err(|error| bad_request(&path, error))
+        let policy = Policy::parse(policy.as_bytes()).map_err(|error| bad_request(&path, error))?;
+        authority.with_policy(Arc::new(policy)).map_err(bad)
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::files::{bad_request, read_json};
 use super::office::Ledger;
-use super::{OfficeArgs, PUBLIC};
+use super::{LOG_KEY, OfficeArgs, PUBLIC};
 use crate::cli::fault::exit;
 use crate::cli::{Fault, Output};
 use crate::effects::now;
@@ -19,7 +19,6 @@ use crate::files::write_atomic;
 use crate::log_key::LogKey;
 use crate::published::{self, CHECKPOINT, PublishedError};
 
-const LOG_KEY: &str = "log.key";
 /// What the log key is about to sign, or has signed, last.
 const SIGNED: &str = "signed.json";
 

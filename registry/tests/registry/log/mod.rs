@@ -6,4 +6,5 @@ mod notes;
 mod oracle;
 mod policies;
 mod proof_files;
+mod watches;
 mod witnesses;

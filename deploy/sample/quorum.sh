@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# How an authority's entries come to count only once witnesses of all professions have seen them, by public commands alone:
+# three nodes become witnesses, the policy names them, three authorities sign it in their first entries, and what the bar
+# enrols counts once its checkpoint is cosigned. One witness away: two of three are enough. Two away: nothing is granted,
+# and what is withdrawn counts all the same. OPERATIONS.md, "Witnesses", explains it; `make test` runs it.
+# Usage: deploy/sample/quorum.sh DIRECTORY; the program is `basoche`, or $BASOCHE.
+set -euo pipefail
+
+: "${1:?usage: quorum.sh DIRECTORY}"
+basoche=${BASOCHE:-basoche}
+mkdir -p "$1"
+cd "$1"
+export BASOCHE_PASSPHRASE="a passphrase for trials"
+names=(court bar company)
+declare -A profession=([court]=court [bar]=bar [company]=expert-company) node=() process=()
+
+say() { printf '\n== %s\n' "$*"; }
+run() {
+    printf '$ basoche %s\n' "$*" >&2
+    "$basoche" "$@"
+}
+# The member $1 of the line of JSON on standard input.
+member() { sed -n "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/p" | tail -n 1; }
+# What the node $1 says now of the certificate $2.
+worth() { "$basoche" annuaire show --config "$1.toml" --json | sed "s/.*\"certificate\":\"$2\"//" | sed 's/}.*//' | member status; }
+# Waits until "$@" is true.
+until_true() {
+    for _ in $(seq 300); do
+        "$@" && return
+        sleep 0.1
+    done
+    echo "not within 30 seconds: $*" >&2
+    exit 1
+}
+start() {
+    "$basoche" node run --config "$1.toml" 2>>"$1.log" &
+    process[$1]=$!
+}
+stop() {
+    kill "${process[$1]}"
+    wait "${process[$1]}" || true
+}
+is_up() { "$basoche" node status --config "$1.toml" >/dev/null 2>&1 || test $? = 75; }
+is_worth() { test "$(worth "$1" "$2")" = "$3"; }
+trap 'kill "${process[@]}" 2>/dev/null || true; wait 2>/dev/null || true' EXIT
+
+say "Three nodes, each a witness"
+printf '%s\n' "$BASOCHE_PASSPHRASE" >passphrase
+port=$((20000 + RANDOM % 20000))
+for name in "${names[@]}"; do
+    cat >"$name.toml" <<TOML
+data = "$name-data"
+listen = "127.0.0.1:$port"
+addresses = ["127.0.0.1:$port"]
+anchors = "anchors.json"
+passphrase_file = "passphrase"
+allow_private_addresses = true
+TOML
+    port=$((port + 1))
+    node[$name]=$(run node init --config "$name.toml" --request "$name.json" --json | member node)
+    run node witness --config "$name.toml" --name "$name.example/witness" --json | member witness >"$name.vkey"
+done
+
+say "The policy: two of the three professions; every authority signs it in its first entry"
+{
+    for name in "${names[@]}"; do echo "witness $name $(cat "$name.vkey")"; done
+    echo "group professions 2 court bar company"
+    echo "quorum professions"
+} >policy
+for name in "${names[@]}"; do
+    run authority init --dir "$name-authority" --origin "$name.example" --profession "${profession[$name]}" --test --policy policy
+    organisation=$(run authority organisation --dir "$name-authority" --name "$name (essai)" --identifier "$name" --json | member subject)
+    run authority node --dir "$name-authority" --organisation "$organisation" --request "$name.json"
+done
+run authority anchors --out anchors.json court-authority bar-authority company-authority
+
+say "Each node starts from the whole of the three logs; nothing in them counts yet, so no node knows another"
+for name in "${names[@]}"; do
+    start "$name"
+    until_true is_up "$name"
+    run annuaire import --config "$name.toml" court-authority bar-authority company-authority
+done
+for name in "${names[@]}"; do
+    run authority publish --dir "$name-authority" --out "$name-log"
+done
+
+say "The first publication is made by hand: the checkpoint goes from witness to witness as a file"
+for name in "${names[@]}"; do
+    for witness in court bar; do
+        run annuaire cosign --config "$witness.toml" --wait 1 "$name-log/checkpoint" || test $? = 75
+    done
+    run authority publication --dir "$name-authority" --checkpoint "$name-log/checkpoint"
+done
+for name in "${names[@]}"; do
+    run annuaire import --config "$name.toml" court-authority bar-authority company-authority
+done
+connected() { "$basoche" node status --config bar.toml --json | grep -o '"connected":true' | wc -l | grep -q 2; }
+until_true connected
+
+say "A lawyer is enrolled: it is in the log, and counts only once the witnesses have seen it"
+run wallet create --out lawyer.wallet --label lawyer --authority bar.example --request lawyer.json
+run authority person --dir bar-authority --request lawyer.json --role lawyer --node "${node[bar]}"
+lawyer=$(run wallet show lawyer.wallet --json | member certificate)
+run annuaire import --config bar.toml bar-authority
+is_worth bar "$lawyer" "its enrolment is not published"
+publish() {
+    run authority publish --dir bar-authority --out bar-log
+    run annuaire cosign --config bar.toml --wait "$1" bar-log/checkpoint || return
+    run authority publication --dir bar-authority --checkpoint bar-log/checkpoint
+    run annuaire import --config bar.toml bar-authority
+}
+publish 30
+until_true is_worth court "$lawyer" valid
+until_true is_worth company "$lawyer" valid
+
+say "The company's node is away: two professions are a quorum"
+stop company
+run wallet create --out other.wallet --label other --authority bar.example --request other.json
+run authority person --dir bar-authority --request other.json --role lawyer --node "${node[bar]}"
+other=$(run wallet show other.wallet --json | member certificate)
+run annuaire import --config bar.toml bar-authority
+publish 30
+until_true is_worth court "$other" valid
+
+say "The court's node is away too: nothing is granted, and what is withdrawn counts at once"
+stop court
+run wallet create --out third.wallet --label third --authority bar.example --request third.json
+run authority person --dir bar-authority --request third.json --role lawyer --node "${node[bar]}"
+third=$(run wallet show third.wallet --json | member certificate)
+run authority revoke --dir bar-authority --certificate "$lawyer" --reason key-compromise
+run annuaire import --config bar.toml bar-authority
+if publish 2; then
+    echo "one profession alone was a quorum" >&2
+    exit 1
+fi
+is_worth bar "$third" "its enrolment is not published"
+is_worth bar "$lawyer" "revoked: the key is compromised"
+
+say "They are back, and hear what they have missed"
+start court
+start company
+until_true is_up court
+until_true connected
+publish 30
+until_true is_worth company "$third" valid
+is_worth company "$lawyer" "revoked: the key is compromised"
+run annuaire show --config company.toml | grep '^registry'
+say "Done."

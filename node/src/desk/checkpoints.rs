@@ -1,0 +1,313 @@
+//! Checkpoints of the authorities' logs: what peers and users say of them, what is told on, and this node's own word as a
+//! witness. SPEC §9.6, LOG-12 to LOG-14.
+
+use std::collections::VecDeque;
+
+use basoche_protocol::engine::Registry;
+use basoche_protocol::error::{Error, Malformed, Untrusted};
+use basoche_protocol::id::SubjectId;
+use basoche_protocol::wire::frame::Frame;
+use basoche_registry::log::{
+    Checkpoint, CheckpointError, Equivocation, Heard, Key, Note, Policy, Seen, Watch, Witness,
+};
+use basoche_registry::{Anchors, Replica};
+use serde_bytes::ByteBuf;
+
+use super::Desk;
+use crate::effects::now;
+use crate::operator::Alarm;
+use crate::rows::{Rows, RowsError};
+use crate::store::StoreError;
+use crate::witness_key::WitnessKey;
+
+/// What waits for the next turn, at most: each is a frame that a peer may send again.
+const INBOX: usize = 1024;
+
+/// The checkpoints that this node has heard of.
+pub struct Checkpoints {
+    watch: Watch,
+    witness: Option<WitnessKey>,
+    inbox: VecDeque<Told>,
+}
+
+/// What the next turn looks at.
+enum Told {
+    /// Somebody says that this is the largest checkpoint of a log: a peer, or a user of this node.
+    Note(Option<SubjectId>, ByteBuf),
+    /// A peer says that a log has contradicted itself.
+    Proof(SubjectId, ByteBuf),
+    /// More entries of the logs are held.
+    Entries,
+    /// A peer is there.
+    Joined(SubjectId),
+}
+
+/// How a log stands, for people.
+pub struct Standing {
+    /// Its largest checkpoint, if one is known.
+    pub checkpoint: Option<Checkpoint>,
+    /// Who has seen it, of the policy's witnesses, and when.
+    pub seen: Vec<Seen>,
+    /// Whether they are the quorum of the policy.
+    pub enough: bool,
+    /// Whether the log has contradicted itself.
+    pub guilty: bool,
+}
+
+impl Checkpoints {
+    /// What the store remembers, under these anchors and the entries in `registry`; `witness` is the node's own key.
+    ///
+    /// # Errors
+    /// A row cannot be read back.
+    pub fn open(registry: &Replica, rows: &Rows, witness: Option<WitnessKey>) -> Result<Self, RowsError> {
+        let (logs, cosigners) = keys(registry.anchors());
+        let mut watch = Watch::new(logs, cosigners.clone());
+        if let Some(witness) = &witness {
+            let mut seen = Witness::new();
+            rows.cosigned()?.into_iter().for_each(|head| seen.restore(head));
+            watch = watch.with_witness(witness.key.clone(), seen);
+            if !cosigners.contains(&witness.key) {
+                tracing::warn!(key = %witness.key, "this node's witness key is not in the policy of its anchors: it cosigns nothing");
+            }
+        }
+        // What does not hold under the anchors of today is of no use and does no harm.
+        for note in rows.checkpoints()? {
+            let _ = watch.hear(&note, |origin| registry.tree(origin));
+        }
+        for proof in rows.equivocations()? {
+            let _ = watch.accuse(proof);
+        }
+        let inbox = VecDeque::from([Told::Entries]);
+        Ok(Self {
+            watch,
+            witness,
+            inbox,
+        })
+    }
+
+    fn tell(&mut self, told: Told) {
+        if self.inbox.len() < INBOX {
+            self.inbox.push_back(told);
+        }
+    }
+
+    /// A peer has sent a checkpoint.
+    pub(super) fn note(&mut self, peer: SubjectId, note: ByteBuf) {
+        self.tell(Told::Note(Some(peer), note));
+    }
+
+    /// A peer has sent the proof that a log has contradicted itself.
+    pub(super) fn proof(&mut self, peer: SubjectId, proof: ByteBuf) {
+        self.tell(Told::Proof(peer, proof));
+    }
+
+    /// Entries of a log have come.
+    pub(super) fn entries(&mut self) {
+        if !self.inbox.iter().any(|told| matches!(told, Told::Entries)) {
+            self.tell(Told::Entries);
+        }
+    }
+
+    /// A peer has joined.
+    pub(super) fn joined(&mut self, peer: SubjectId) {
+        self.tell(Told::Joined(peer));
+    }
+}
+
+/// The keys of the logs, and of the policy's witnesses.
+fn keys(anchors: &Anchors) -> (Vec<Key>, Vec<Key>) {
+    let logs = anchors.authorities().iter().filter_map(|one| one.log_key());
+    let witnesses = anchors.policy().into_iter().flat_map(Policy::witnesses);
+    (logs.cloned().collect(), witnesses.cloned().collect())
+}
+
+impl Desk {
+    /// A user says that this is the largest checkpoint of a log: the next turn tells the others.
+    ///
+    /// # Errors
+    /// It is no checkpoint that a log of the anchors has signed.
+    pub fn tell_checkpoint(&mut self, note: &Note) -> Result<(), CheckpointError> {
+        let (logs, _) = keys(self.engine.registry().anchors());
+        Checkpoint::open(note.clone(), &logs)?;
+        self.checkpoints
+            .tell(Told::Note(None, ByteBuf::from(note.encode().into_bytes())));
+        Ok(())
+    }
+
+    /// How a log stands.
+    pub fn checkpoint(&self, origin: &str) -> Standing {
+        let watch = &self.checkpoints.watch;
+        let anchors = self.engine.registry().anchors();
+        let (_, cosigners) = keys(anchors);
+        let checkpoint = watch.latest(origin).cloned();
+        let seen = checkpoint.as_ref().and_then(|one| one.seen_by(&cosigners).ok());
+        let seen = seen.unwrap_or_default();
+        let enough = |policy: &Policy| policy.is_met(seen.iter().map(|seen| &seen.by));
+        Standing {
+            enough: checkpoint.is_some() && anchors.policy().is_none_or(enough),
+            guilty: watch.guilt(origin).is_some(),
+            checkpoint,
+            seen,
+        }
+    }
+
+    /// Looks at what has come in of checkpoints. True if there was anything.
+    pub(super) fn mind_checkpoints(&mut self) -> Result<bool, StoreError> {
+        let mut worked = false;
+        while let Some(told) = self.checkpoints.inbox.pop_front() {
+            worked = true;
+            match told {
+                Told::Note(from, bytes) => {
+                    if let Err(error) = self.hear(from, &bytes)?
+                        && let Some(peer) = from
+                    {
+                        self.engine.turn_away(peer, &Frame::Checkpoint(bytes), &error);
+                    }
+                }
+                Told::Proof(peer, bytes) => {
+                    if let Err(error) = self.accuse(Some(peer), &bytes)? {
+                        self.engine.turn_away(peer, &Frame::Equivocation(bytes), &error);
+                    }
+                }
+                Told::Entries => self.hear_again()?,
+                Told::Joined(peer) => self.tell_all(peer),
+            }
+        }
+        Ok(worked)
+    }
+
+    /// Takes a checkpoint in, tells it on if it is news, and says so if it contradicts what is held.
+    fn hear(&mut self, from: Option<SubjectId>, bytes: &[u8]) -> Result<Result<(), Error>, StoreError> {
+        let Ok(note) = Note::parse(bytes) else {
+            return Ok(Err(Malformed::bad_value().into()));
+        };
+        let registry = self.engine.registry();
+        let heard = self.checkpoints.watch.hear(&note, |origin| registry.tree(origin));
+        let Ok(head) = Checkpoint::head_of(note.text()) else {
+            return Ok(Err(Malformed::bad_value().into()));
+        };
+        let Ok(heard) = heard else {
+            let what = "it is no checkpoint that a log of the anchors has signed";
+            return Ok(Err(Untrusted::HeadMismatch { what }.into()));
+        };
+        self.act(from, &head.origin, heard)?;
+        Ok(Ok(()))
+    }
+
+    /// What had come before its entries.
+    fn hear_again(&mut self) -> Result<(), StoreError> {
+        for head in self.engine.registry().heads() {
+            let Some(tree) = self.engine.registry().tree(&head.origin) else {
+                continue;
+            };
+            let heard = self.checkpoints.watch.hear_again(&head.origin, tree);
+            self.act(None, &head.origin, heard.unwrap_or(Heard::Known))?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, from: Option<SubjectId>, origin: &str, heard: Heard) -> Result<(), StoreError> {
+        match heard {
+            Heard::Known | Heard::Early => {}
+            Heard::News => self.spread(from, origin)?,
+            Heard::Older => {
+                if let (Some(peer), Some(latest)) = (from, self.checkpoints.watch.latest(origin)) {
+                    let frame = checkpoint_frame(latest);
+                    self.engine.send(peer, &frame);
+                }
+            }
+            Heard::Contradicts(Some(proof)) => {
+                // It holds: we have made it.
+                let _ = self.accuse(None, &proof.encode())?;
+            }
+            Heard::Contradicts(None) => {
+                let about = format_args!("log {origin}, a checkpoint of it");
+                Alarm::LogDisputed.raise(&self.monitor.meters, about);
+                if let (Some(peer), Some(latest)) = (from, self.checkpoints.watch.latest(origin)) {
+                    let frame = checkpoint_frame(latest);
+                    self.engine.send(peer, &frame);
+                }
+            }
+        }
+        self.cosign(origin)
+    }
+
+    /// Keeps the latest checkpoint of a log, and tells every peer but the one it came from.
+    fn spread(&mut self, from: Option<SubjectId>, origin: &str) -> Result<(), StoreError> {
+        let Some(latest) = self.checkpoints.watch.latest(origin) else {
+            return Ok(());
+        };
+        self.rows.keep_checkpoint(origin, latest.note())?;
+        let frame = checkpoint_frame(latest);
+        self.broadcast(from, &frame);
+        Ok(())
+    }
+
+    /// Says what this node has seen, if it is a witness and may. What is about to be signed is kept first. LOG-10.
+    fn cosign(&mut self, origin: &str) -> Result<(), StoreError> {
+        let registry = self.engine.registry();
+        let (Some(witness), Some(tree)) = (&self.checkpoints.witness, registry.tree(origin)) else {
+            return Ok(());
+        };
+        let proposal = match self.checkpoints.watch.propose(origin, tree) {
+            Ok(Some(proposal)) => proposal,
+            Ok(None) => return Ok(()),
+            Err(refusal) => {
+                let about = format_args!("log {origin}: {refusal}");
+                Alarm::LogDisputed.raise(&self.monitor.meters, about);
+                return Ok(());
+            }
+        };
+        self.rows.keep_cosigned(proposal.head())?;
+        let at = now();
+        let signature = witness.cosign(proposal.text(), at);
+        match self.checkpoints.watch.cosigned(&proposal, &signature, at) {
+            Heard::News => self.spread(None, origin),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in the proof that a log has contradicted itself.
+    fn accuse(&mut self, from: Option<SubjectId>, bytes: &[u8]) -> Result<Result<(), Error>, StoreError> {
+        let proof = match Equivocation::decode(bytes) {
+            Ok(proof) => proof,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        match self.checkpoints.watch.accuse(proof.clone()) {
+            Err(_) => {
+                let what = "it does not prove that a log of the anchors contradicted itself";
+                return Ok(Err(Untrusted::HeadMismatch { what }.into()));
+            }
+            Ok(false) => return Ok(Ok(())),
+            Ok(true) => {}
+        }
+        let origin = proof.origin();
+        self.rows.keep_equivocation(origin, &proof)?;
+        let about = format_args!("log {origin}");
+        Alarm::LogForked.raise(&self.monitor.meters, about);
+        self.broadcast(from, &Frame::Equivocation(ByteBuf::from(proof.encode())));
+        Ok(Ok(()))
+    }
+
+    /// Tells a peer all that this node has heard.
+    fn tell_all(&mut self, peer: SubjectId) {
+        let watch = &self.checkpoints.watch;
+        let proofs = watch.guilty().map(|(_, proof)| proof.encode());
+        let proofs = proofs.map(|proof| Frame::Equivocation(ByteBuf::from(proof)));
+        let frames: Vec<_> = proofs.chain(watch.all().map(checkpoint_frame)).collect();
+        for frame in frames {
+            self.engine.send(peer, &frame);
+        }
+    }
+
+    fn broadcast(&mut self, from: Option<SubjectId>, frame: &Frame) {
+        let others = self.engine.peers().filter(|peer| Some(*peer) != from);
+        for peer in others.collect::<Vec<_>>() {
+            self.engine.send(peer, frame);
+        }
+    }
+}
+
+fn checkpoint_frame(checkpoint: &Checkpoint) -> Frame {
+    Frame::Checkpoint(ByteBuf::from(checkpoint.note().encode().into_bytes()))
+}

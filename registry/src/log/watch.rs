@@ -1,0 +1,239 @@
+//! What one node has heard of each log, and its own word as a witness: sans IO. SPEC §9.6, LOG-12 to LOG-14.
+//!
+//! ```text
+//! a checkpoint, from a file or a peer ──hear──▶ News: tell the others        Contradicts: tell the others the proof
+//!                                                 │
+//!             keep proposal.head() for good ◀──propose (a witness)
+//!             then sign, then ──cosigned──▶ News
+//! ```
+//! A checkpoint is held to the entries that the node holds itself, so no proof need come with it.
+
+use std::collections::BTreeMap;
+
+use basoche_protocol::id::Digest;
+use basoche_protocol::journal::RegistryHead;
+use basoche_protocol::time::Instant;
+use basoche_protocol::tree::Tree;
+
+use super::checkpoint::{Checkpoint, CheckpointError};
+use super::equivocation::{Equivocation, Innocent};
+use super::note::{Key, Note};
+use super::witness::{AddCheckpoint, Refusal, Witness};
+
+/// What a checkpoint was worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The latest, or somebody else has seen the latest: the others should hear of it.
+    News,
+    /// Nothing that was not known.
+    Known,
+    /// A smaller one than the latest, which whoever said it should hear of.
+    Older,
+    /// Its entries have not come yet: it is kept until they have.
+    Early,
+    /// The log has signed what the entries held here are not. With a proof, if the latest checkpoint is as large: else
+    /// whoever said it can make one, from our latest.
+    Contradicts(Option<Box<Equivocation>>),
+}
+
+/// What a witness may cosign, once its head is kept for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    checkpoint: Checkpoint,
+}
+
+impl Proposal {
+    /// What to keep before signing.
+    pub fn head(&self) -> &RegistryHead {
+        self.checkpoint.head()
+    }
+
+    /// What to sign.
+    pub fn text(&self) -> &str {
+        self.checkpoint.note().text()
+    }
+}
+
+/// The checkpoints of every log, as one node has heard of them.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    logs: Vec<Key>,
+    cosigners: Vec<Key>,
+    /// Of each log the largest that the entries held are.
+    latest: BTreeMap<String, Checkpoint>,
+    /// Of each log the largest whose entries are still to come.
+    early: BTreeMap<String, Checkpoint>,
+    /// Logs that have contradicted themselves.
+    guilty: BTreeMap<String, Equivocation>,
+    /// This node's own key as a witness, and what it has cosigned.
+    witness: Option<(Key, Witness)>,
+}
+
+impl Watch {
+    /// Of these logs, whose checkpoints these may cosign.
+    pub fn new(logs: Vec<Key>, cosigners: Vec<Key>) -> Self {
+        Self {
+            logs,
+            cosigners,
+            latest: BTreeMap::new(),
+            early: BTreeMap::new(),
+            guilty: BTreeMap::new(),
+            witness: None,
+        }
+    }
+
+    /// The node is a witness itself, with that key; `witness` has what it cosigned before.
+    pub fn with_witness(mut self, key: Key, witness: Witness) -> Self {
+        self.witness = Some((key, witness));
+        self
+    }
+
+    /// The node's own key as a witness.
+    pub fn witness(&self) -> Option<&Key> {
+        self.witness.as_ref().map(|(key, _)| key)
+    }
+
+    /// The latest checkpoint of a log.
+    pub fn latest(&self, origin: &str) -> Option<&Checkpoint> {
+        self.latest.get(origin)
+    }
+
+    /// The latest checkpoint of every log, ascending by origin.
+    pub fn all(&self) -> impl Iterator<Item = &Checkpoint> {
+        self.latest.values()
+    }
+
+    /// The proof that a log has contradicted itself, if there is one.
+    pub fn guilt(&self, origin: &str) -> Option<&Equivocation> {
+        self.guilty.get(origin)
+    }
+
+    /// Every such proof, ascending by origin.
+    pub fn guilty(&self) -> impl Iterator<Item = (&str, &Equivocation)> {
+        self.guilty.iter().map(|(origin, proof)| (origin.as_str(), proof))
+    }
+
+    /// Takes in a checkpoint, whoever brought it. `tree` gives the entries held of a log. Lines of nobody in the policy are
+    /// left out, and so are those that do not verify.
+    ///
+    /// # Errors
+    /// It is no checkpoint, or none that one of the logs has signed.
+    pub fn hear<'a>(
+        &mut self,
+        note: &Note,
+        tree: impl FnOnce(&str) -> Option<&'a Tree>,
+    ) -> Result<Heard, CheckpointError> {
+        let checkpoint = Checkpoint::open(note.clone(), &self.logs)?.pruned(&self.logs, &self.cosigners)?;
+        let head = checkpoint.head();
+        let empty = Tree::new();
+        let tree = tree(&head.origin).unwrap_or(&empty);
+        if head.size > tree.size() {
+            let early = self.early.entry(head.origin.clone());
+            let kept = early.or_insert_with(|| checkpoint.clone());
+            if kept.head().size < head.size {
+                *kept = checkpoint;
+            } else {
+                kept.merge(checkpoint.note(), &self.cosigners);
+            }
+            return Ok(Heard::Early);
+        }
+        if tree.root_at(head.size) != Some(*head.root.as_bytes()) {
+            let proof = self.contradiction(&checkpoint, tree);
+            return Ok(Heard::Contradicts(proof.map(Box::new)));
+        }
+        let Some(latest) = self.latest.get_mut(&head.origin) else {
+            self.latest.insert(head.origin.clone(), checkpoint);
+            return Ok(Heard::News);
+        };
+        let (held, size) = (latest.head().size, head.size);
+        if size < held {
+            return Ok(Heard::Older);
+        }
+        let news = if size == held {
+            latest.merge(checkpoint.note(), &self.cosigners)
+        } else {
+            *latest = checkpoint;
+            true
+        };
+        Ok(if news { Heard::News } else { Heard::Known })
+    }
+
+    /// Hears again what had come before its entries, now that more of them are held.
+    pub fn hear_again(&mut self, origin: &str, tree: &Tree) -> Option<Heard> {
+        let early = self.early.get(origin)?;
+        if early.head().size > tree.size() {
+            return None;
+        }
+        let note = self.early.remove(origin)?.note().clone();
+        self.hear(&note, |_| Some(tree)).ok()
+    }
+
+    /// The proof that `other` and the latest checkpoint, over the entries in `tree`, are of two histories, if the latter is
+    /// as large.
+    fn contradiction(&self, other: &Checkpoint, tree: &Tree) -> Option<Equivocation> {
+        let latest = self.latest.get(&other.head().origin)?;
+        let (small, large) = (other.head().size, latest.head().size);
+        let begins = Digest::new(tree.root_at(small)?);
+        let path = tree.consistency_path(small, large)?;
+        let path = path.into_iter().map(Digest::new).collect();
+        (small <= large).then(|| Equivocation::new(other, latest, begins, path))
+    }
+
+    /// Takes in the proof that a log has contradicted itself: from then on a witness cosigns it no more. `true` if it was
+    /// news; then the others should hear of it.
+    ///
+    /// # Errors
+    /// It proves nothing.
+    pub fn accuse(&mut self, proof: Equivocation) -> Result<bool, Innocent> {
+        let (head, _) = proof.verify(&self.logs)?;
+        if self.guilty.contains_key(&head.origin) {
+            return Ok(false);
+        }
+        self.guilty.insert(head.origin, proof);
+        Ok(true)
+    }
+
+    /// What this node, if it is a witness, may cosign now of a log whose entries are in `tree`: the latest checkpoint, where
+    /// it extends all that it has cosigned and the log has not contradicted itself. From then on that is the least.
+    ///
+    /// # Errors
+    /// The checkpoint does not extend what was cosigned: the node has lost entries that it had, or the log is two.
+    pub fn propose(&mut self, origin: &str, tree: &Tree) -> Result<Option<Proposal>, Refusal> {
+        let (Some((key, witness)), Some(latest)) = (&mut self.witness, self.latest.get(origin)) else {
+            return Ok(None);
+        };
+        let seen = matches!(latest.note().signed_by(key), Ok(Some(_)));
+        if seen || self.guilty.contains_key(origin) || !self.cosigners.contains(key) {
+            return Ok(None);
+        }
+        let (old, new) = (witness.size(origin), latest.head().size);
+        let path = match old {
+            0 => Some(Vec::new()),
+            _ => tree.consistency_path(old, new),
+        };
+        let request = AddCheckpoint {
+            old,
+            path: path.ok_or(Refusal::Inconsistent)?,
+            checkpoint: latest.note().clone(),
+        };
+        let checkpoint = witness.handle_add_checkpoint(&request, &self.logs)?;
+        Ok(Some(Proposal { checkpoint }))
+    }
+
+    /// The witness has signed a proposal at `at`, to the second. Its line joins the latest checkpoint, if that is still the
+    /// one.
+    pub fn cosigned(&mut self, proposal: &Proposal, signature: &[u8; 64], at: Instant) -> Heard {
+        let Some((key, _)) = &self.witness else {
+            return Heard::Known;
+        };
+        let mut note = proposal.checkpoint.note().clone();
+        if note.add(key.line(signature, at)).is_err() {
+            return Heard::Known;
+        }
+        let latest = self.latest.get_mut(&proposal.head().origin);
+        match latest.is_some_and(|latest| latest.merge(&note, &self.cosigners)) {
+            true => Heard::News,
+            false => Heard::Known,
+        }
+    }
+}
