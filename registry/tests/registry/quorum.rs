@@ -234,7 +234,7 @@ fn what_is_no_checkpoint_of_the_log_under_the_quorum_publishes_nothing() {
     let alone = log.checkpoint(&head, &[]);
     assert!(refused(&mut log, &alone).contains("no witness"));
     // A stranger's cosignature is nobody's.
-    let mut strange = alone.clone();
+    let mut strange = alone;
     Holder::witness(9).sign(&mut strange, at);
     assert!(refused(&mut log, &strange).contains("no witness"));
     // Other contents, more leaves than there are, none, another log.
@@ -249,7 +249,7 @@ fn what_is_no_checkpoint_of_the_log_under_the_quorum_publishes_nothing() {
     }
     let foreign = RegistryHead {
         origin: COURT.to_owned(),
-        ..head.clone()
+        ..head
     };
     let foreign = log.checkpoint(&foreign, &all);
     assert!(refused(&mut log, &foreign).contains("has not signed"));
@@ -260,7 +260,7 @@ fn what_is_no_checkpoint_of_the_log_under_the_quorum_publishes_nothing() {
     }
     assert!(refused(&mut log, &unsigned).contains("has not signed"));
     // A witness's line that does not verify spoils it.
-    let wrong = Holder::new(&log.witnesses.0[1].key.name().to_owned(), KeyKind::Cosigner, 2);
+    let wrong = Holder::new(log.witnesses.0[1].key.name(), KeyKind::Cosigner, 2);
     let mut spoilt = log.checkpoint(&head, &all);
     let signature = wrong.secret.sign(b"something else");
     spoilt.add(wrong.key.line(&signature, at)).unwrap();
@@ -313,7 +313,7 @@ fn a_profession_that_is_silent_for_long_is_done_without_and_it_shows() {
     assert!(why(log.enter(&two_away, late)).contains("no quorum"));
     let marked = without(&log, &[0, 2], late);
     assert_eq!(log.enter(&marked, late), Ok(true));
-    let companies = vec!["companies".to_owned()];
+    let companies = ["companies".to_owned()];
     assert_eq!(log.federation.replica.published(BAR), Some((5, &companies[..])));
     // It is back: the mark goes, and its silence begins anew.
     log.publish(day(6), day(6)).unwrap();
@@ -334,12 +334,7 @@ fn the_policy_stands_in_the_anchors_and_in_every_genesis() {
     // A log that nobody can see.
     let keyless = authority(BAR).with_policy(Arc::clone(&policy)).err();
     let origin = BAR.to_owned();
-    assert_eq!(
-        keyless,
-        Some(AnchorError::NoLogKey {
-            origin: origin.clone()
-        })
-    );
+    assert_eq!(keyless, Some(AnchorError::NoLogKey { origin }));
     // One authority under it, another not.
     let under = anchors.authority(BAR).unwrap().clone();
     let mixed = Anchors::new(vec![under, authority(COURT)]).err();

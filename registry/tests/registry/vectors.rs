@@ -447,7 +447,7 @@ fn the_further_statements() {
         format!("5820{}", "66".repeat(32)),
         format!("5820{}", "77".repeat(32)),
     );
-    let cases: [(Content, u64, Vec<&str>); 13] = [
+    let cases: [(Content, u64, Vec<&str>); 15] = [
         (
             Officer {
                 key: record(),
