@@ -25,6 +25,8 @@ pub enum Bug {
     ForgetsOwnHeads,
     /// Whatever a member answers that is asked for a proof is taken for one. Breaks SYN-22.
     ProofsUnchecked,
+    /// Whatever an authority enters as published is taken for published, whoever has seen it. Breaks REG-22.
+    NoQuorum,
     /// A summary is believed although the journal has gone on since it was made.
     StaleSummaryBelieved,
 }
@@ -41,7 +43,7 @@ pub fn plant(bug: Option<Bug>) {
 }
 
 /// Whether this bug is planted.
-pub(crate) fn planted(bug: Bug) -> bool {
+pub fn planted(bug: Bug) -> bool {
     #[cfg(feature = "test-util")]
     return PLANTED.get() == Some(bug);
     #[cfg(not(feature = "test-util"))]

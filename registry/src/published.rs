@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use basoche_protocol::plant::{Bug, planted};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::tree::Tree;
 
@@ -143,6 +144,7 @@ impl Published {
         let without = match self.policy.agreement(&by, &silent) {
             Agreement::Quorum => Vec::new(),
             Agreement::Without(members) => members,
+            Agreement::TooFew if planted(Bug::NoQuorum) => Vec::new(),
             Agreement::TooFew => return Err(bad("the witnesses that have seen it are no quorum".into())),
         };
         Ok(Seen {

@@ -4,11 +4,10 @@
 use std::collections::VecDeque;
 
 use basoche_protocol::engine::Registry;
-use basoche_protocol::error::{Error, Malformed, Untrusted};
 use basoche_protocol::id::SubjectId;
 use basoche_protocol::wire::frame::Frame;
 use basoche_registry::log::{
-    Checkpoint, CheckpointError, Equivocation, Heard, Key, Note, Policy, Seen, Watch, Witness,
+    Checkpoint, CheckpointError, Effect, Gossip, Key, Note, Policy, Seen, Watch, Witness,
 };
 use basoche_registry::{Anchors, Replica};
 use serde_bytes::ByteBuf;
@@ -25,7 +24,7 @@ const INBOX: usize = 1024;
 
 /// The checkpoints that this node has heard of.
 pub struct Checkpoints {
-    watch: Watch,
+    gossip: Gossip,
     witness: Option<WitnessKey>,
     inbox: VecDeque<Told>,
 }
@@ -136,7 +135,7 @@ impl Desk {
 
     /// How a log stands.
     pub fn checkpoint(&self, origin: &str) -> Standing {
-        let watch = &self.checkpoints.watch;
+        let watch = self.checkpoints.gossip.watch();
         let anchors = self.engine.registry().anchors();
         let (_, cosigners) = keys(anchors);
         let checkpoint = watch.latest(origin).cloned();
@@ -151,147 +150,90 @@ impl Desk {
         }
     }
 
-    /// Looks at what has come in of checkpoints. True if there was anything.
+    /// Looks at what has come in of checkpoints, and does what follows from it. True if there was anything.
     pub(super) fn mind_checkpoints(&mut self) -> Result<bool, StoreError> {
         let mut worked = false;
         while let Some(told) = self.checkpoints.inbox.pop_front() {
             worked = true;
-            match told {
-                Told::Note(from, bytes) => {
-                    if let Err(error) = self.hear(from, &bytes)?
-                        && let Some(peer) = from
-                    {
-                        self.engine.turn_away(peer, &Frame::Checkpoint(bytes), &error);
-                    }
-                }
-                Told::Proof(peer, bytes) => {
-                    if let Err(error) = self.accuse(Some(peer), &bytes)? {
-                        self.engine.turn_away(peer, &Frame::Equivocation(bytes), &error);
-                    }
-                }
-                Told::Entries => self.hear_again()?,
-                Told::Joined(peer) => self.tell_all(peer),
+            self.take_in(told);
+            while let Some(effect) = self.checkpoints.gossip.poll_effect() {
+                self.carry_out(effect)?;
             }
         }
         Ok(worked)
     }
 
-    /// Takes a checkpoint in, tells it on if it is news, and says so if it contradicts what is held.
-    fn hear(&mut self, from: Option<SubjectId>, bytes: &[u8]) -> Result<Result<(), Error>, StoreError> {
-        let Ok(note) = Note::parse(bytes) else {
-            return Ok(Err(Malformed::bad_value().into()));
-        };
+    fn take_in(&mut self, told: Told) {
+        let gossip = &mut self.checkpoints.gossip;
         let registry = self.engine.registry();
-        let heard = self.checkpoints.watch.hear(&note, |origin| registry.tree(origin));
-        let Ok(head) = Checkpoint::head_of(note.text()) else {
-            return Ok(Err(Malformed::bad_value().into()));
+        let (from, frame, taken) = match told {
+            Told::Note(from, note) => {
+                let taken = gossip.handle_note(from, &note, |origin| registry.tree(origin));
+                (from, Frame::Checkpoint(note), taken)
+            }
+            Told::Proof(peer, proof) => {
+                let taken = gossip.handle_proof(Some(peer), &proof);
+                (Some(peer), Frame::Equivocation(proof), taken)
+            }
+            Told::Entries => {
+                for head in registry.heads() {
+                    if let Some(tree) = registry.tree(&head.origin) {
+                        gossip.handle_entries(&head.origin, tree);
+                    }
+                }
+                return;
+            }
+            Told::Joined(peer) => return self.tell_all(peer),
         };
-        let Ok(heard) = heard else {
-            let what = "it is no checkpoint that a log of the anchors has signed";
-            return Ok(Err(Untrusted::HeadMismatch { what }.into()));
-        };
-        self.act(from, &head.origin, heard)?;
-        Ok(Ok(()))
-    }
-
-    /// What had come before its entries.
-    fn hear_again(&mut self) -> Result<(), StoreError> {
-        for head in self.engine.registry().heads() {
-            let Some(tree) = self.engine.registry().tree(&head.origin) else {
-                continue;
-            };
-            let heard = self.checkpoints.watch.hear_again(&head.origin, tree);
-            self.act(None, &head.origin, heard.unwrap_or(Heard::Known))?;
+        if let (Err(error), Some(peer)) = (taken, from) {
+            self.engine.turn_away(peer, &frame, &error);
         }
-        Ok(())
     }
 
-    fn act(&mut self, from: Option<SubjectId>, origin: &str, heard: Heard) -> Result<(), StoreError> {
-        match heard {
-            Heard::Known | Heard::Early => {}
-            Heard::News => self.spread(from, origin)?,
-            Heard::Older => {
-                if let (Some(peer), Some(latest)) = (from, self.checkpoints.watch.latest(origin)) {
+    fn carry_out(&mut self, effect: Effect) -> Result<(), StoreError> {
+        let watch = self.checkpoints.gossip.watch();
+        match effect {
+            Effect::Spread { origin, but } => {
+                if let Some(latest) = watch.latest(&origin) {
+                    self.rows.keep_checkpoint(&origin, latest.note())?;
                     let frame = checkpoint_frame(latest);
-                    self.engine.send(peer, &frame);
+                    self.broadcast(but, &frame);
                 }
             }
-            Heard::Contradicts(Some(proof)) => {
-                // It holds: we have made it.
-                let _ = self.accuse(None, &proof.encode())?;
-            }
-            Heard::Contradicts(None) => {
-                let about = format_args!("log {origin}, a checkpoint of it");
-                Alarm::LogDisputed.raise(&self.monitor.meters, about);
-                if let (Some(peer), Some(latest)) = (from, self.checkpoints.watch.latest(origin)) {
+            Effect::Answer { origin, to } => {
+                if let Some(latest) = watch.latest(&origin) {
                     let frame = checkpoint_frame(latest);
-                    self.engine.send(peer, &frame);
+                    self.engine.send(to, &frame);
+                }
+            }
+            Effect::Doubt { origin } => {
+                let about = format_args!("log {origin}");
+                Alarm::LogDisputed.raise(&self.monitor.meters, about);
+            }
+            Effect::Accuse { origin, but } => {
+                if let Some(proof) = watch.guilt(&origin) {
+                    self.rows.keep_equivocation(&origin, proof)?;
+                    let frame = Frame::Equivocation(ByteBuf::from(proof.encode()));
+                    let about = format_args!("log {origin}");
+                    Alarm::LogForked.raise(&self.monitor.meters, about);
+                    self.broadcast(but, &frame);
+                }
+            }
+            Effect::Cosign(proposal) => {
+                if let Some(witness) = &self.checkpoints.witness {
+                    self.rows.keep_cosigned(proposal.head())?;
+                    let at = now();
+                    let signature = witness.cosign(proposal.text(), at);
+                    self.checkpoints.gossip.handle_cosigned(&proposal, &signature, at);
                 }
             }
         }
-        self.cosign(origin)
-    }
-
-    /// Keeps the latest checkpoint of a log, and tells every peer but the one it came from.
-    fn spread(&mut self, from: Option<SubjectId>, origin: &str) -> Result<(), StoreError> {
-        let Some(latest) = self.checkpoints.watch.latest(origin) else {
-            return Ok(());
-        };
-        self.rows.keep_checkpoint(origin, latest.note())?;
-        let frame = checkpoint_frame(latest);
-        self.broadcast(from, &frame);
         Ok(())
-    }
-
-    /// Says what this node has seen, if it is a witness and may. What is about to be signed is kept first. LOG-10.
-    fn cosign(&mut self, origin: &str) -> Result<(), StoreError> {
-        let registry = self.engine.registry();
-        let (Some(witness), Some(tree)) = (&self.checkpoints.witness, registry.tree(origin)) else {
-            return Ok(());
-        };
-        let proposal = match self.checkpoints.watch.propose(origin, tree) {
-            Ok(Some(proposal)) => proposal,
-            Ok(None) => return Ok(()),
-            Err(refusal) => {
-                let about = format_args!("log {origin}: {refusal}");
-                Alarm::LogDisputed.raise(&self.monitor.meters, about);
-                return Ok(());
-            }
-        };
-        self.rows.keep_cosigned(proposal.head())?;
-        let at = now();
-        let signature = witness.cosign(proposal.text(), at);
-        match self.checkpoints.watch.cosigned(&proposal, &signature, at) {
-            Heard::News => self.spread(None, origin),
-            _ => Ok(()),
-        }
-    }
-
-    /// Takes in the proof that a log has contradicted itself.
-    fn accuse(&mut self, from: Option<SubjectId>, bytes: &[u8]) -> Result<Result<(), Error>, StoreError> {
-        let proof = match Equivocation::decode(bytes) {
-            Ok(proof) => proof,
-            Err(error) => return Ok(Err(error.into())),
-        };
-        match self.checkpoints.watch.accuse(proof.clone()) {
-            Err(_) => {
-                let what = "it does not prove that a log of the anchors contradicted itself";
-                return Ok(Err(Untrusted::HeadMismatch { what }.into()));
-            }
-            Ok(false) => return Ok(Ok(())),
-            Ok(true) => {}
-        }
-        let origin = proof.origin();
-        self.rows.keep_equivocation(origin, &proof)?;
-        let about = format_args!("log {origin}");
-        Alarm::LogForked.raise(&self.monitor.meters, about);
-        self.broadcast(from, &Frame::Equivocation(ByteBuf::from(proof.encode())));
-        Ok(Ok(()))
     }
 
     /// Tells a peer all that this node has heard.
     fn tell_all(&mut self, peer: SubjectId) {
-        let watch = &self.checkpoints.watch;
+        let watch = self.checkpoints.gossip.watch();
         let proofs = watch.guilty().map(|(_, proof)| proof.encode());
         let proofs = proofs.map(|proof| Frame::Equivocation(ByteBuf::from(proof)));
         let frames: Vec<_> = proofs.chain(watch.all().map(checkpoint_frame)).collect();

@@ -130,7 +130,7 @@ impl Checkpoint {
 
     /// The same checkpoint with the lines of its log and of `cosigners` alone, as far as they verify: what strangers add to
     /// a note takes nobody's place.
-    pub(super) fn pruned(&self, keys: &[Key], cosigners: &[Key]) -> Result<Self, CheckpointError> {
+    pub fn pruned(&self, keys: &[Key], cosigners: &[Key]) -> Result<Self, CheckpointError> {
         let mut note = Note::new(self.note.text().to_owned())?;
         for key in keys.iter().filter(|key| key.name() == self.head.origin) {
             if let Some(line) = self.note.line_of(key) {
@@ -143,19 +143,18 @@ impl Checkpoint {
     }
 
     /// Takes over the lines of `cosigners` from another copy of the same checkpoint; whether any was new. Lines that do
-    /// not verify are left where they are.
+    /// not verify are left where they are. This one's own lines are taken to be checked: see [`Self::pruned`].
     pub fn merge<'a>(&mut self, other: &Note, cosigners: impl IntoIterator<Item = &'a Key>) -> bool {
         let mut news = false;
         if other.text() != self.note.text() {
             return news;
         }
         for key in cosigners {
-            let known = self.note.signed_by(key) != Ok(None);
-            if known || !matches!(other.signed_by(key), Ok(Some(_))) {
-                continue;
+            let line = other.line_of(key).filter(|_| self.note.line_of(key).is_none());
+            let Some(line) = line else { continue };
+            if matches!(other.signed_by(key), Ok(Some(_))) {
+                news |= self.note.add(line.clone()).is_ok();
             }
-            let line = other.line_of(key);
-            news |= line.is_some_and(|line| self.note.add(line.clone()).is_ok());
         }
         news
     }

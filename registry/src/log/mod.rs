@@ -11,6 +11,7 @@
 mod checkpoint;
 mod equivocation;
 mod file;
+mod gossip;
 mod note;
 mod policy;
 mod tile;
@@ -20,6 +21,7 @@ mod witness;
 pub use checkpoint::{Checkpoint, CheckpointError, Seen};
 pub use equivocation::{Equivocation, Innocent};
 pub use file::{InclusionFile, InclusionFileError};
+pub use gossip::{Effect, Gossip};
 pub use note::{KEY_NAME_BYTES, Key, KeyKind, NOTE_BYTES, Note, NoteError, NoteSignature, SIGNATURES};
 pub use policy::{Agreement, Policy, PolicyError, PolicyFault};
 pub use tile::{BundleError, TILE_WIDTH, Tile, bundle, new_tiles, unbundle};

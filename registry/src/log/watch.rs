@@ -123,17 +123,29 @@ impl Watch {
         note: &Note,
         tree: impl FnOnce(&str) -> Option<&'a Tree>,
     ) -> Result<Heard, CheckpointError> {
-        let checkpoint = Checkpoint::open(note.clone(), &self.logs)?.pruned(&self.logs, &self.cosigners)?;
-        let head = checkpoint.head();
+        // Of the latest, and of the one that waits for its entries, only what is new in a copy is looked at.
+        let head = Checkpoint::head_of(note.text())?;
+        let same = |kept: &&mut Checkpoint| kept.note().text() == note.text();
+        if let Some(latest) = self.latest.get_mut(&head.origin).filter(same) {
+            return Ok(match latest.merge(note, &self.cosigners) {
+                true => Heard::News,
+                false => Heard::Known,
+            });
+        }
+        let early = self.early.get_mut(&head.origin).filter(same);
+        let checkpoint = match early {
+            Some(early) => {
+                early.merge(note, &self.cosigners);
+                early.clone()
+            }
+            None => Checkpoint::open(note.clone(), &self.logs)?.pruned(&self.logs, &self.cosigners)?,
+        };
         let empty = Tree::new();
         let tree = tree(&head.origin).unwrap_or(&empty);
         if head.size > tree.size() {
-            let early = self.early.entry(head.origin.clone());
-            let kept = early.or_insert_with(|| checkpoint.clone());
-            if kept.head().size < head.size {
-                *kept = checkpoint;
-            } else {
-                kept.merge(checkpoint.note(), &self.cosigners);
+            let kept = self.early.get(&head.origin).map_or(0, |kept| kept.head().size);
+            if kept < head.size {
+                self.early.insert(head.origin, checkpoint);
             }
             return Ok(Heard::Early);
         }
@@ -142,20 +154,15 @@ impl Watch {
             return Ok(Heard::Contradicts(proof.map(Box::new)));
         }
         let Some(latest) = self.latest.get_mut(&head.origin) else {
-            self.latest.insert(head.origin.clone(), checkpoint);
+            self.latest.insert(head.origin, checkpoint);
             return Ok(Heard::News);
         };
-        let (held, size) = (latest.head().size, head.size);
-        if size < held {
+        // Of one size and over the same entries it would be the same text.
+        if head.size < latest.head().size {
             return Ok(Heard::Older);
         }
-        let news = if size == held {
-            latest.merge(checkpoint.note(), &self.cosigners)
-        } else {
-            *latest = checkpoint;
-            true
-        };
-        Ok(if news { Heard::News } else { Heard::Known })
+        *latest = checkpoint;
+        Ok(Heard::News)
     }
 
     /// Hears again what had come before its entries, now that more of them are held.

@@ -64,7 +64,7 @@ fn what_strangers_write_on_a_note_takes_no_place() {
     forged.add(one.key.line(&signature, second(1))).unwrap();
     assert_eq!(hear(&mut watch, &forged, &held), Heard::Known);
     // What the log has not signed is no checkpoint of it.
-    let unsigned = Note::new(note(&held).text().to_owned()).unwrap();
+    let unsigned = Note::new(note(&tree(7, 9)).text().to_owned()).unwrap();
     let refused = watch.hear(&unsigned, |_| Some(&held));
     assert!(matches!(refused, Err(CheckpointError::Note(_))));
 }

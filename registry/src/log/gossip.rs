@@ -1,0 +1,162 @@
+//! What a node does about what it hears of logs: whom it tells, what it keeps, what it signs. Sans IO. SPEC §9.6, LOG-12 to
+//! LOG-14.
+//!
+//! ```text
+//! handle_note, handle_proof, handle_entries ──▶ poll_effect ──▶ keep, tell, sign ──handle_cosigned──▶ poll_effect …
+//! ```
+
+use std::collections::VecDeque;
+
+use basoche_protocol::error::{Error, Malformed, Untrusted};
+use basoche_protocol::id::SubjectId;
+use basoche_protocol::time::Instant;
+use basoche_protocol::tree::Tree;
+
+use super::checkpoint::Checkpoint;
+use super::equivocation::Equivocation;
+use super::note::Note;
+use super::watch::{Heard, Proposal, Watch};
+
+/// Something to be done, in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Keep the latest checkpoint of a log, and tell it to every peer but one.
+    Spread {
+        /// Which log.
+        origin: String,
+        /// Who has said it.
+        but: Option<SubjectId>,
+    },
+    /// Tell one peer the latest checkpoint of a log.
+    Answer {
+        /// Which log.
+        origin: String,
+        /// Whom.
+        to: SubjectId,
+    },
+    /// Raise the alarm: the log has signed what the entries held here are not. It is not proved yet.
+    Doubt {
+        /// Which log.
+        origin: String,
+    },
+    /// Raise the alarm, keep the proof that a log has contradicted itself, and tell it to every peer but one.
+    Accuse {
+        /// Which log.
+        origin: String,
+        /// Who has said it.
+        but: Option<SubjectId>,
+    },
+    /// Keep [`Proposal::head`] for good, then sign [`Proposal::text`] with the witness's key, then give the signature to
+    /// [`Gossip::handle_cosigned`]: never in another order. LOG-10.
+    Cosign(Box<Proposal>),
+}
+
+/// A node's part in what nodes tell each other of logs.
+#[derive(Clone, Debug)]
+pub struct Gossip {
+    watch: Watch,
+    effects: VecDeque<Effect>,
+}
+
+impl Gossip {
+    /// From what is known.
+    pub fn new(watch: Watch) -> Self {
+        let effects = VecDeque::new();
+        Self { watch, effects }
+    }
+
+    /// What is known.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The next thing to be done.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Somebody, a peer or a user of this node, says that this is the largest checkpoint of a log. `tree` gives the entries
+    /// held of one.
+    ///
+    /// # Errors
+    /// `bad-value`: it is no checkpoint. `head-mismatch`: no log of the anchors has signed it.
+    pub fn handle_note<'a>(
+        &mut self,
+        from: Option<SubjectId>,
+        note: &[u8],
+        tree: impl Fn(&str) -> Option<&'a Tree>,
+    ) -> Result<(), Error> {
+        let note = Note::parse(note).map_err(|_| Malformed::bad_value())?;
+        let head = Checkpoint::head_of(note.text()).map_err(|_| Malformed::bad_value())?;
+        let heard = self
+            .watch
+            .hear(&note, &tree)
+            .map_err(|_| Untrusted::HeadMismatch {
+                what: "no log of the anchors has signed this checkpoint",
+            })?;
+        self.act(from, &head.origin, heard, tree(&head.origin));
+        Ok(())
+    }
+
+    /// More entries of a log are held: what had come before them is looked at.
+    pub fn handle_entries(&mut self, origin: &str, tree: &Tree) {
+        let heard = self.watch.hear_again(origin, tree);
+        self.act(None, origin, heard.unwrap_or(Heard::Known), Some(tree));
+    }
+
+    /// Somebody says that a log has contradicted itself.
+    ///
+    /// # Errors
+    /// `bad-value` and the like: it is no proof. `head-mismatch`: it proves nothing.
+    pub fn handle_proof(&mut self, from: Option<SubjectId>, proof: &[u8]) -> Result<(), Error> {
+        let proof = Equivocation::decode(proof)?;
+        let origin = proof.origin().to_owned();
+        let news = self.watch.accuse(proof).map_err(|_| Untrusted::HeadMismatch {
+            what: "it does not prove that a log of the anchors contradicted itself",
+        })?;
+        if news {
+            self.effects.push_back(Effect::Accuse { origin, but: from });
+        }
+        Ok(())
+    }
+
+    /// What was proposed is kept for good, and signed at `at`.
+    pub fn handle_cosigned(&mut self, proposal: &Proposal, signature: &[u8; 64], at: Instant) {
+        let heard = self.watch.cosigned(proposal, signature, at);
+        let origin = proposal.head().origin.clone();
+        if heard == Heard::News {
+            self.effects.push_back(Effect::Spread { origin, but: None });
+        }
+    }
+
+    fn act(&mut self, from: Option<SubjectId>, origin: &str, heard: Heard, tree: Option<&Tree>) {
+        let owned = || origin.to_owned();
+        let tell_ours = from.filter(|_| self.watch.latest(origin).is_some());
+        let answer = tell_ours.map(|to| Effect::Answer { origin: owned(), to });
+        match heard {
+            Heard::Known | Heard::Early => {}
+            Heard::News => self.effects.push_back(Effect::Spread {
+                origin: owned(),
+                but: from,
+            }),
+            Heard::Older => self.effects.extend(answer),
+            Heard::Contradicts(Some(proof)) => {
+                // It holds: it was made from two checkpoints that the log has signed.
+                if let Ok(true) = self.watch.accuse(*proof) {
+                    let origin = owned();
+                    self.effects.push_back(Effect::Accuse { origin, but: None });
+                }
+            }
+            // Who holds the larger history can make the proof from ours.
+            Heard::Contradicts(None) => {
+                self.effects.push_back(Effect::Doubt { origin: owned() });
+                self.effects.extend(answer);
+            }
+        }
+        match tree.map(|tree| self.watch.propose(origin, tree)) {
+            Some(Ok(Some(proposal))) => self.effects.push_back(Effect::Cosign(Box::new(proposal))),
+            Some(Err(_)) => self.effects.push_back(Effect::Doubt { origin: owned() }),
+            Some(Ok(None)) | None => {}
+        }
+    }
+}
