@@ -422,6 +422,12 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (2, "path", path()),
         (3, "leaf", bytes(&[0x1f; 32])),
     ]);
+    let equivocation = M(vec![
+        (0, "smaller", text("a.example\n1\n")),
+        (1, "larger", text("a.example\n2\n")),
+        (2, "begins", bytes(&[0xbe; 32])),
+        (3, "path", path()),
+    ]);
     let contents = [
         (1, "hello", hello.encode()),
         (2, "registry_leaves", leaves.encode()),
@@ -446,7 +452,7 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         ),
         (9, "proof", proof.encode()),
         (10, "checkpoint", bytes(b"a.example\n0\n").encode()),
-        (11, "equivocation", bytes(&[0xa0]).encode()),
+        (11, "equivocation", bytes(&equivocation.encode()).encode()),
         (9, "proof_consistency", proof.clone().without(3).encode()),
     ];
     for (kind, name, content) in &contents {
