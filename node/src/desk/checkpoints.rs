@@ -19,7 +19,7 @@ use crate::rows::{Rows, RowsError};
 use crate::store::StoreError;
 use crate::witness_key::WitnessKey;
 
-/// What waits for the next turn, at most: each is a frame that a peer may send again.
+/// Frames that wait for the next turn, at most: peers tell each other again when they meet again.
 const INBOX: usize = 1024;
 
 /// The checkpoints that this node has heard of.
@@ -77,13 +77,15 @@ impl Checkpoints {
             let _ = watch.accuse(proof);
         }
         let inbox = VecDeque::from([Told::Entries]);
+        let gossip = Gossip::new(watch);
         Ok(Self {
-            watch,
+            gossip,
             witness,
             inbox,
         })
     }
 
+    /// Somebody has said something of a log.
     fn tell(&mut self, told: Told) {
         if self.inbox.len() < INBOX {
             self.inbox.push_back(told);
@@ -103,13 +105,13 @@ impl Checkpoints {
     /// Entries of a log have come.
     pub(super) fn entries(&mut self) {
         if !self.inbox.iter().any(|told| matches!(told, Told::Entries)) {
-            self.tell(Told::Entries);
+            self.inbox.push_back(Told::Entries);
         }
     }
 
     /// A peer has joined.
     pub(super) fn joined(&mut self, peer: SubjectId) {
-        self.tell(Told::Joined(peer));
+        self.inbox.push_back(Told::Joined(peer));
     }
 }
 
