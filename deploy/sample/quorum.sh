@@ -2,7 +2,8 @@
 # How an authority's entries come to count only once witnesses of all professions have seen them, by public commands alone:
 # three nodes become witnesses, the policy names them, three authorities sign it in their first entries, and what the bar
 # enrols counts once its checkpoint is cosigned. One witness away: two of three are enough. Two away: nothing is granted,
-# and what is withdrawn counts all the same. OPERATIONS.md, "Witnesses", explains it; `make test` runs it.
+# and what is withdrawn counts all the same. Then a thief of the bar's keys shows one node another history: every node ends
+# up with the proof. OPERATIONS.md, "Witnesses", explains it; `make test` runs it.
 # Usage: deploy/sample/quorum.sh DIRECTORY; the program is `basoche`, or $BASOCHE.
 set -euo pipefail
 
@@ -145,4 +146,35 @@ publish 30
 until_true is_worth company "$third" valid
 is_worth company "$lawyer" "revoked: the key is compromised"
 run annuaire show --config company.toml | grep '^registry'
+
+say "Somebody has copied the bar's keys, and shows the court's node, while it is alone, another history"
+cp -r bar-authority stolen
+stop court
+enrol() { # into the log in $1, of the person $2, by way of the node $3
+    run wallet create --out "$2.wallet" --label "$2" --authority bar.example --request "$2.json"
+    run authority person --dir "$1" --request "$2.json" --role lawyer --node "${node[bar]}"
+    run annuaire import --config "$3.toml" "$1"
+    run authority publish --dir "$1" --out "$2-log"
+    run annuaire cosign --config "$3.toml" --wait 1 "$2-log/checkpoint" || test $? = 75
+}
+enrol bar-authority real bar
+stop bar
+stop company
+start court
+until_true is_up court
+enrol stolen ghost court
+ghost=$(run wallet show ghost.wallet --json | member certificate)
+is_worth court "$ghost" "its enrolment is not published"
+
+say "The nodes meet again: everybody has the proof, and nothing more is granted in that log"
+start bar
+start company
+is_forked() { "$basoche" annuaire show --config "$1.toml" | grep '^registry bar.example' | grep -q 'TWO HISTORIES'; }
+for name in "${names[@]}"; do until_true is_forked "$name"; done
+if run annuaire cosign --config bar.toml --wait 1 real-log/checkpoint; then
+    echo "a log that contradicted itself was cosigned" >&2
+    exit 1
+fi
+is_worth court "$ghost" "its enrolment is not published"
+"$basoche" annuaire show --config court.toml | grep '^registry court.example' | grep -vq 'TWO HISTORIES'
 say "Done."
