@@ -29,6 +29,7 @@ use crate::rows::{Rows, RowsError};
 use crate::runtime::{self, NodeError};
 use crate::store::{Batch, StoreError};
 use crate::vault::{self, SealedStore};
+use crate::witness_key::WitnessKey;
 
 /// Bytes of registry leaves that one commit carries over.
 const COMMIT_BYTES: usize = 8 << 20;
@@ -48,6 +49,10 @@ pub struct Repaired {
     pub missing: Vec<BadDocument>,
     /// Where what was set aside is.
     pub aside: Option<PathBuf>,
+    /// Whether the node was a witness of the authorities' logs, and with its store has lost what it cosigned: it is none any
+    /// more. LOG-13.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub witness: bool,
 }
 
 /// A store that cannot be used.
@@ -101,6 +106,7 @@ pub fn repair(path: &Path, consent: impl FnOnce(&Repaired) -> bool) -> Result<Re
                 damaged: checked.damaged.into_iter().map(Into::into).collect(),
                 missing: checked.missing.into_iter().map(Into::into).collect(),
                 aside: None,
+                witness: false,
             };
             // At rest a dossier lacks no document: those that do must be looked at by the next start.
             if !(repaired.damaged.is_empty() && repaired.missing.is_empty()) {
@@ -174,12 +180,16 @@ fn replace_store(
         damaged,
         missing: Vec::new(),
         aside: None,
+        witness: WitnessKey::path(&config.data).exists(),
     };
     if !consent(&repaired) {
         return Ok(repaired);
     }
     let aside = Aside::make(&config.data)?;
     aside.take_documents(&blobs, &repaired.damaged)?;
+    if repaired.witness {
+        aside.take_witness(&config.data)?;
+    }
     let commits = runtime::noted_commits(&config.data.join("high-water")).unwrap_or(0);
     aside.take_store(&store, |new| {
         let rows = Rows::new(SealedStore::new(runtime::create_store(new)?, storage));
@@ -255,6 +265,17 @@ impl Aside {
             blobs.set_aside(document.root.as_bytes(), &to)?;
         }
         Ok(())
+    }
+
+    /// Takes the key with which the node cosigned what its store has forgotten: before the store, so that no start finds the
+    /// one without the other.
+    fn take_witness(&self, data: &Path) -> Result<(), NodeError> {
+        let key = WitnessKey::path(data);
+        let to = self.path.join("witness.key");
+        let taken = fs::rename(&key, &to).and_then(|()| sync_dir(&self.path));
+        taken
+            .and_then(|()| sync_dir(&data.join("keys")))
+            .map_err(files(&key))
     }
 
     /// Takes the store, in exchange for one that `fill` makes.

@@ -341,7 +341,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     let hint = config.data.join("high-water");
     let monitor = Arc::new(Monitor::new(config.limits.disk_low_percent));
     monitor.vitals.disk(Space::of(&config.data).ok());
-    warn_if_rolled_back(&hint, commits, &monitor);
+    let rolled_back = warn_if_rolled_back(&hint, commits, &monitor);
     let listener = match &config.operator {
         Some(operator) => Some(Listener::bind(operator).await?),
         None => None,
@@ -379,6 +379,8 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     );
     let (seal, decryption) = (keys.seal()?, keys.encryption_key()?);
     let (node, shared) = (keys.node(), Arc::clone(&blobs));
+    // A store that is older than it was has forgotten what was cosigned. LOG-13.
+    let witness = witness.filter(|_| !rolled_back);
     let checkpoints = Checkpoints::open(engine.registry(), &rows, witness)?;
     let parts = Parts {
         engine,
@@ -492,9 +494,11 @@ pub(crate) fn noted_commits(hint: &Path) -> Option<u64> {
 }
 
 /// The hint lies outside the store: if it is ahead, the store was restored from a backup or rolled back. JRN-6.
-fn warn_if_rolled_back(hint: &Path, commits: u64, monitor: &Monitor) {
-    if noted_commits(hint).is_some_and(|noted| noted > commits) {
+fn warn_if_rolled_back(hint: &Path, commits: u64, monitor: &Monitor) -> bool {
+    let rolled_back = noted_commits(hint).is_some_and(|noted| noted > commits);
+    if rolled_back {
         let about = "was a backup restored? Its journal goes on under a new incarnation";
         Alarm::StoreOlder.raise(&monitor.meters, about);
     }
+    rolled_back
 }

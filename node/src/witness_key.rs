@@ -3,7 +3,7 @@
 //!
 //! It is in no backup: a store that is set back has forgotten what was cosigned, and must not go on under the same key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use basoche_protocol::crypto::Ed25519Key;
 use basoche_protocol::time::Instant;
@@ -35,13 +35,18 @@ pub struct WitnessKey {
 }
 
 impl WitnessKey {
+    /// Where the key of the node with that data directory is, if it is a witness.
+    pub fn path(data: &Path) -> PathBuf {
+        data.join(FILE)
+    }
+
     /// Makes a key of that name under `data`; never replaces one.
     ///
     /// # Errors
     /// The name cannot be a key's: it is empty, too long, or has a space or a `+`. There is a key. The file cannot be
     /// written.
     pub fn create(data: &Path, storage: &StorageKey, name: &str) -> Result<Self, KeysError> {
-        let path = data.join(FILE);
+        let path = Self::path(data);
         let damaged = |what: String| KeysError::Damaged {
             path: path.clone(),
             what,
@@ -66,7 +71,7 @@ impl WitnessKey {
     /// # Errors
     /// The file cannot be read, or is not what it should be.
     pub fn open(data: &Path, storage: &StorageKey) -> Result<Option<Self>, KeysError> {
-        let path = data.join(FILE);
+        let path = Self::path(data);
         let damaged = |what: String| KeysError::Damaged {
             path: path.clone(),
             what,

@@ -377,6 +377,11 @@ fn a_damaged_store_is_set_aside_and_everything_comes_back() {
         }
         let (before, lives, fetched) = (it.state(node), it.lives(node, of).len(), it.fetched(node));
         it.stage.nodes[node].stop();
+        let key = data.join("keys/witness.key");
+        if node == 1 {
+            let (exit, made) = it.run(node, "witness", &["--name", "node.example/witness"]);
+            assert_eq!((exit, key.is_file()), (0, true), "{made}");
+        }
         damage(node, &data);
         let (exit, answer) = it.run(node, "verify", &[]);
         assert_eq!(exit, 73, "{answer}");
@@ -409,6 +414,10 @@ fn a_damaged_store_is_set_aside_and_everything_comes_back() {
             );
             let aside = PathBuf::from(repaired["aside"].as_str().unwrap());
             assert_eq!(files(&aside.join("store")).is_empty(), node == 2);
+            // A witness that has forgotten what it cosigned is none any more.
+            assert_eq!(repaired["witness"] == true, node == 1, "{repaired}");
+            assert_eq!(aside.join("witness.key").is_file(), node == 1);
+            assert!(!key.exists());
         }
         it.start(node);
         assert_eq!(found["store"]["import"], node == 2, "{found}");

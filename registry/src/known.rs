@@ -373,6 +373,34 @@ impl Known {
         }
     }
 
+    /// What the last grant that counts at `at` says. Where it cannot be told of later ones yet whether they count, and they
+    /// say something else, nothing can be told.
+    fn granted<'a>(&self, held: &'a Held, at: Instant) -> Result<Option<&'a Signer>, &'static str> {
+        let mut open: Option<&Signer> = None;
+        for Grant {
+            by,
+            effective_at,
+            signer,
+        } in held.grants.iter().rev()
+        {
+            let counts = self.effect(&held.origin, *by, *effective_at).at(at);
+            if counts == Some(false) {
+                continue;
+            }
+            if open.is_some_and(|later| !says_the_same(later, signer)) {
+                break;
+            }
+            if counts == Some(true) {
+                return Ok(Some(signer));
+            }
+            open = Some(signer);
+        }
+        match open {
+            Some(_) => Err("its enrolment is not published"),
+            None => Ok(None),
+        }
+    }
+
     /// The rule of [`Replica::status`](crate::Replica). REG-8.
     pub(crate) fn standing<'a>(&self, held: &'a Held, at: Instant) -> Standing<'a> {
         let issuer = held.issuer.and_then(|issuer| self.issuers.get(&issuer));
@@ -397,18 +425,10 @@ impl Known {
             Some(false) => {}
             None => return Standing::Undetermined("the lifting of its suspension is not published"),
         }
-        // The last that counts at that instant. If that cannot be told of a later one yet, nothing can.
-        let grants = held.grants.iter().rev();
-        let mut grants = grants.map(|grant| {
-            (
-                self.effect(&held.origin, grant.by, grant.effective_at).at(at),
-                grant,
-            )
-        });
-        let signer = match grants.find(|(counts, _)| *counts != Some(false)) {
-            Some((Some(_), Grant { signer, .. })) => signer,
-            Some((None, _)) => return Standing::Undetermined("its enrolment is not published"),
-            None => return Standing::Invalid("not yet enrolled"),
+        let signer = match self.granted(held, at) {
+            Ok(Some(signer)) => signer,
+            Ok(None) => return Standing::Invalid("not yet enrolled"),
+            Err(reason) => return Standing::Undetermined(reason),
         };
         let since = held.ends.iter().filter_map(|end| end.invalid_since);
         let since = since.chain(retired.and_then(|(_, since)| since)).min();
@@ -417,6 +437,12 @@ impl Known {
         }
         Standing::Valid(signer)
     }
+}
+
+/// Whether two grants of one certificate let its holder do the same.
+fn says_the_same(one: &Signer, other: &Signer) -> bool {
+    (one.subject, one.node, one.assurance) == (other.subject, other.node, other.assurance)
+        && one.roles == other.roles
 }
 
 impl Office {

@@ -321,6 +321,13 @@ fn describe_repair(repaired: &Repaired) -> String {
         None if repaired.missing.is_empty() => "Nothing is wrong; nothing was changed.".into(),
         None => "Nothing is damaged; nothing was changed. Start the node: it fetches what is missing.".into(),
     });
+    if repaired.witness {
+        lines.push(
+            "The node is no witness any more, for its store knew what it had cosigned: see \"Witnesses\" in \
+             deploy/OPERATIONS.md."
+                .into(),
+        );
+    }
     lines.join("\n")
 }
 

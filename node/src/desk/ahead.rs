@@ -19,7 +19,7 @@ const TURN: usize = 256;
 /// Submissions of one turn: their head must fit in one frame with them. JRN-5.
 const TURN_BYTES: usize = 512 * 1024;
 /// Frames of one turn, in bytes: their rows must fit in one commit, [`crate::store::MAX_BATCH_BYTES`].
-const TURN_FRAME_BYTES: usize = 16 << 20;
+const TURN_FRAME_BYTES: usize = 4 << 20;
 
 /// A run to check, with what, and where the outcome goes.
 struct Job {

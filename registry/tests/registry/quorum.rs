@@ -170,6 +170,37 @@ fn what_is_granted_counts_once_the_witnesses_have_seen_it() {
     assert_eq!([2, 4, 5].map(|at| status(&log, day(at))), ['I', 'I', 'V']);
 }
 
+/// What is stated anew and says the same of a key leaves it as it was; what says something else leaves it open.
+#[test]
+fn what_is_stated_anew_waits_without_taking_anything_away() {
+    let mut log = Log::new();
+    log.publish(day(1), day(1)).unwrap();
+    let seal = Key::new(NODE);
+    let mut elsewhere = node(ORGANISATION, &seal, NODE + 100);
+    elsewhere.addresses = vec!["127.0.0.1:5555".to_owned()];
+    log.federation.add_on((2, 2), NODE, elsewhere, seal.der());
+    let at = |log: &Log, at| {
+        let info = log.federation.replica.node_at(&subject(NODE), at);
+        info.map(|info| info.addresses)
+    };
+    let [before, after] = ["127.0.0.1:4433", "127.0.0.1:5555"].map(|one| Some(vec![one.to_owned()]));
+    assert_eq!(at(&log, day(3)), before);
+    assert_eq!(
+        letter(&log.federation.replica, &seal.certificate.id(), day(3)),
+        'V'
+    );
+    // A person's other role is another matter.
+    let mut both = enrolment(&log.lawyer, Role::Lawyer, NODE);
+    both.roles.push(Role::Party);
+    both.roles.sort();
+    let der = log.lawyer.der().to_vec();
+    log.federation.add_on((2, 2), LAWYER, both, &der);
+    assert_eq!(log.line(), "IVUUUUUUUU");
+    log.publish(day(4), day(4)).unwrap();
+    assert_eq!(log.line(), "IVVVVVVVVV");
+    assert_eq!([3, 4].map(|day_| at(&log, day(day_))), [before, after]);
+}
+
 #[test]
 fn what_is_taken_away_counts_at_once_and_what_is_given_back_does_not() {
     let mut log = Log::new();
