@@ -39,7 +39,14 @@ start() {
 }
 stop() {
     kill "${process[$1]}"
-    wait "${process[$1]}" || true
+    wait "${process[$1]}"
+}
+# Enrols, in the log kept in $1, the person $2, and has the node $3 import that; the person's certificate is in $2.certificate.
+enrol() {
+    run wallet create --out "$2.wallet" --label "$2" --authority bar.example --request "$2.json"
+    run authority person --dir "$1" --request "$2.json" --role lawyer --node "${node[bar]}"
+    run wallet show "$2.wallet" --json | member certificate >"$2.certificate"
+    run annuaire import --config "$3.toml" "$1"
 }
 is_up() { "$basoche" node status --config "$1.toml" >/dev/null 2>&1 || test $? = 75; }
 is_worth() { test "$(worth "$1" "$2")" = "$3"; }
@@ -99,10 +106,8 @@ connected() { "$basoche" node status --config bar.toml --json | grep -o '"connec
 until_true connected
 
 say "A lawyer is enrolled: it is in the log, and counts only once the witnesses have seen it"
-run wallet create --out lawyer.wallet --label lawyer --authority bar.example --request lawyer.json
-run authority person --dir bar-authority --request lawyer.json --role lawyer --node "${node[bar]}"
-lawyer=$(run wallet show lawyer.wallet --json | member certificate)
-run annuaire import --config bar.toml bar-authority
+enrol bar-authority lawyer bar
+lawyer=$(<lawyer.certificate)
 is_worth bar "$lawyer" "its enrolment is not published"
 publish() {
     run authority publish --dir bar-authority --out bar-log
@@ -116,18 +121,15 @@ until_true is_worth company "$lawyer" valid
 
 say "The company's node is away: two professions are a quorum"
 stop company
-run wallet create --out other.wallet --label other --authority bar.example --request other.json
-run authority person --dir bar-authority --request other.json --role lawyer --node "${node[bar]}"
-other=$(run wallet show other.wallet --json | member certificate)
-run annuaire import --config bar.toml bar-authority
+enrol bar-authority other bar
+other=$(<other.certificate)
 publish 30
 until_true is_worth court "$other" valid
 
 say "The court's node is away too: nothing is granted, and what is withdrawn counts at once"
 stop court
-run wallet create --out third.wallet --label third --authority bar.example --request third.json
-run authority person --dir bar-authority --request third.json --role lawyer --node "${node[bar]}"
-third=$(run wallet show third.wallet --json | member certificate)
+enrol bar-authority third bar
+third=$(<third.certificate)
 run authority revoke --dir bar-authority --certificate "$lawyer" --reason key-compromise
 run annuaire import --config bar.toml bar-authority
 if publish 2; then
@@ -150,20 +152,19 @@ run annuaire show --config company.toml | grep '^registry'
 say "Somebody has copied the bar's keys, and shows the court's node, while it is alone, another history"
 cp -r bar-authority stolen
 stop court
-enrol() { # into the log in $1, of the person $2, by way of the node $3
-    run wallet create --out "$2.wallet" --label "$2" --authority bar.example --request "$2.json"
-    run authority person --dir "$1" --request "$2.json" --role lawyer --node "${node[bar]}"
-    run annuaire import --config "$3.toml" "$1"
-    run authority publish --dir "$1" --out "$2-log"
-    run annuaire cosign --config "$3.toml" --wait 1 "$2-log/checkpoint" || test $? = 75
+show() { # the log kept in $1, published in $2, to the node $3
+    run authority publish --dir "$1" --out "$2"
+    run annuaire cosign --config "$3.toml" --wait 1 "$2/checkpoint" || test $? = 75
 }
 enrol bar-authority real bar
+show bar-authority real-log bar
 stop bar
 stop company
 start court
 until_true is_up court
 enrol stolen ghost court
-ghost=$(run wallet show ghost.wallet --json | member certificate)
+show stolen ghost-log court
+ghost=$(<ghost.certificate)
 is_worth court "$ghost" "its enrolment is not published"
 
 say "The nodes meet again: everybody has the proof, and nothing more is granted in that log"

@@ -19,7 +19,7 @@ pub(super) fn all(desk: &Desk) -> Answer {
         RegistryView {
             published: published.map(|(size, _)| size),
             without: published.map_or_else(Vec::new, |(_, without)| without.to_vec()),
-            forked: desk.checkpoint(&head.origin).guilty,
+            forked: desk.is_log_forked(&head.origin),
             origin: head.origin,
             size: head.size,
             root: head.root,

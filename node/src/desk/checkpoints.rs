@@ -135,6 +135,11 @@ impl Desk {
         Ok(())
     }
 
+    /// Whether it is proved that a log has signed two histories.
+    pub fn is_log_forked(&self, origin: &str) -> bool {
+        self.checkpoints.gossip.watch().guilt(origin).is_some()
+    }
+
     /// How a log stands.
     pub fn checkpoint(&self, origin: &str) -> Standing {
         let watch = self.checkpoints.gossip.watch();
@@ -146,7 +151,7 @@ impl Desk {
         let enough = |policy: &Policy| policy.is_met(seen.iter().map(|seen| &seen.by));
         Standing {
             enough: checkpoint.is_some() && anchors.policy().is_none_or(enough),
-            guilty: watch.guilt(origin).is_some(),
+            guilty: self.is_log_forked(origin),
             checkpoint,
             seen,
         }

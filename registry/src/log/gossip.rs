@@ -5,7 +5,7 @@
 //! handle_note, handle_proof, handle_entries ──▶ poll_effect ──▶ keep, tell, sign ──handle_cosigned──▶ poll_effect …
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use basoche_protocol::error::{Error, Malformed, Untrusted};
 use basoche_protocol::id::SubjectId;
@@ -34,7 +34,8 @@ pub enum Effect {
         /// Whom.
         to: SubjectId,
     },
-    /// Raise the alarm: the log has signed what the entries held here are not. It is not proved yet.
+    /// Raise the alarm: the log has signed what the entries held here are not, or these lack what this node cosigned. It is
+    /// not proved yet. Once for each log and process.
     Doubt {
         /// Which log.
         origin: String,
@@ -56,13 +57,17 @@ pub enum Effect {
 pub struct Gossip {
     watch: Watch,
     effects: VecDeque<Effect>,
+    doubted: BTreeSet<String>,
 }
 
 impl Gossip {
     /// From what is known.
     pub fn new(watch: Watch) -> Self {
-        let effects = VecDeque::new();
-        Self { watch, effects }
+        Self {
+            watch,
+            effects: VecDeque::new(),
+            doubted: BTreeSet::new(),
+        }
     }
 
     /// What is known.
@@ -149,14 +154,21 @@ impl Gossip {
             }
             // Who holds the larger history can make the proof from ours.
             Heard::Contradicts(None) => {
-                self.effects.push_back(Effect::Doubt { origin: owned() });
+                self.doubt(origin);
                 self.effects.extend(answer);
             }
         }
         match tree.map(|tree| self.watch.propose(origin, tree)) {
             Some(Ok(Some(proposal))) => self.effects.push_back(Effect::Cosign(Box::new(proposal))),
-            Some(Err(_)) => self.effects.push_back(Effect::Doubt { origin: owned() }),
+            Some(Err(_)) => self.doubt(origin),
             Some(Ok(None)) | None => {}
+        }
+    }
+
+    fn doubt(&mut self, origin: &str) {
+        let origin = origin.to_owned();
+        if self.watch.guilt(&origin).is_none() && self.doubted.insert(origin.clone()) {
+            self.effects.push_back(Effect::Doubt { origin });
         }
     }
 }

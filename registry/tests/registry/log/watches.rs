@@ -3,7 +3,7 @@
 use basoche_protocol::id::Digest;
 use basoche_protocol::tree::Tree;
 use basoche_registry::log::{
-    Checkpoint, CheckpointError, Equivocation, Heard, Note, Refusal, Watch, Witness,
+    Checkpoint, CheckpointError, Effect, Equivocation, Gossip, Heard, Note, Refusal, Watch, Witness,
 };
 use proptest::prelude::*;
 
@@ -181,6 +181,35 @@ fn a_log_that_contradicted_itself_is_cosigned_no_more_and_nobody_outside_the_pol
     let mut stranger = self::watch().with_witness(Holder::witness(9).key, Witness::new());
     assert_eq!(hear(&mut stranger, &note(&held), &held), Heard::News);
     assert_eq!(stranger.propose(ORIGIN, &held), Ok(None));
+}
+
+/// Whoever repeats what contradicts us is answered each time, and raises one alarm; none once it is proved.
+#[test]
+fn a_doubt_is_said_once() {
+    let held = tree(8, 99);
+    let tell = |gossip: &mut Gossip, tree: &Tree| {
+        let from = Some(basoche_protocol::id::SubjectId::new([7; 16]));
+        let text = note(tree).encode();
+        gossip
+            .handle_note(from, text.as_bytes(), |_| Some(&held))
+            .unwrap();
+        let effects = std::iter::from_fn(|| gossip.poll_effect());
+        let names = effects.map(|effect| match effect {
+            Effect::Spread { .. } => "spread",
+            Effect::Answer { .. } => "answer",
+            Effect::Doubt { .. } => "doubt",
+            Effect::Accuse { .. } => "accuse",
+            Effect::Cosign(_) => "cosign",
+        });
+        names.collect::<Vec<_>>()
+    };
+    let mut gossip = Gossip::new(watch());
+    assert_eq!(tell(&mut gossip, &tree(3, 99)), ["spread"]);
+    assert_eq!(tell(&mut gossip, &tree(7, 4)), ["doubt", "answer"]);
+    assert_eq!(tell(&mut gossip, &tree(7, 4)), ["answer"]);
+    assert_eq!(tell(&mut gossip, &tree(8, 99)), ["spread"]);
+    assert_eq!(tell(&mut gossip, &tree(7, 4)), ["accuse"]);
+    assert_eq!(tell(&mut gossip, &tree(7, 4)), [""; 0]);
 }
 
 proptest! {
