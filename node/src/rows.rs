@@ -2,11 +2,13 @@
 
 mod checkpoints;
 mod mailbox;
+mod registry;
 
 pub use mailbox::{KeptParcel, Left, What};
+pub use registry::RegistryError;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use basoche_protocol::dossier::RunItem;
 use basoche_protocol::engine::{Engine, Row};
@@ -45,6 +47,9 @@ const COSIGNED: u8 = 15;
 /// Proofs that logs have contradicted themselves.
 const EQUIVOCATIONS: u8 = 16;
 
+/// What the registry keeps beside its leaves: from here on, by kind.
+const REGISTRY: u8 = 32;
+
 /// Rows read at once when a range is walked.
 const PAGE: usize = 256;
 /// What two byte strings in an array have beyond their bytes, at most.
@@ -82,12 +87,15 @@ type StoredLeaf = (String, u64, RegistryLeaf);
 #[derive(Clone)]
 pub struct Rows {
     store: SealedStore,
+    /// Why a row that the registry needed could not be read: what was concluded since is not committed.
+    unreadable: Arc<OnceLock<String>>,
 }
 
 impl Rows {
     /// Over `store`.
     pub fn new(store: SealedStore) -> Self {
-        Self { store }
+        let unreadable = Arc::default();
+        Self { store, unreadable }
     }
 
     fn branch_owner(&self, dossier: &DossierId, branch: &Branch) -> [u8; 16] {
@@ -178,6 +186,11 @@ impl Rows {
                 let owner = self.store.owner(LEAVES, &[origin.as_bytes()]);
                 self.store
                     .put(batch, LEAVES, owner, *index, &codec::encode(&value))
+            }
+            Row::Registry(row) => {
+                let family = REGISTRY + row.kind;
+                let owner = self.store.owner(family, &[&row.key]);
+                self.store.put(batch, family, owner, row.index, &row.value)
             }
             Row::Summary { summary } => {
                 let owner = self.dossier_owner(SUMMARIES, &summary.dossier());
@@ -441,7 +454,10 @@ impl Rows {
 
     /// Commits a batch.
     pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        self.store.commit(batch).map(|_| ())
+        match self.unreadable.get() {
+            Some(why) => Err(StoreError::damaged(why.clone())),
+            None => self.store.commit(batch).map(|_| ()),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::mailbox::{Keep, Mailboxes};
 use crate::network::{Network, Phonebook, Serving};
 use crate::operator::{Alarm, ListenError, Listener, Monitor, Pages, watch_disk, watch_queue};
 use crate::quic::{CloseCode, Endpoint, Options, TransportError};
-use crate::rows::{NodeEngine, Rows, RowsError};
+use crate::rows::{NodeEngine, RegistryError, Rows, RowsError};
 use crate::store::{Store, StoreError};
 use crate::vault::{self, SealedStore, VaultError};
 use crate::witness_key::WitnessKey;
@@ -219,7 +219,7 @@ pub(crate) struct Opened {
 
 /// Opens and reads back what a node holds: every row, signature and chain is verified.
 pub(crate) fn open(path: &Path) -> Result<Opened, NodeError> {
-    let mut opened = open_store_of(path)?;
+    let mut opened = open_store_of(path, Rows::registry_verified)?;
     opened.rows.restore(&mut opened.engine)?;
     let signed = opened.engine.last_signed().map(|(at, _)| at);
     check_clock(signed)?;
@@ -228,7 +228,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, NodeError> {
 
 /// Opens what a node holds, to run: of a dossier at rest its summary, the others as far as they come back in time.
 fn open_to_run(path: &Path) -> Result<Opened, NodeError> {
-    let mut opened = open_store_of(path)?;
+    let mut opened = open_store_of(path, Rows::registry)?;
     let (rows, engine) = (&opened.rows, &mut opened.engine);
     check_clock(rows.restore_summaries(engine)?)?;
     let until = std::time::Instant::now() + READ_BEFORE_READY;
@@ -244,7 +244,10 @@ fn open_to_run(path: &Path) -> Result<Opened, NodeError> {
     Ok(opened)
 }
 
-fn open_store_of(path: &Path) -> Result<Opened, NodeError> {
+fn open_store_of(
+    path: &Path,
+    registry: fn(&Rows, Anchors) -> Result<Replica, RegistryError>,
+) -> Result<Opened, NodeError> {
     let config = Config::read(path)?;
     if !config.data.is_dir() {
         return Err(NodeError::NoData { path: config.data });
@@ -258,12 +261,11 @@ fn open_store_of(path: &Path) -> Result<Opened, NodeError> {
     let rows = Rows::new(SealedStore::new(store, storage));
     let blobs = FileBlobs::open(&config.data.join("blobs"))?;
     let fresh = Incarnation::new(random());
-    let mut engine = Engine::new(
-        keys.node(),
-        fresh,
-        crate::VERSION,
-        Arc::new(registry(&config, &rows)?),
-    );
+    let registry = registry(&rows, anchors(&config)?).map_err(|error| match error {
+        RegistryError::Rows(error) => error.into(),
+        error => unfit(&config, error),
+    })?;
+    let mut engine = Engine::new(keys.node(), fresh, crate::VERSION, Arc::new(registry));
     engine.set_quotas(config.limits.quotas());
     let commits = rows.counter()?;
     Ok(Opened {
@@ -291,9 +293,12 @@ fn check_clock(signed: Option<Instant>) -> Result<(), NodeError> {
 
 /// A registry under the node's anchors, without any entry.
 pub(crate) fn empty_registry(config: &Config) -> Result<Replica, NodeError> {
+    Ok(Replica::new(anchors(config)?))
+}
+
+fn anchors(config: &Config) -> Result<Anchors, NodeError> {
     let anchors = std::fs::read(&config.anchors).map_err(|error| unfit(config, error))?;
-    let anchors = Anchors::parse(&anchors).map_err(|error| unfit(config, error))?;
-    Ok(Replica::new(anchors))
+    Anchors::parse(&anchors).map_err(|error| unfit(config, error))
 }
 
 fn unfit(config: &Config, what: impl ToString) -> NodeError {
@@ -301,19 +306,6 @@ fn unfit(config: &Config, what: impl ToString) -> NodeError {
         path: config.anchors.clone(),
         what: what.to_string(),
     }
-}
-
-fn registry(config: &Config, rows: &Rows) -> Result<Replica, NodeError> {
-    let mut registry = empty_registry(config)?;
-    for (origin, index, leaf) in rows.leaves()? {
-        let known = registry.admit(&origin, index, &leaf);
-        known.map_err(|error| {
-            let what =
-                format!("entry {index} of {origin}, imported earlier, does not hold under them: {error}");
-            unfit(config, what)
-        })?;
-    }
-    Ok(registry)
 }
 
 /// Runs a node until SIGTERM or SIGINT, or until its store fails. `ready` is called once it accepts work.

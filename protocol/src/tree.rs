@@ -3,7 +3,9 @@
 //! [`Tree`] keeps every leaf and makes proofs; [`Frontier`] keeps only what the next root needs; the `verify_*`
 //! functions need neither. Which leaves a tree holds, and who signed its root, is the business of the caller.
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::crypto::sha256;
 
@@ -43,12 +45,30 @@ pub fn root_of(leaves: &[Hash]) -> Hash {
     leaves.iter().copied().collect::<Frontier>().root()
 }
 
+/// Leaves of a tile: a complete subtree whose leaves a [`Tree`] may leave to somebody else.
+pub const TILE_LEAVES: u64 = 1 << TILE_HEIGHT;
+const TILE_HEIGHT: u32 = 8;
+
+/// Where the leaves of tiles are that a tree does not keep itself.
+pub trait Tiles: fmt::Debug + Send + Sync {
+    /// The hashes of leaves `index · TILE_LEAVES ..`, [`TILE_LEAVES`] of them; `None` if they cannot be read.
+    fn tile(&self, index: u64) -> Option<Vec<Hash>>;
+}
+
 /// A tree that keeps its leaves and the root of every complete subtree: about 64 bytes per leaf. Roots and
 /// proofs at any earlier size cost O(log n) hashes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// One that has [`shelved`](Self::shelve) the leaves of its complete tiles keeps 64 bytes per tile, and reads a tile or two for
+/// a proof. If a tile that it needs cannot be read, a root or proof is wrong: whoever reads tiles stops the rest.
+#[derive(Clone, Debug, Default)]
 pub struct Tree {
-    /// `levels[h][i]` is the root over leaves `i · 2^h .. (i + 1) · 2^h`. The lowest level holds the leaves.
+    /// `levels[h][i]` is the root over leaves `i · 2^h .. (i + 1) · 2^h`. The lowest level holds the leaves. Below
+    /// [`TILE_HEIGHT`], what is under the first `shelved` tiles is left out.
     levels: Vec<Vec<Hash>>,
+    /// Tiles whose leaves are not in memory.
+    shelved: u64,
+    /// Where those are.
+    tiles: Option<Arc<dyn Tiles>>,
 }
 
 impl Tree {
@@ -58,13 +78,25 @@ impl Tree {
         Self::default()
     }
 
+    /// A tree of complete tiles, given by the roots of these; their leaves are in `tiles`.
+    #[must_use]
+    pub fn of_tiles(roots: Vec<Hash>, tiles: Arc<dyn Tiles>) -> Self {
+        let mut tree = Self {
+            levels: vec![Vec::new(); TILE_HEIGHT as usize],
+            shelved: roots.len() as u64,
+            tiles: Some(tiles),
+        };
+        roots.into_iter().for_each(|root| tree.rise(TILE_HEIGHT, root));
+        tree
+    }
+
     /// How many leaves there are.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.leaves().len() as u64
+        self.shelved * TILE_LEAVES + self.leaves().len() as u64
     }
 
-    /// The leaf hashes, in order.
+    /// The leaf hashes in memory, in order: all, unless some are shelved.
     #[must_use]
     pub fn leaves(&self) -> &[Hash] {
         self.levels.first().map_or(&[], Vec::as_slice)
@@ -73,23 +105,73 @@ impl Tree {
     /// The hash of one leaf.
     #[must_use]
     pub fn leaf(&self, index: u64) -> Option<Hash> {
-        self.leaves().get(usize::try_from(index).ok()?).copied()
+        (index < self.size()).then(|| self.node(0, index))
+    }
+
+    /// Root and leaves of a complete tile whose leaves are in memory.
+    #[must_use]
+    pub fn tile(&self, index: u64) -> Option<(Hash, &[Hash])> {
+        let root = self
+            .levels
+            .get(TILE_HEIGHT as usize)?
+            .get(usize::try_from(index).ok()?)?;
+        let start = usize::try_from(index.checked_sub(self.shelved)? * TILE_LEAVES).ok()?;
+        Some((*root, self.leaves().get(start..start + TILE_LEAVES as usize)?))
+    }
+
+    /// Complete tiles.
+    #[must_use]
+    pub fn complete_tiles(&self) -> u64 {
+        self.size() / TILE_LEAVES
+    }
+
+    /// From now on the leaves of the first `count` complete tiles are in `tiles`, and no longer in memory.
+    pub fn shelve(&mut self, count: u64, tiles: &Arc<dyn Tiles>) {
+        let count = count.min(self.complete_tiles());
+        let more = count.saturating_sub(self.shelved);
+        for (height, level) in (0..TILE_HEIGHT).zip(&mut self.levels) {
+            level.drain(..(more << (TILE_HEIGHT - height)) as usize);
+        }
+        self.shelved += more;
+        self.tiles = Some(Arc::clone(tiles));
     }
 
     /// Appends a leaf, given by its [`leaf_hash`].
     pub fn push(&mut self, leaf_hash: Hash) {
-        let mut hash = leaf_hash;
-        for height in 0.. {
+        self.rise(0, leaf_hash);
+    }
+
+    /// Appends the root of a complete subtree of that height, and those of the larger ones that it completes.
+    fn rise(&mut self, height: u32, hash: Hash) {
+        let mut hash = hash;
+        for height in height as usize.. {
             if height == self.levels.len() {
                 self.levels.push(Vec::new());
             }
             let level = &mut self.levels[height];
             level.push(hash);
+            // What is left out of a level is an even number of hashes.
             match level.as_slice() {
                 [.., left, right] if level.len().is_multiple_of(2) => hash = node_hash(left, right),
                 _ => break,
             }
         }
+    }
+
+    /// The root over leaves `index · 2^height .. (index + 1) · 2^height`, which are all there.
+    fn node(&self, height: u32, index: u64) -> Hash {
+        let Some(above) = TILE_HEIGHT.checked_sub(height).filter(|above| *above > 0) else {
+            return self.levels[height as usize][index as usize];
+        };
+        if let Some(place) = index.checked_sub(self.shelved << above) {
+            return self.levels[height as usize][place as usize];
+        }
+        let start = ((index << height) % TILE_LEAVES) as usize;
+        let tile = self.tiles.as_ref().and_then(|tiles| tiles.tile(index >> above));
+        let leaves = tile
+            .as_ref()
+            .and_then(|tile| tile.get(start..start + (1 << height)));
+        leaves.map_or_else(empty_root, root_of)
     }
 
     /// The root over all leaves.
@@ -109,7 +191,7 @@ impl Tree {
     pub fn frontier(&self) -> Frontier {
         let size = self.size();
         let heights = (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1);
-        let peaks = heights.map(|height| self.levels[height as usize][((size >> height) - 1) as usize]);
+        let peaks = heights.map(|height| self.node(height, (size >> height) - 1));
         Frontier::of_peaks(size, peaks.collect())
     }
 
@@ -184,7 +266,7 @@ impl Tree {
         let (mut end, mut root) = (end, None);
         while start < end {
             let height = (end - start).trailing_zeros();
-            let left = self.levels[height as usize][((end - 1) >> height) as usize];
+            let left = self.node(height, (end - 1) >> height);
             root = Some(root.map_or(left, |right| node_hash(&left, &right)));
             end -= 1 << height;
         }
@@ -267,6 +349,55 @@ mod tests {
             assert_eq!(tree.frontier().root(), tree.root());
             assert_eq!(tree.frontier().size(), index);
             tree.push(leaf_hash(&index.to_be_bytes()));
+        }
+    }
+
+    /// The leaves of a tree, on a shelf.
+    #[derive(Debug)]
+    struct Shelf(Vec<Hash>);
+
+    impl Tiles for Shelf {
+        fn tile(&self, index: u64) -> Option<Vec<Hash>> {
+            let start = (index * TILE_LEAVES) as usize;
+            Some(self.0.get(start..start + TILE_LEAVES as usize)?.to_vec())
+        }
+    }
+
+    #[test]
+    fn a_tree_that_has_shelved_its_tiles_gives_the_same_roots_and_proofs_and_grows_alike() {
+        let leaves: Vec<Hash> = (0_u64..1300).map(|n| leaf_hash(&n.to_be_bytes())).collect();
+        let tiles: Arc<dyn Tiles> = Arc::new(Shelf(leaves.clone()));
+        let whole: Tree = leaves.iter().copied().collect();
+        let mut grown = Tree::new();
+        for (count, leaf) in (1_u64..).zip(&leaves) {
+            grown.push(*leaf);
+            // Late, at once, and of what is not complete.
+            if count % 391 == 0 || count == 512 || count == 1281 {
+                grown.shelve(count / 200, &tiles);
+            }
+        }
+        assert_eq!(grown.leaves().len(), 1300 - 5 * 256);
+        let roots = (0..3).map(|tile| whole.tile(tile).unwrap().0).collect();
+        let mut read_back = Tree::of_tiles(roots, Arc::clone(&tiles));
+        assert_eq!(read_back.size(), 768);
+        leaves[768..].iter().for_each(|leaf| read_back.push(*leaf));
+        assert_eq!(read_back.tile(2), None);
+        assert_eq!(read_back.tile(3), whole.tile(3));
+        assert_eq!(whole.tile(5), None);
+        for tree in [&grown, &read_back] {
+            assert_eq!(tree.frontier(), whole.frontier());
+            for size in (0..=1300).step_by(7) {
+                assert_eq!(tree.root_at(size), whole.root_at(size), "{size}");
+                let paths = |tree: &Tree| {
+                    let index = (size * 31 + 17) % size.max(1);
+                    (
+                        tree.leaf(index),
+                        tree.inclusion_path(index, size),
+                        tree.consistency_path(size * 3 / 7, size),
+                    )
+                };
+                assert_eq!(paths(tree), paths(&whole), "{size}");
+            }
         }
     }
 

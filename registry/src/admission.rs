@@ -11,15 +11,16 @@ use basoche_protocol::jose::VerifyingKey;
 use basoche_protocol::role::{OrganisationKind, Role};
 use basoche_protocol::time::Instant;
 use basoche_protocol::wire::frame::RegistryLeaf;
+use basoche_protocol::wire::limits;
 
 use crate::author::{Author, Cosigners};
 use crate::certificate::Certificate;
 use crate::entry::{Content, DELAY, Entry, KeyRecord, Kind, OVERLAP};
+use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
-use crate::known::{Held, Known};
+use crate::known::{Known, Subject};
 use crate::leaf::Leaf;
 use crate::published::Seen;
-use crate::replica::Log;
 
 /// A leaf that may be appended. Only [`judge`] makes one.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Adm
     let leaf = Leaf::decode(&next.leaf)?;
     let (author, key) = Author::find(known, log, &leaf)?;
     leaf.envelope()
-        .check(Typ::Registry, key)
+        .check(Typ::Registry, &key)
         .map_err(Inadmissible::Signature)?;
     let entry = Entry::decode(leaf.envelope().payload())?;
     check_place(log, &entry)?;
@@ -59,7 +60,7 @@ pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Adm
     let enrolled = enrolled(known, &entry, &next.certificate)?;
     let key = enrolled
         .as_ref()
-        .map(|(certificate, key)| (certificate.id(), &**key));
+        .map(|(certificate, key)| (certificate.id(), key));
     let cosigners = Cosigners::check(known, log, &entry, &leaf, key)?;
     let officer = author.check_right(known, log, &entry, &cosigners)?;
     Ok(Admitted {
@@ -88,12 +89,7 @@ fn check_dates(log: &Log, entry: &Entry, leaf: &Leaf) -> Result<(), Inadmissible
     if signed_at.seconds() != issued_at.seconds() {
         return Err(Inadmissible::SignedAtOther { issued_at, signed_at });
     }
-    if let Some(previous) = log
-        .entries
-        .last()
-        .map(|last| last.issued_at)
-        .filter(|last| issued_at < *last)
-    {
+    if let Some(previous) = log.issued_at.filter(|last| issued_at < *last) {
         return Err(Inadmissible::IssuedEarlier { issued_at, previous });
     }
     if effective_at < issued_at {
@@ -113,13 +109,17 @@ fn check_subject(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
     }
     let held = entry
         .subject
-        .and_then(|subject| Some((subject, known.subjects.get(&subject)?)));
-    if let Some((subject, held)) = held {
+        .and_then(|subject| Some((subject, known.subject(&subject)?)));
+    if let Some((subject, held)) = &held {
+        let subject = *subject;
         if *held.origin != *log.authority.origin() {
             return Err(Inadmissible::ForeignSubject { subject });
         }
         if !is_about(kind, held.kind) {
             return Err(Inadmissible::SubjectKind { subject, kind });
+        }
+        if held.entries >= limits::SUBJECT_ENTRIES {
+            return Err(Inadmissible::TooManyEntries { subject });
         }
     } else if let Some(subject) = entry.subject.filter(|_| !begins(kind)) {
         return Err(Inadmissible::SubjectKind { subject, kind });
@@ -163,7 +163,7 @@ fn is_about(kind: Kind, subject: Kind) -> bool {
 fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmissible> {
     let profession = log.authority.profession();
     let kind_in_log = |subject: &SubjectId| {
-        let held = known.subjects.get(subject)?;
+        let held = known.subject(subject)?;
         (*held.origin == *log.authority.origin()).then_some(held.kind)
     };
     match &entry.content {
@@ -197,7 +197,7 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
         }
         Content::Revocation(revocation) => {
             let certificate = revocation.certificate;
-            let holder = known.certificates.get(&certificate).map(|held| held.subject);
+            let holder = known.certificate(&certificate).map(|held| held.subject.id);
             if holder.is_none() || holder != entry.subject {
                 return Err(Inadmissible::NotEnrolled { certificate });
             }
@@ -210,8 +210,8 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
         }
         Content::Renewal(renewal) => {
             let certificate = renewal.replaces;
-            let held = known.certificates.get(&certificate);
-            if held.map(|held| held.subject) != entry.subject {
+            let held = known.certificate(&certificate);
+            if held.map(|held| held.subject.id) != entry.subject {
                 return Err(Inadmissible::NotEnrolled { certificate });
             }
             check_until(entry, renewal.until)?;
@@ -227,9 +227,7 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
             }
         }
         Content::Veto(veto) => {
-            let vetoed = usize::try_from(veto.entry)
-                .ok()
-                .and_then(|index| log.entries.get(index));
+            let vetoed = log.entry(veto.entry);
             let open = vetoed.is_some_and(|vetoed| {
                 vetoed.content.kind() == Kind::Reassociation
                     && vetoed.subject == entry.subject
@@ -241,7 +239,7 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
         }
         Content::Lifting(_) => {
             let suspended = entry.subject.is_some_and(|subject| {
-                let known = known.subjects.get(&subject);
+                let known = known.subject(&subject);
                 known.is_some_and(|known| known.suspensions.last().is_some_and(|last| last.lifted.is_none()))
             });
             if !suspended {
@@ -249,15 +247,15 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
             }
         }
         Content::Suspension(_) => {
-            let open = entry.subject.and_then(|subject| known.subjects.get(&subject));
-            let open = open.and_then(|known| known.suspensions.last());
-            if open.is_some_and(|last| last.lifted.is_none()) {
+            let known = entry.subject.and_then(|subject| known.subject(&subject));
+            let open = |known: &Subject| known.suspensions.last().is_some_and(|last| last.lifted.is_none());
+            if known.is_some_and(|known| open(&known)) {
                 return Err(Inadmissible::SuspendedAlready);
             }
         }
         Content::Retirement(retirement) => {
             let certificate = retirement.certificate;
-            let issuer = known.issuers.get(&certificate);
+            let issuer = known.issuer(&certificate).map(|issuer| &issuer.stated);
             if issuer.map(|issuer| issuer.subject) != entry.subject {
                 return Err(Inadmissible::NotEnrolled { certificate });
             }
@@ -307,9 +305,8 @@ fn enrolled(
     der: &[u8],
 ) -> Result<Option<(Certificate, Arc<VerifyingKey>)>, Inadmissible> {
     for spki in entry.content.spkis() {
-        let holder = match known.keys.get(&spki) {
-            Some(holder) => *holder,
-            None => continue,
+        let Some(holder) = known.holder(&spki) else {
+            continue;
         };
         if Some(holder) != entry.subject.map(Holder::Subject) {
             return Err(Inadmissible::KeyTaken { holder });
@@ -328,8 +325,8 @@ fn enrolled(
     let certificate = Certificate::from_der(der)?;
     let key = described(record, &certificate)?;
     check_issue(known, entry, &certificate)?;
-    let held = known.certificates.get(&certificate.id());
-    if held.is_some_and(Held::is_revoked) {
+    let held = known.certificate(&certificate.id());
+    if held.is_some_and(|held| held.is_revoked()) {
         return Err(Inadmissible::Revoked {
             certificate: certificate.id(),
             at: entry.issued_at,
@@ -367,10 +364,8 @@ fn check_issue(known: &Known, entry: &Entry, certificate: &Certificate) -> Resul
     let Some(named) = entry.content.issuer() else {
         return Ok(());
     };
-    let issuer = known
-        .issuers
-        .get(named)
-        .filter(|issuer| *issuer.origin == *entry.origin);
+    let issuer = known.issuer(named);
+    let issuer = issuer.filter(|issuer| *issuer.stated.origin == *entry.origin);
     let issued = issuer.filter(|issuer| known.is_believed(issuer, entry.issued_at));
     if !issued.is_some_and(|issuer| certificate.is_issued_by(&issuer.certificate, &issuer.key)) {
         return not_issued(*named);

@@ -2,6 +2,7 @@
 //! §9.3, REG-3, REG-9, REG-12.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use basoche_protocol::envelope::Typ;
 use basoche_protocol::id::{CertificateId, SubjectId};
@@ -9,45 +10,46 @@ use basoche_protocol::jose::VerifyingKey;
 
 use crate::anchor::Root;
 use crate::entry::{Content, Entry, Kind};
+use crate::held::Log;
 use crate::inadmissible::Inadmissible;
-use crate::known::{Held, Known, Office, Standing};
+use crate::known::{Holding, Known, Standing};
 use crate::leaf::{Capacity, Leaf, possession, request};
-use crate::replica::Log;
 
 /// Whose signature an entry bears.
 pub(crate) enum Author<'a> {
     /// A root of the authority.
     Root(&'a Root),
-    /// One of its officers.
-    Officer(CertificateId, &'a Held, &'a Office),
+    /// One of its officers: the certificate has an office.
+    Officer(CertificateId, Holding),
 }
 
 /// Who has signed beside the author.
-pub(crate) struct Cosigners<'a> {
+pub(crate) struct Cosigners {
     roots: BTreeSet<CertificateId>,
     /// Another officer than the author.
     second_officer: bool,
     /// With the key that the entry states.
     possession: bool,
     /// Who asks for it.
-    holder: Option<(CertificateId, &'a Held)>,
+    holder: Option<(CertificateId, Holding)>,
 }
 
 impl<'a> Author<'a> {
     /// Who the header of `leaf` says that it is, and the key that the signature must be of.
     pub(crate) fn find(
-        known: &'a Known,
+        known: &Known,
         log: &'a Log,
         leaf: &Leaf,
-    ) -> Result<(Self, &'a VerifyingKey), Inadmissible> {
+    ) -> Result<(Self, Arc<VerifyingKey>), Inadmissible> {
         let certificate = leaf.envelope().header().certificate;
         if let Some(root) = log.authority.root(&certificate) {
-            return Ok((Self::Root(root), &root.key));
+            return Ok((Self::Root(root), Arc::clone(&root.key)));
         }
         let held = held_in(known, log, &certificate);
         let found = held.and_then(|held| {
-            let author = Self::Officer(certificate, held, held.office.as_ref()?);
-            Some((author, &**held.key()?))
+            held.office()?;
+            let key = Arc::clone(held.key()?);
+            Some((Self::Officer(certificate, held), key))
         });
         found.ok_or(Inadmissible::UnknownAuthor { certificate })
     }
@@ -59,7 +61,7 @@ impl<'a> Author<'a> {
         let publishes = entry.content.kind() == Kind::Publication;
         let in_force = match self {
             Self::Root(root) => root.covers(at),
-            Self::Officer(_, held, _) => match known.standing(held, at) {
+            Self::Officer(_, held) => match known.standing(held, at) {
                 Standing::Valid(_) => true,
                 Standing::Undetermined(_) => publishes,
                 Standing::Contested(..) | Standing::Invalid(_) => false,
@@ -86,7 +88,7 @@ impl<'a> Author<'a> {
         known: &Known,
         log: &Log,
         entry: &Entry,
-        beside: &Cosigners<'_>,
+        beside: &Cosigners,
     ) -> Result<Option<CertificateId>, Inadmissible> {
         let (certificate, at, kind) = (self.certificate(), entry.issued_at, entry.content.kind());
         let needs = |what| {
@@ -114,12 +116,13 @@ impl<'a> Author<'a> {
             }
             Self::Officer(..) => false,
         };
-        let asks = |allowed: &dyn Fn(&CertificateId, &Held) -> bool| {
-            beside.holder.is_some_and(|(id, held)| allowed(&id, held))
+        let asks = |allowed: &dyn Fn(&CertificateId, &Holding) -> bool| {
+            let holder = beside.holder.as_ref();
+            holder.is_some_and(|(id, held)| allowed(id, held))
         };
-        let is_own = |_: &CertificateId, held: &Held| Some(held.subject) == entry.subject;
+        let is_own = |_: &CertificateId, held: &Holding| Some(held.subject.id) == entry.subject;
         let is_own_or_organisation =
-            |id: &CertificateId, held: &Held| is_own(id, held) || speaks_for(known, log, held, entry);
+            |id: &CertificateId, held: &Holding| is_own(id, held) || speaks_for(known, log, held, entry);
         match &entry.content {
             Content::Genesis(_)
             | Content::Officer(_)
@@ -173,18 +176,17 @@ impl<'a> Author<'a> {
                 }
             }
             Content::Revocation(revocation) => {
-                let Self::Officer(_, _, office) = self else {
+                let Self::Officer(_, officer) = self else {
                     return Ok(None);
                 };
                 if beside.second_officer || asks(&is_own_or_organisation) {
                     return Ok(None);
                 }
-                let of = known.certificates.get(&revocation.certificate);
-                let of = of.and_then(|held| known.subjects.get(&held.subject));
-                if of.is_some_and(|subject| matches!(subject.kind, Kind::Node | Kind::Officer)) {
+                let of = known.certificate(&revocation.certificate);
+                if of.is_some_and(|held| matches!(held.subject.kind, Kind::Node | Kind::Officer)) {
                     return needs("a second officer, for the certificate of a node or officer");
                 }
-                if !office.may_revoke(at) {
+                if !officer.office().is_some_and(|office| office.may_revoke(at)) {
                     return needs("a second officer: the first has withdrawn as many as it may in an hour");
                 }
                 return Ok(Some(certificate));
@@ -196,21 +198,22 @@ impl<'a> Author<'a> {
 
 /// Whether somebody who is known is given a key that was not theirs.
 fn brings_another_key(known: &Known, entry: &Entry) -> bool {
-    let is_new = |spki| !known.keys.contains_key(&spki);
+    let is_new = |spki| known.holder(&spki).is_none();
     entry.prev.is_some() && entry.content.spkis().into_iter().any(is_new)
 }
 
-fn held_in<'a>(known: &'a Known, log: &Log, certificate: &CertificateId) -> Option<&'a Held> {
-    let held = known.certificates.get(certificate)?;
-    (*held.origin == *log.authority.origin()).then_some(held)
+fn held_in(known: &Known, log: &Log, certificate: &CertificateId) -> Option<Holding> {
+    let held = known.certificate(certificate)?;
+    (*held.subject.origin == *log.authority.origin()).then_some(held)
 }
 
 /// Whether the key of `held` is that of the organisation that runs the subject's node: the node itself, or a person's home.
-fn speaks_for(known: &Known, log: &Log, held: &Held, entry: &Entry) -> bool {
+fn speaks_for(known: &Known, log: &Log, held: &Holding, entry: &Entry) -> bool {
     let stated = |subject: SubjectId| {
-        let stated = known.subjects.get(&subject)?.stated.iter().rev();
-        let entries = stated.filter_map(|index| log.entries.get(*index));
-        entries.into_iter().find_map(|entry| match &entry.content {
+        let subject = known.subject(&subject)?;
+        let entries = subject.stated.iter().rev();
+        let mut entries = entries.filter_map(|stated| log.entry(stated.index));
+        entries.find_map(|entry| match &entry.content {
             Content::Enrolment(enrolment) => Some((enrolment.node, false)),
             Content::Node(node) => Some((node.organisation, true)),
             _ => None,
@@ -220,17 +223,17 @@ fn speaks_for(known: &Known, log: &Log, held: &Held, entry: &Entry) -> bool {
         Some((node, false)) => stated(node).filter(|(_, is_organisation)| *is_organisation),
         direct => direct,
     };
-    organisation.is_some_and(|(organisation, _)| organisation == held.subject)
+    organisation.is_some_and(|(organisation, _)| organisation == held.subject.id)
 }
 
-impl<'a> Cosigners<'a> {
+impl Cosigners {
     /// Every co-signature that is there holds. REG-9.
     pub(crate) fn check(
-        known: &'a Known,
-        log: &'a Log,
+        known: &Known,
+        log: &Log,
         entry: &Entry,
         leaf: &Leaf,
-        enrolled: Option<(CertificateId, &VerifyingKey)>,
+        enrolled: Option<(CertificateId, &Arc<VerifyingKey>)>,
     ) -> Result<Self, Inadmissible> {
         let mut found = Self {
             roots: BTreeSet::new(),
@@ -258,37 +261,37 @@ impl<'a> Cosigners<'a> {
             if cosignature.target() != target {
                 return Err(bad("it is about another entry"));
             }
-            let in_force = |held: &'a Held| Some(&*known.signer_at(held, entry.issued_at)?.key);
+            let in_force = |held: &Holding| Some(known.signer_at(held, entry.issued_at)?.key);
             let key = match capacity {
                 Capacity::Possession => {
                     found.possession = true;
-                    let key = enrolled.filter(|(id, _)| *id == certificate).map(|(_, key)| key);
+                    let key = enrolled.filter(|(id, _)| *id == certificate);
+                    let key = key.map(|(_, key)| Arc::clone(key));
                     key.ok_or_else(|| bad("possession is shown with the key that the entry states"))?
                 }
                 Capacity::SecondOfficer => {
                     found.second_officer = true;
-                    let first = known.certificates.get(&author).map(|held| held.subject);
+                    let first = known.certificate(&author).map(|held| held.subject.id);
                     let held = held_in(known, log, &certificate);
-                    let held = held.filter(|held| held.office.is_some() && Some(held.subject) != first);
-                    let key = held.and_then(in_force);
+                    let held = held.filter(|held| held.office().is_some() && Some(held.subject.id) != first);
+                    let key = held.as_ref().and_then(in_force);
                     key.ok_or_else(|| bad("the second officer is not another one, in office in this log"))?
                 }
                 Capacity::Holder => {
                     let held = held_in(known, log, &certificate);
+                    let key = held.as_ref().and_then(in_force);
                     found.holder = held.map(|held| (certificate, held));
-                    let key = held.and_then(in_force);
                     key.ok_or_else(|| bad("who asks has no key in force in this log"))?
                 }
                 Capacity::Root => {
                     found.roots.insert(certificate);
                     let root = log.authority.root(&certificate);
                     let root = root.filter(|root| root.covers(entry.issued_at));
-                    &*root
-                        .ok_or_else(|| bad("it is not by a root of the authority in force"))?
-                        .key
+                    let root = root.ok_or_else(|| bad("it is not by a root of the authority in force"))?;
+                    Arc::clone(&root.key)
                 }
             };
-            let signature = cosignature.envelope().check(Typ::CoSignature, key);
+            let signature = cosignature.envelope().check(Typ::CoSignature, &key);
             signature.map_err(|_| bad("the signature does not verify"))?;
         }
         Ok(found)

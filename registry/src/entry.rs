@@ -11,6 +11,8 @@ use basoche_protocol::wire::{codec, limits};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use crate::known::Stated;
+
 pub use crate::content::{
     ADDRESSES, CertificateAuthority, Content, DELAY, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord,
     Kind, Lifting, Node, OVERLAP, Officer, Organisation, Publication, Reason, Reassociation, Renewal,
@@ -57,6 +59,14 @@ struct Payload {
 }
 
 impl Entry {
+    /// The entry as its place and effect.
+    pub(crate) const fn stated(&self) -> Stated {
+        Stated {
+            index: self.index,
+            effective_at: self.effective_at,
+        }
+    }
+
     /// The format's version.
     pub const VERSION: u64 = 1;
 

@@ -4,6 +4,7 @@ use basoche_protocol::error::{Error, Incompatible, Malformed, Untrusted};
 use basoche_protocol::id::{CertificateId, SubjectId};
 use basoche_protocol::role::{OrganisationKind, Role};
 use basoche_protocol::time::Instant;
+use basoche_protocol::wire::limits;
 use thiserror::Error;
 
 use crate::certificate::CertificateError;
@@ -253,6 +254,12 @@ pub enum Inadmissible {
         /// When the entry was issued.
         at: Instant,
     },
+    /// As many entries as there may be are about the subject. REG-24.
+    #[error("{} entries are about {subject}, and no more may be", limits::SUBJECT_ENTRIES)]
+    TooManyEntries {
+        /// Whom.
+        subject: SubjectId,
+    },
     /// The revocation names a certificate that this log never enrolled for that subject.
     #[error("this log never enrolled certificate {certificate} for that subject")]
     NotEnrolled {
@@ -361,6 +368,7 @@ impl From<Inadmissible> for Error {
             | I::Until { .. }
             | I::SignedAtOther { .. }
             | I::InvalidSince { .. }
+            | I::TooManyEntries { .. }
             | I::CoSignature { .. } => Malformed::bad_value().into(),
             I::UnknownAuthority { .. } => contradiction("no anchor names this authority"),
             I::WrongIndex { .. } => contradiction("an earlier entry of this log is missing"),

@@ -1,220 +1,369 @@
 //! What the entries of all logs say, by whom it is about, and what a certificate is worth at an instant. SPEC §9.4.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use basoche_protocol::directory::Signer;
+use basoche_protocol::engine::RegistryRow;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
-use basoche_protocol::jose::VerifyingKey;
+use basoche_protocol::jose::{Algorithm, VerifyingKey};
 use basoche_protocol::role::{Assurance, Role};
 use basoche_protocol::time::{Instant, Span};
+use basoche_protocol::wire::codec;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use crate::admission::Admitted;
+use crate::anchor::Anchors;
 use crate::certificate::Certificate;
-use crate::entry::{Content, Entry, Kind, Officer};
+use crate::entry::{Content, Entry, Kind, Officer, Reason};
 use crate::inadmissible::Holder;
-use crate::published::{Effect, Published};
+use crate::published::{Effect, Published, Seen};
+use crate::shelf::{Shelf, Table, decode, kind};
+
+/// Subjects that were read lately and stay in memory: 1 to 4 KB each.
+const SUBJECTS_KEPT: usize = 8192;
+/// Certificates and keys of which it stays in memory whose they are: some 100 bytes each.
+const HOLDERS_KEPT: usize = 65_536;
 
 /// What the entries of all logs say, by whom it is about.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Known {
-    pub(crate) subjects: BTreeMap<SubjectId, Subject>,
-    pub(crate) certificates: BTreeMap<CertificateId, Held>,
-    /// By SHA-256 of the SubjectPublicKeyInfo: the key of a seal, of a person, of encryption or of TLS.
-    pub(crate) keys: BTreeMap<Digest, Holder>,
+    subjects: Table<SubjectId, Arc<Subject>>,
+    /// Whose a certificate is.
+    certificates: Table<CertificateId, SubjectId>,
+    /// Whose a key is, by SHA-256 of its SubjectPublicKeyInfo: of a seal, of a person, of encryption or of TLS.
+    keys: Table<Digest, SubjectId>,
+    /// The keys of the authorities' roots.
+    roots: BTreeSet<Digest>,
     /// Certificate authorities, by their certificate.
-    pub(crate) issuers: BTreeMap<CertificateId, Issuer>,
+    issuers: BTreeMap<CertificateId, Issuer>,
+    /// Every node.
+    pub(crate) nodes: BTreeSet<SubjectId>,
     /// How far each log is published whose witnesses the policy asks for.
     pub(crate) published: BTreeMap<Arc<str>, Published>,
+    /// Rows for the shelf of what is in memory, since they were last asked for; `None` without a shelf.
+    rows: Option<Vec<RegistryRow>>,
 }
 
-/// An organisation, a node, a person, an officer or a certificate authority.
-#[derive(Clone, Debug)]
+/// An organisation, a node, a person, an officer or a certificate authority. Fields are positions in the store: append only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Subject {
+    pub(crate) id: SubjectId,
     pub(crate) origin: Arc<str>,
     /// The kind of the entry that began it.
     pub(crate) kind: Kind,
-    /// Index of its last entry, of whatever kind.
+    /// How many entries are about it.
+    pub(crate) entries: u64,
+    /// Index of the last one, of whatever kind.
     pub(crate) last: u64,
-    /// Indexes of the entries that state what it is: of its own kind, and for a person renewals and re-associations
-    /// that were not vetoed; never empty.
-    pub(crate) stated: Vec<usize>,
-    /// Indexes of the endpoints of a node.
-    pub(crate) endpoints: Vec<usize>,
-    pub(crate) certificates: Vec<CertificateId>,
+    /// The entries that state what it is: of its own kind, and for a person renewals and re-associations that were not
+    /// vetoed; never empty.
+    pub(crate) stated: Vec<Stated>,
+    /// The endpoints of a node.
+    pub(crate) endpoints: Vec<Stated>,
+    certificates: Vec<Held>,
     pub(crate) suspensions: Vec<Suspended>,
 }
 
-/// From when on a subject is suspended, and the entry that lifts it, with its effect; the last may have none.
-#[derive(Clone, Copy, Debug)]
+/// An entry, by its index, and when what it says takes effect.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Stated {
+    pub(crate) index: u64,
+    pub(crate) effective_at: Instant,
+}
+
+/// From when on a subject is suspended, and the entry that lifts it; the last may have none.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Suspended {
     from: Instant,
-    pub(crate) lifted: Option<(u64, Instant)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lifted: Option<Stated>,
 }
 
 /// A certificate and what happened to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Held {
-    pub(crate) origin: Arc<str>,
-    pub(crate) subject: SubjectId,
+    id: CertificateId,
     /// The entry that brought it.
-    pub(crate) index: usize,
+    pub(crate) index: u64,
     not_before: Instant,
     not_after: Instant,
-    /// The certificate authority that issued it, if it has one.
-    issuer: Option<CertificateId>,
+    algorithm: Algorithm,
+    spki: ByteBuf,
     /// In the order of the log; the last one in effect counts.
     grants: Vec<Grant>,
     ends: Vec<End>,
-    pub(crate) office: Option<Office>,
+    /// The certificate authority that issued it, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuer: Option<CertificateId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    office: Option<Office>,
+    /// The key, once somebody has needed it.
+    #[serde(skip)]
+    key: OnceLock<Option<Arc<VerifyingKey>>>,
 }
 
+/// A certificate, with the subject whose it is.
 #[derive(Clone, Debug)]
-struct Grant {
-    /// The entry that gave it.
-    by: u64,
-    effective_at: Instant,
-    signer: Signer,
+pub(crate) struct Holding {
+    pub(crate) subject: Arc<Subject>,
+    place: usize,
+}
+
+/// What a certificate may be used for, from an entry on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    /// The entry that says so.
+    by: Stated,
+    pub(crate) node: SubjectId,
+    pub(crate) roles: Vec<Role>,
+    pub(crate) assurance: Assurance,
 }
 
 /// What ends a certificate: a revocation, or another key in its place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct End {
-    by: u64,
-    effective_at: Instant,
+    by: Stated,
+    why: Ending,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     invalid_since: Option<Instant>,
-    is_revocation: bool,
-    why: &'static str,
+}
+
+/// Why a certificate ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+enum Ending {
+    Revoked(Reason),
+    Renewed,
+    Reassociated,
+}
+
+impl Ending {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Revoked(reason) => reason.revoked(),
+            Self::Renewed => "its holder has renewed it",
+            Self::Reassociated => "its holder has been given another key",
+        }
+    }
+}
+
+impl From<Ending> for u16 {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Renewed => 0x100,
+            Ending::Reassociated => 0x101,
+            Ending::Revoked(reason) => reason.number(),
+        }
+    }
+}
+
+impl TryFrom<u16> for Ending {
+    type Error = &'static str;
+
+    fn try_from(number: u16) -> Result<Self, Self::Error> {
+        match number {
+            0x100 => Ok(Self::Renewed),
+            0x101 => Ok(Self::Reassociated),
+            reason => Reason::try_from(reason).map(Self::Revoked),
+        }
+    }
 }
 
 /// What the key of an officer may do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Office {
     until: Instant,
     revocations_per_hour: u64,
-    /// When it withdrew certificates by itself lately, no more than its quota.
+    /// When it withdrew certificates by itself within the hour before the last one, no more than its quota.
     revoked: VecDeque<Instant>,
 }
 
 /// A certificate authority that a log states.
 #[derive(Clone, Debug)]
 pub(crate) struct Issuer {
-    pub(crate) origin: Arc<str>,
-    pub(crate) subject: SubjectId,
     pub(crate) certificate: Certificate,
     pub(crate) key: Arc<VerifyingKey>,
+    pub(crate) stated: IssuerRecord,
+}
+
+/// What is stored of a certificate authority.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct IssuerRecord {
+    pub(crate) origin: Arc<str>,
+    pub(crate) subject: SubjectId,
+    certificate: ByteBuf,
+    algorithm: Algorithm,
     /// The entry that states it.
-    by: u64,
-    effective_at: Instant,
+    by: Stated,
     until: Instant,
     /// From when on it is not believed, and since when that is doubted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) retired: Option<(Instant, Option<Instant>)>,
 }
 
 impl Office {
+    fn new(officer: &Officer) -> Self {
+        Self {
+            until: officer.until,
+            revocations_per_hour: officer.revocations_per_hour,
+            revoked: VecDeque::new(),
+        }
+    }
+
     /// Whether it may withdraw one more certificate by itself at `at`.
     pub(crate) fn may_revoke(&self, at: Instant) -> bool {
         let lately = self.revoked.iter().filter(|when| at.since(**when) < HOUR);
-        (lately.count() as u64) < self.revocations_per_hour
+        (lately.count() as u64) < self.revocations_per_hour.min(REVOCATIONS_PER_HOUR)
+    }
+
+    fn has_revoked(&mut self, at: Instant) {
+        self.revoked.retain(|when| at.since(*when) < HOUR);
+        self.revoked.push_back(at);
     }
 }
 
 const HOUR: Span = Span::from_seconds(3600);
+/// Certificates that an officer may withdraw by itself within an hour, whatever its entry says. REG-13.
+const REVOCATIONS_PER_HOUR: u64 = 4096;
 
 impl Known {
-    /// Takes in what `admitted`, entry `index` of log `origin`, states. Cannot fail.
-    pub(crate) fn learn(&mut self, origin: Arc<str>, index: usize, admitted: &Admitted) {
+    /// What the anchors say. With a shelf, also what that holds.
+    pub(crate) fn new(anchors: &Anchors, shelf: Option<&Arc<dyn Shelf>>) -> Self {
+        let authorities = anchors.authorities();
+        let roots = authorities.iter().flat_map(|authority| authority.roots());
+        let published = authorities.iter().filter_map(|authority| {
+            let published = authority.published()?;
+            Some((authority.shared_origin(), published))
+        });
+        let mut known = Self {
+            subjects: Table::new(kind::SUBJECT, shelf, SUBJECTS_KEPT),
+            certificates: Table::new(kind::CERTIFICATE, shelf, HOLDERS_KEPT),
+            keys: Table::new(kind::KEY, shelf, HOLDERS_KEPT),
+            roots: roots.map(|root| root.certificate.spki_sha256()).collect(),
+            issuers: BTreeMap::new(),
+            nodes: BTreeSet::new(),
+            published: published.collect(),
+            rows: shelf.map(|_| Vec::new()),
+        };
+        if let Some(shelf) = shelf {
+            shelf.each(kind::NODE, &mut |id| known.nodes.extend(decode::<SubjectId>(&id)));
+            shelf.each(kind::ISSUER, &mut |record| {
+                let issuer = decode(&record).and_then(Issuer::read);
+                known
+                    .issuers
+                    .extend(issuer.map(|issuer| (issuer.certificate.id(), issuer)));
+            });
+            for (origin, published) in &mut known.published {
+                for seen in shelf.list(kind::STEP, origin.as_bytes()) {
+                    decode(&seen).into_iter().for_each(|seen| published.learn(&seen));
+                }
+            }
+        }
+        known
+    }
+
+    pub(crate) fn subject(&self, subject: &SubjectId) -> Option<Arc<Subject>> {
+        self.subjects.get(subject)
+    }
+
+    /// Every subject, in any order.
+    pub(crate) fn each_subject(&self, take: impl FnMut(Arc<Subject>)) {
+        self.subjects.each(|subject| subject.id, take);
+    }
+
+    /// A certificate that some log has enrolled.
+    pub(crate) fn certificate(&self, certificate: &CertificateId) -> Option<Holding> {
+        let subject = self.subject(&self.certificates.get(certificate)?)?;
+        let place = subject
+            .certificates
+            .iter()
+            .position(|held| held.id == *certificate)?;
+        Some(Holding { subject, place })
+    }
+
+    /// Whose a key is.
+    pub(crate) fn holder(&self, spki: &Digest) -> Option<Holder> {
+        if self.roots.contains(spki) {
+            return Some(Holder::Root);
+        }
+        self.keys.get(spki).map(Holder::Subject)
+    }
+
+    /// A certificate authority that some log states, by its certificate.
+    pub(crate) fn issuer(&self, certificate: &CertificateId) -> Option<&Issuer> {
+        self.issuers.get(certificate)
+    }
+
+    /// Takes in what `admitted`, of log `origin`, states. Cannot fail.
+    pub(crate) fn learn(&mut self, origin: &Arc<str>, admitted: &Admitted) {
         let Admitted {
             entry,
             enrolled,
             officer,
             seen,
         } = admitted;
-        let Some(subject) = entry.subject else {
-            if let Some(published) = self.published.get_mut(&origin) {
-                match seen {
-                    Some(seen) => published.learn(seen),
-                    None => published.begin(entry.issued_at),
-                }
-            }
+        let Some(id) = entry.subject else {
+            self.learn_of_log(origin, entry, seen.as_ref());
             return;
         };
-        let kind = entry.content.kind();
-        let about = self.subjects.entry(subject).or_insert_with(|| Subject {
-            origin: Arc::clone(&origin),
-            kind,
-            last: entry.index,
-            stated: Vec::new(),
-            endpoints: Vec::new(),
-            certificates: Vec::new(),
-            suspensions: Vec::new(),
-        });
-        about.last = entry.index;
-        let states = kind == about.kind || matches!(kind, Kind::Renewal | Kind::Reassociation);
-        if states {
-            about.stated.push(index);
+        let (kind, by) = (entry.content.kind(), entry.stated());
+        let mut subject = match self.subject(&id) {
+            Some(subject) => Subject::clone(&subject),
+            None => Subject::new(id, Arc::clone(origin), kind),
+        };
+        subject.entries += 1;
+        subject.last = entry.index;
+        if kind == subject.kind || matches!(kind, Kind::Renewal | Kind::Reassociation) {
+            subject.stated.push(by);
         }
         for spki in entry.content.spkis() {
-            self.keys.insert(spki, Holder::Subject(subject));
+            self.keys.put(spki, id);
         }
         match &entry.content {
             Content::Revocation(revocation) => {
                 let end = End {
-                    by: entry.index,
-                    effective_at: entry.effective_at,
+                    by,
+                    why: Ending::Revoked(revocation.reason),
                     invalid_since: revocation.invalid_since,
-                    is_revocation: true,
-                    why: revocation.reason.revoked(),
                 };
-                self.end(&revocation.certificate, end);
-                if let Some(officer) = officer.and_then(|officer| self.certificates.get_mut(&officer)) {
-                    officer.has_revoked(entry.issued_at);
-                }
+                subject.end(&revocation.certificate, end);
             }
-            Content::Suspension(_) => about.suspensions.push(Suspended {
+            Content::Suspension(_) => subject.suspensions.push(Suspended {
                 from: entry.effective_at,
                 lifted: None,
             }),
             Content::Lifting(_) => {
-                if let Some(last) = about.suspensions.last_mut() {
-                    last.lifted = Some((entry.index, entry.effective_at));
+                if let Some(last) = subject.suspensions.last_mut() {
+                    last.lifted = Some(by);
                 }
             }
-            Content::Endpoint(_) => about.endpoints.push(index),
+            Content::Endpoint(_) => subject.endpoints.push(by),
             Content::Veto(veto) => {
-                about.stated.retain(|stated| *stated as u64 != veto.entry);
-                for certificate in about.certificates.clone() {
-                    if let Some(held) = self.certificates.get_mut(&certificate) {
-                        held.grants.retain(|grant| grant.by != veto.entry);
-                        held.ends.retain(|end| end.by != veto.entry);
-                    }
+                subject.stated.retain(|stated| stated.index != veto.entry);
+                for held in &mut subject.certificates {
+                    held.grants.retain(|grant| grant.by.index != veto.entry);
+                    held.ends.retain(|end| end.by.index != veto.entry);
                 }
             }
-            Content::Renewal(renewal) => self.end(
-                &renewal.replaces,
-                End {
-                    by: entry.index,
+            Content::Renewal(renewal) => {
+                let by = Stated {
                     effective_at: renewal.until,
-                    invalid_since: None,
-                    is_revocation: false,
-                    why: "its holder has renewed it",
-                },
-            ),
+                    ..by
+                };
+                subject.end(&renewal.replaces, End::of(by, Ending::Renewed));
+            }
             Content::Reassociation(_) => {
-                for certificate in about.certificates.clone() {
-                    let end = End {
-                        by: entry.index,
-                        effective_at: entry.effective_at,
-                        invalid_since: None,
-                        is_revocation: false,
-                        why: "its holder has been given another key",
-                    };
-                    self.end(&certificate, end);
-                }
+                let ends = subject.certificates.iter_mut().map(|held| &mut held.ends);
+                ends.for_each(|ends| ends.push(End::of(by, Ending::Reassociated)));
             }
             Content::Retirement(retirement) => {
                 if let Some(issuer) = self.issuers.get_mut(&retirement.certificate) {
-                    issuer.retired = Some((entry.effective_at, retirement.invalid_since));
+                    issuer.stated.retired = Some((entry.effective_at, retirement.invalid_since));
+                    let row = issuer.row();
+                    self.rows.iter_mut().for_each(|rows| rows.push(row.clone()));
                 }
             }
             Content::Genesis(_)
@@ -226,130 +375,104 @@ impl Known {
             | Content::Publication(_) => {}
         }
         if let Some((certificate, key)) = enrolled {
-            self.grant(&origin, index, entry, subject, certificate, key);
-        }
-    }
-
-    fn end(&mut self, certificate: &CertificateId, end: End) {
-        if let Some(held) = self.certificates.get_mut(certificate) {
-            held.ends.push(end);
-        }
-    }
-
-    /// The certificate that `entry` brings is held, and means what the entry says from its effect on.
-    fn grant(
-        &mut self,
-        origin: &Arc<str>,
-        index: usize,
-        entry: &Entry,
-        subject: SubjectId,
-        certificate: &Certificate,
-        key: &Arc<VerifyingKey>,
-    ) {
-        let mut office = None;
-        let (node, roles, assurance) = match &entry.content {
-            Content::Node(_) => (subject, vec![Role::Node], Assurance::Seal),
-            Content::Enrolment(enrolment) => (enrolment.node, enrolment.roles.clone(), enrolment.assurance),
-            // What the person is does not change with the key.
-            Content::Renewal(renewal) => match self.latest_signer(&renewal.replaces) {
-                Some(old) => (old.node, old.roles.clone(), old.assurance),
-                None => return,
-            },
-            Content::Reassociation(reassociation) => match self.latest_of(&subject) {
-                Some(old) => (old.node, old.roles.clone(), reassociation.assurance),
-                None => return,
-            },
-            // They sign entries of the registry and nothing else.
-            Content::Organisation(_) => (subject, Vec::new(), Assurance::Software),
-            Content::Officer(officer) => {
-                office = Some(Office::new(officer));
-                (subject, Vec::new(), Assurance::Software)
+            match &entry.content {
+                Content::CertificateAuthority(authority) => {
+                    let issuer = Issuer {
+                        certificate: certificate.clone(),
+                        key: Arc::clone(key),
+                        stated: IssuerRecord {
+                            origin: Arc::clone(origin),
+                            subject: id,
+                            certificate: ByteBuf::from(certificate.der()),
+                            algorithm: key.algorithm(),
+                            by,
+                            until: authority.until,
+                            retired: None,
+                        },
+                    };
+                    self.rows.iter_mut().for_each(|rows| rows.push(issuer.row()));
+                    self.issuers.insert(certificate.id(), issuer);
+                }
+                _ => {
+                    self.certificates.put(certificate.id(), id);
+                    subject.grant(entry, certificate, key);
+                }
             }
-            Content::CertificateAuthority(authority) => {
-                let issuer = Issuer {
-                    origin: Arc::clone(origin),
-                    subject,
-                    certificate: certificate.clone(),
-                    key: Arc::clone(key),
-                    by: entry.index,
-                    effective_at: entry.effective_at,
-                    until: authority.until,
-                    retired: None,
-                };
-                self.issuers.insert(certificate.id(), issuer);
-                return;
-            }
-            Content::Genesis(_)
-            | Content::Revocation(_)
-            | Content::Suspension(_)
-            | Content::Lifting(_)
-            | Content::Veto(_)
-            | Content::Endpoint(_)
-            | Content::Retirement(_)
-            | Content::Publication(_) => return,
-        };
-        let held = self.certificates.entry(certificate.id()).or_insert_with(|| Held {
-            origin: Arc::clone(origin),
-            subject,
-            index,
-            not_before: certificate.not_before(),
-            not_after: certificate.not_after(),
-            issuer: None,
-            grants: Vec::new(),
-            ends: Vec::new(),
-            office: None,
-        });
-        // Whose it is once, it stays: enrolling it again without an issuer frees it from no retirement.
-        held.issuer = held.issuer.or_else(|| entry.content.issuer().copied());
-        held.office = office;
-        let signer = Signer {
-            subject,
-            node,
-            roles,
-            assurance,
-            key: Arc::clone(key),
-        };
-        held.grants.push(Grant {
-            by: entry.index,
-            effective_at: entry.effective_at,
-            signer,
-        });
-        if let Some(about) = self.subjects.get_mut(&subject) {
-            let known = about.certificates.contains(&certificate.id());
-            about.certificates.extend((!known).then(|| certificate.id()));
         }
+        if kind == Kind::Node && self.nodes.insert(id) {
+            let row = row(kind::NODE, id.as_bytes(), 0, &id);
+            self.rows.iter_mut().for_each(|rows| rows.push(row.clone()));
+        }
+        self.subjects.put(id, Arc::new(subject));
+        self.count_revocation(officer.as_ref(), entry.issued_at);
+    }
+}
+
+impl Known {
+    /// What an entry about the log itself says.
+    fn learn_of_log(&mut self, origin: &Arc<str>, entry: &Entry, seen: Option<&Seen>) {
+        let Some(published) = self.published.get_mut(origin) else {
+            return;
+        };
+        let Some(seen) = seen else {
+            return published.begin(entry.issued_at);
+        };
+        if let Some(rows) = &mut self.rows {
+            rows.push(row(kind::STEP, origin.as_bytes(), published.steps(), seen));
+        }
+        published.learn(seen);
     }
 
-    fn latest_signer(&self, certificate: &CertificateId) -> Option<&Signer> {
-        Some(&self.certificates.get(certificate)?.grants.last()?.signer)
+    /// The officer who answers alone for a revocation has made one more.
+    fn count_revocation(&mut self, officer: Option<&CertificateId>, at: Instant) {
+        let Some(held) = officer.and_then(|officer| self.certificate(officer)) else {
+            return;
+        };
+        let mut subject = Subject::clone(&held.subject);
+        let office = subject.certificates.get_mut(held.place);
+        if let Some(office) = office.and_then(|held| held.office.as_mut()) {
+            office.has_revoked(at);
+        }
+        self.subjects.put(subject.id, Arc::new(subject));
     }
 
-    /// What the latest key of `subject` was given.
-    fn latest_of(&self, subject: &SubjectId) -> Option<&Signer> {
-        let certificates = &self.subjects.get(subject)?.certificates;
-        certificates
-            .iter()
-            .rev()
-            .find_map(|certificate| self.latest_signer(certificate))
+    /// What has changed since this was last asked; nothing without a shelf.
+    pub(crate) fn poll_rows(&mut self) -> Vec<RegistryRow> {
+        let mut rows = self.rows.as_mut().map(std::mem::take).unwrap_or_default();
+        self.subjects.poll_rows(&mut rows);
+        self.certificates.poll_rows(&mut rows);
+        self.keys.poll_rows(&mut rows);
+        rows
     }
 
-    /// From when on what entry `index` of log `origin` grants counts. What it takes away counts from `effective_at` on,
-    /// whoever has seen it. REG-21.
-    pub(crate) fn effect(&self, origin: &str, index: u64, effective_at: Instant) -> Effect {
+    /// What was last asked for is on the shelf.
+    pub(crate) fn settle(&mut self) {
+        self.subjects.settle();
+        self.certificates.settle();
+        self.keys.settle();
+    }
+
+    /// From when on what `stated` of log `origin` grants counts. What it takes away counts from its effect on, whoever has
+    /// seen it. REG-21.
+    pub(crate) fn effect(&self, origin: &str, stated: Stated) -> Effect {
         let published = self.published.get(origin);
-        published.map_or(Effect::From(effective_at), |log| log.effect(index, effective_at))
+        published.map_or(Effect::From(stated.effective_at), |log| {
+            log.effect(stated.index, stated.effective_at)
+        })
+    }
+
+    /// Of these entries of log `origin` the last that is in effect at `at`.
+    pub(crate) fn in_effect(&self, origin: &str, stated: &[Stated], at: Instant) -> Option<Stated> {
+        let mut latest = stated.iter().rev();
+        let found = latest.find(|stated| self.effect(origin, **stated).at(at) == Some(true));
+        found.copied()
     }
 
     /// Whether `subject` is suspended at `at`; `None` if a lifting that would end it is not published.
-    fn is_suspended(&self, subject: &SubjectId, at: Instant) -> Option<bool> {
-        let Some(subject) = self.subjects.get(subject) else {
-            return Some(false);
-        };
+    fn is_suspended(&self, subject: &Subject, at: Instant) -> Option<bool> {
         let mut unsure = false;
         for Suspended { lifted, .. } in subject.suspensions.iter().filter(|one| one.from <= at) {
-            let lifted =
-                lifted.map(|(by, effective_at)| self.effect(&subject.origin, by, effective_at).at(at));
-            match lifted {
+            match lifted.map(|lifted| self.effect(&subject.origin, lifted).at(at)) {
                 Some(Some(true)) => {}
                 Some(None) => unsure = true,
                 Some(Some(false)) | None => return Some(true),
@@ -360,13 +483,14 @@ impl Known {
 
     /// Whether certificates that `issuer` issued may be enrolled at `at`.
     pub(crate) fn is_believed(&self, issuer: &Issuer, at: Instant) -> bool {
-        let retired = issuer.retired.is_some_and(|(from, _)| from <= at);
-        let stated = self.effect(&issuer.origin, issuer.by, issuer.effective_at).at(at);
-        stated == Some(true) && at <= issuer.until && !retired
+        let stated = &issuer.stated;
+        let retired = stated.retired.is_some_and(|(from, _)| from <= at);
+        let counts = self.effect(&stated.origin, stated.by).at(at);
+        counts == Some(true) && at <= stated.until && !retired
     }
 
     /// What the certificate may be used for at `at`, if it is valid then.
-    pub(crate) fn signer_at<'a>(&self, held: &'a Held, at: Instant) -> Option<&'a Signer> {
+    pub(crate) fn signer_at(&self, held: &Holding, at: Instant) -> Option<Signer> {
         match self.standing(held, at) {
             Standing::Valid(signer) => Some(signer),
             Standing::Contested(..) | Standing::Invalid(_) | Standing::Undetermined(_) => None,
@@ -375,25 +499,20 @@ impl Known {
 
     /// What the last grant that counts at `at` says. Where it cannot be told of later ones yet whether they count, and they
     /// say something else, nothing can be told.
-    fn granted<'a>(&self, held: &'a Held, at: Instant) -> Result<Option<&'a Signer>, &'static str> {
-        let mut open: Option<&Signer> = None;
-        for Grant {
-            by,
-            effective_at,
-            signer,
-        } in held.grants.iter().rev()
-        {
-            let counts = self.effect(&held.origin, *by, *effective_at).at(at);
+    fn granted<'a>(&self, held: &'a Holding, at: Instant) -> Result<Option<&'a Grant>, &'static str> {
+        let mut open: Option<&Grant> = None;
+        for grant in held.grants.iter().rev() {
+            let counts = self.effect(&held.subject.origin, grant.by).at(at);
             if counts == Some(false) {
                 continue;
             }
-            if open.is_some_and(|later| !says_the_same(later, signer)) {
+            if open.is_some_and(|later| !later.says_the_same(grant)) {
                 break;
             }
             if counts == Some(true) {
-                return Ok(Some(signer));
+                return Ok(Some(grant));
             }
-            open = Some(signer);
+            open = Some(grant);
         }
         match open {
             Some(_) => Err("its enrolment is not published"),
@@ -402,11 +521,11 @@ impl Known {
     }
 
     /// The rule of [`Replica::status`](crate::Replica). REG-8.
-    pub(crate) fn standing<'a>(&self, held: &'a Held, at: Instant) -> Standing<'a> {
+    pub(crate) fn standing(&self, held: &Holding, at: Instant) -> Standing {
         let issuer = held.issuer.and_then(|issuer| self.issuers.get(&issuer));
-        let retired = issuer.and_then(|issuer| issuer.retired);
-        if let Some(end) = held.ends.iter().find(|end| end.effective_at <= at) {
-            return Standing::Invalid(end.why);
+        let retired = issuer.and_then(|issuer| issuer.stated.retired);
+        if let Some(end) = held.ends.iter().find(|end| end.by.effective_at <= at) {
+            return Standing::Invalid(end.why.words());
         }
         if retired.is_some_and(|(from, _)| from <= at) {
             return Standing::Invalid("its certificate authority is retired");
@@ -425,10 +544,20 @@ impl Known {
             Some(false) => {}
             None => return Standing::Undetermined("the lifting of its suspension is not published"),
         }
-        let signer = match self.granted(held, at) {
-            Ok(Some(signer)) => signer,
+        let grant = match self.granted(held, at) {
+            Ok(Some(grant)) => grant,
             Ok(None) => return Standing::Invalid("not yet enrolled"),
             Err(reason) => return Standing::Undetermined(reason),
+        };
+        let Some(key) = held.key() else {
+            return Standing::Invalid("its key cannot be used");
+        };
+        let signer = Signer {
+            subject: held.subject.id,
+            node: grant.node,
+            roles: grant.roles.clone(),
+            assurance: grant.assurance,
+            key: Arc::clone(key),
         };
         let since = held.ends.iter().filter_map(|end| end.invalid_since);
         let since = since.chain(retired.and_then(|(_, since)| since)).min();
@@ -439,47 +568,178 @@ impl Known {
     }
 }
 
-/// Whether two grants of one certificate let its holder do the same.
-fn says_the_same(one: &Signer, other: &Signer) -> bool {
-    (one.subject, one.node, one.assurance) == (other.subject, other.node, other.assurance)
-        && one.roles == other.roles
+impl Subject {
+    fn new(id: SubjectId, origin: Arc<str>, kind: Kind) -> Self {
+        Self {
+            id,
+            origin,
+            kind,
+            entries: 0,
+            last: 0,
+            stated: Vec::new(),
+            endpoints: Vec::new(),
+            certificates: Vec::new(),
+            suspensions: Vec::new(),
+        }
+    }
+
+    /// The certificate that was granted something last, and what.
+    pub(crate) fn latest(&self) -> Option<(CertificateId, &Grant)> {
+        let latest = |held: &Held| Some(held.grants.last()?.by.index);
+        let held = self.certificates.iter().max_by_key(|held| latest(held))?;
+        Some((held.id, held.grants.last()?))
+    }
+
+    fn end(&mut self, certificate: &CertificateId, end: End) {
+        let held = self.certificates.iter_mut().find(|held| held.id == *certificate);
+        held.into_iter().for_each(|held| held.ends.push(end.clone()));
+    }
+
+    /// The certificate that `entry` brings is held, and means what the entry says from its effect on.
+    fn grant(&mut self, entry: &Entry, certificate: &Certificate, key: &Arc<VerifyingKey>) {
+        let latest = |held: &Held| {
+            let grant = held.grants.last()?;
+            Some((grant.node, grant.roles.clone(), grant.assurance))
+        };
+        let mut office = None;
+        let granted = match &entry.content {
+            Content::Node(_) => Some((self.id, vec![Role::Node], Assurance::Seal)),
+            Content::Enrolment(enrolment) => {
+                Some((enrolment.node, enrolment.roles.clone(), enrolment.assurance))
+            }
+            // What the person is does not change with the key.
+            Content::Renewal(renewal) => {
+                let old = self.certificates.iter().find(|held| held.id == renewal.replaces);
+                old.and_then(latest)
+            }
+            Content::Reassociation(reassociation) => {
+                let old = self.certificates.iter().rev().find_map(latest);
+                old.map(|(node, roles, _)| (node, roles, reassociation.assurance))
+            }
+            // They sign entries of the registry and nothing else.
+            Content::Organisation(_) => Some((self.id, Vec::new(), Assurance::Software)),
+            Content::Officer(officer) => {
+                office = Some(Office::new(officer));
+                Some((self.id, Vec::new(), Assurance::Software))
+            }
+            _ => None,
+        };
+        let Some((node, roles, assurance)) = granted else {
+            return;
+        };
+        let known = self
+            .certificates
+            .iter()
+            .position(|held| held.id == certificate.id());
+        let place = known.unwrap_or_else(|| {
+            self.certificates.push(Held::new(entry.index, certificate, key));
+            self.certificates.len() - 1
+        });
+        let held = &mut self.certificates[place];
+        // Whose it is once, it stays: enrolling it again without an issuer frees it from no retirement.
+        held.issuer = held.issuer.or_else(|| entry.content.issuer().copied());
+        held.office = office;
+        held.grants.push(Grant {
+            by: entry.stated(),
+            node,
+            roles,
+            assurance,
+        });
+    }
 }
 
-impl Office {
-    fn new(officer: &Officer) -> Self {
+impl Grant {
+    /// Whether both let the holder do the same.
+    fn says_the_same(&self, other: &Self) -> bool {
+        (self.node, self.assurance) == (other.node, other.assurance) && self.roles == other.roles
+    }
+}
+
+impl End {
+    const fn of(by: Stated, why: Ending) -> Self {
         Self {
-            until: officer.until,
-            revocations_per_hour: officer.revocations_per_hour,
-            revoked: VecDeque::new(),
+            by,
+            why,
+            invalid_since: None,
         }
     }
 }
 
 impl Held {
+    fn new(index: u64, certificate: &Certificate, key: &Arc<VerifyingKey>) -> Self {
+        Self {
+            id: certificate.id(),
+            index,
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            algorithm: key.algorithm(),
+            spki: ByteBuf::from(certificate.spki()),
+            grants: Vec::new(),
+            ends: Vec::new(),
+            issuer: None,
+            office: None,
+            key: OnceLock::from(Some(Arc::clone(key))),
+        }
+    }
+
     /// Whether it was ever withdrawn: such a certificate is never enrolled again.
     pub(crate) fn is_revoked(&self) -> bool {
-        self.ends.iter().any(|end| end.is_revocation)
+        self.ends.iter().any(|end| matches!(end.why, Ending::Revoked(_)))
     }
 
     /// The key, whatever it is worth.
     pub(crate) fn key(&self) -> Option<&Arc<VerifyingKey>> {
-        Some(&self.grants.last()?.signer.key)
+        let read = || {
+            VerifyingKey::from_spki(self.algorithm, &self.spki)
+                .ok()
+                .map(Arc::new)
+        };
+        self.key.get_or_init(read).as_ref()
     }
 
-    fn has_revoked(&mut self, at: Instant) {
-        if let Some(office) = &mut self.office {
-            office.revoked.push_back(at);
-            while office.revoked.len() as u64 > office.revocations_per_hour {
-                office.revoked.pop_front();
-            }
-        }
+    pub(crate) fn office(&self) -> Option<&Office> {
+        self.office.as_ref()
+    }
+}
+
+impl Deref for Holding {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        // Unwrap safety: `Known::certificate` found it there, and nobody changes the subject.
+        &self.subject.certificates[self.place]
+    }
+}
+
+impl Issuer {
+    fn read(stated: IssuerRecord) -> Option<Self> {
+        let certificate = Certificate::from_der(&stated.certificate).ok()?;
+        let key = VerifyingKey::from_spki(stated.algorithm, certificate.spki()).ok()?;
+        Some(Self {
+            certificate,
+            key: Arc::new(key),
+            stated,
+        })
+    }
+
+    fn row(&self) -> RegistryRow {
+        row(kind::ISSUER, self.certificate.id().as_bytes(), 0, &self.stated)
+    }
+}
+
+fn row(kind: u8, key: &[u8], index: u64, value: &impl Serialize) -> RegistryRow {
+    RegistryRow {
+        kind,
+        key: key.to_vec(),
+        index,
+        value: codec::encode(value),
     }
 }
 
 /// What a known certificate is worth at an instant.
-pub(crate) enum Standing<'a> {
-    Valid(&'a Signer),
-    Contested(&'a Signer, &'static str),
+pub(crate) enum Standing {
+    Valid(Signer),
+    Contested(Signer, &'static str),
     Invalid(&'static str),
     /// A later publication will tell.
     Undetermined(&'static str),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use basoche_protocol::plant::{Bug, planted};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::tree::Tree;
+use serde::{Deserialize, Serialize};
 
 use crate::entry::Publication;
 use crate::inadmissible::Inadmissible;
@@ -41,7 +42,7 @@ impl Effect {
 }
 
 /// What one entry adds to what is published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Seen {
     size: u64,
     at: Instant,
@@ -85,6 +86,11 @@ impl Published {
     /// Entries that the witnesses have seen, by the last entry that says so.
     pub(crate) fn size(&self) -> u64 {
         self.steps.last().map_or(0, |(size, _)| *size)
+    }
+
+    /// How many publications there were.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.len() as u64
     }
 
     /// Members of the quorum without which it was last published.

@@ -1,13 +1,13 @@
 //! A replica of every authority's log, and what it answers. SPEC §9.4.
 //!
 //! It holds admitted entries only, and answers from them alone: which came first by the network, or what the time
-//! is now, changes no answer. Leaves stay in memory.
+//! is now, changes no answer. With a [`Shelf`] only what is not durable yet stays in memory, and what was looked up lately.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use basoche_protocol::directory::{Directory, Status};
-use basoche_protocol::engine::Registry;
+use basoche_protocol::engine::{Registry, RegistryRow};
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
 use basoche_protocol::journal::RegistryHead;
@@ -16,14 +16,14 @@ use basoche_protocol::time::Instant;
 use basoche_protocol::tree::Tree;
 use basoche_protocol::wire::frame::RegistryLeaf;
 
+use crate::admission;
 use crate::anchor::{Anchors, Authority};
-use crate::entry::{Content, Endpoint, Enrolment, Entry, Kind, Node, Organisation};
+use crate::entry::{Content, Endpoint, Entry, Kind, Node, Organisation};
+use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
-use crate::known::{Known, Standing, Subject};
-use crate::{admission, leaf};
-
-/// Bytes that a leaf and its certificate take on the wire beyond their own, at most: a map, two keys, two heads.
-const LEAF_OVERHEAD_BYTES: usize = 9;
+use crate::known::{Known, Standing, Stated, Subject};
+use crate::leaf::Leaf;
+use crate::shelf::{Shelf, kind};
 
 /// Every log of the anchors, as far as it is held.
 #[derive(Clone, Debug)]
@@ -31,15 +31,6 @@ pub struct Replica {
     anchors: Anchors,
     logs: BTreeMap<Arc<str>, Log>,
     known: Known,
-}
-
-/// One authority's log.
-#[derive(Clone, Debug)]
-pub(crate) struct Log {
-    pub(crate) authority: Authority,
-    pub(crate) entries: Vec<Entry>,
-    leaves: Vec<RegistryLeaf>,
-    pub(crate) tree: Tree,
 }
 
 /// What the registry says of a node.
@@ -86,40 +77,60 @@ pub struct PersonInfo {
     pub test: bool,
 }
 
-impl Log {
-    pub(crate) fn size(&self) -> u64 {
-        self.tree.size()
-    }
-
-    fn entry(&self, index: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(index).ok()?)
-    }
-
-    fn last_of(&self, indexes: &[usize]) -> Option<&Entry> {
-        self.entries.get(*indexes.last()?)
-    }
-}
-
 impl Replica {
-    /// Empty logs of the authorities of `anchors`.
+    /// Empty logs of the authorities of `anchors`, in memory.
     pub fn new(anchors: Anchors) -> Self {
-        let mut known = Known::default();
-        let mut logs = BTreeMap::new();
-        for authority in anchors.authorities() {
-            for root in authority.roots() {
-                known.keys.insert(root.certificate.spki_sha256(), Holder::Root);
-            }
-            let published = authority.published().map(|log| (authority.shared_origin(), log));
-            known.published.extend(published);
-            let log = Log {
-                authority: authority.clone(),
-                entries: Vec::new(),
-                leaves: Vec::new(),
-                tree: Tree::new(),
-            };
-            logs.insert(authority.shared_origin(), log);
+        let known = Known::new(&anchors, None);
+        Self::of(anchors, known, |authority| Log::new(authority, None))
+    }
+
+    /// Empty logs of the authorities of `anchors`, of which only what is not durable yet stays in memory, and what was looked
+    /// up lately. The shelf has no row. Once every leaf in it is admitted, [`Self::basis`] joins the rows.
+    pub fn on_shelf(anchors: Anchors, shelf: &Arc<dyn Shelf>) -> Self {
+        let known = Known::new(&anchors, Some(shelf));
+        Self::of(anchors, known, |authority| Log::new(authority, Some(shelf)))
+    }
+
+    /// What is on the shelf, without admitting it again. `None` if that was made under other anchors or in another form, is not
+    /// complete, or does not hold together: then every leaf has to be admitted anew.
+    pub fn open(anchors: Anchors, shelf: &Arc<dyn Shelf>) -> Option<Self> {
+        if shelf.get(kind::BASIS, &[], 0)? != basis(&anchors) {
+            return None;
         }
-        Self { anchors, logs, known }
+        let logs = anchors.authorities().iter();
+        let logs: Option<Vec<_>> = logs.map(|authority| Log::open(authority, shelf)).collect();
+        let mut logs = logs?.into_iter();
+        let mut known = Known::new(&anchors, Some(shelf));
+        for (origin, published) in &mut known.published {
+            let genesis = shelf.leaf(origin, 0).map(|genesis| Leaf::decode(&genesis.leaf));
+            if let Some(genesis) = genesis {
+                published.begin(genesis.ok()?.envelope().header().issued_at);
+            }
+        }
+        // Both are in the order of the anchors.
+        Some(Self::of(anchors, known, |authority| {
+            logs.next().unwrap_or_else(|| Log::new(authority, Some(shelf)))
+        }))
+    }
+
+    fn of(anchors: Anchors, known: Known, mut log: impl FnMut(&Authority) -> Log) -> Self {
+        let authorities = anchors.authorities().iter();
+        let logs = authorities.map(|authority| (authority.shared_origin(), log(authority)));
+        Self {
+            logs: logs.collect(),
+            anchors,
+            known,
+        }
+    }
+
+    /// The row that says that the shelf is complete, under these anchors.
+    pub fn basis(&self) -> RegistryRow {
+        RegistryRow {
+            kind: kind::BASIS,
+            key: Vec::new(),
+            index: 0,
+            value: basis(&self.anchors),
+        }
     }
 
     /// The authorities believed.
@@ -141,23 +152,16 @@ impl Replica {
                 found: index,
             });
         }
-        if let Some(known) = usize::try_from(index)
-            .ok()
-            .and_then(|index| log.leaves.get(index))
-        {
+        if index < expected {
             // The leaf names its certificate, so the leaf alone decides.
-            return if known.leaf == leaf.leaf {
-                Ok(false)
-            } else {
-                Err(Inadmissible::Rewritten { index })
+            return match log.leaf(index) {
+                Some(known) if known.leaf == leaf.leaf => Ok(false),
+                _ => Err(Inadmissible::Rewritten { index }),
             };
         }
         let admitted = admission::judge(&self.known, log, leaf)?;
-        self.known
-            .learn(log.authority.shared_origin(), log.entries.len(), &admitted);
-        log.tree.push(*leaf::hash(&leaf.leaf).as_bytes());
-        log.leaves.push(leaf.clone());
-        log.entries.push(admitted.entry);
+        self.known.learn(&log.authority.shared_origin(), &admitted);
+        log.push(leaf.clone(), admitted.entry.issued_at);
         Ok(true)
     }
 
@@ -171,24 +175,25 @@ impl Replica {
     }
 
     /// The entries of a log, in order; none for an unknown one.
-    pub fn entries(&self, origin: &str) -> impl Iterator<Item = &Entry> {
-        self.logs.get(origin).into_iter().flat_map(|log| &log.entries)
+    pub fn entries(&self, origin: &str) -> impl Iterator<Item = Entry> {
+        let log = self.logs.get(origin).into_iter();
+        log.flat_map(|log| (0..log.size()).filter_map(|index| log.entry(index)))
     }
 
     /// The entries about `subject`, in the order of its log; none if it is in no log held here.
-    pub fn history(&self, subject: &SubjectId) -> impl Iterator<Item = &Entry> {
-        let held = self.subject(subject).map(|(log, about)| (log, about.last));
-        let chain = std::iter::successors(held.and_then(|(log, last)| log.entry(last)), move |entry| {
-            held.and_then(|(log, _)| log.entry(entry.prev?))
-        });
-        let mut entries: Vec<_> = chain.collect();
+    pub fn history(&self, subject: &SubjectId) -> Vec<Entry> {
+        let Some((log, subject)) = self.subject(subject) else {
+            return Vec::new();
+        };
+        let last = log.entry(subject.last);
+        let mut entries: Vec<_> = std::iter::successors(last, |entry| log.entry(entry.prev?)).collect();
         entries.reverse();
-        entries.into_iter()
+        entries
     }
 
     /// Index of the last entry about `subject` in its log.
     pub fn last_entry(&self, subject: &SubjectId) -> Option<u64> {
-        self.known.subjects.get(subject).map(|subject| subject.last)
+        self.known.subject(subject).map(|subject| subject.last)
     }
 
     /// The tree over the leaves of a log, for proofs.
@@ -199,46 +204,34 @@ impl Replica {
     /// What the log of `node` states last of it, whether in effect or not.
     pub fn node(&self, node: &SubjectId) -> Option<NodeInfo> {
         let (log, subject) = self.subject(node)?;
-        let last = log.last_of(&subject.stated)?;
-        let endpoint = log.last_of(&subject.endpoints);
+        let last = log.entry(subject.stated.last()?.index)?;
+        let endpoint = subject.endpoints.last();
         let endpoint = endpoint.filter(|endpoint| endpoint.index > last.index);
-        self.node_info(node, log, last, endpoint.and_then(endpoint_of))
+        let endpoint = endpoint.and_then(|endpoint| endpoint_of(log, endpoint.index));
+        self.node_info(node, log, node_of(last)?, endpoint)
     }
 
     /// What is stated of `node` and in effect at `at`; `None` unless its seal is valid (or contested) then.
     pub fn node_at(&self, node: &SubjectId, at: Instant) -> Option<NodeInfo> {
-        let (log, stated, endpoint) = self.live_node(node, at)?;
-        self.node_info(node, log, stated, endpoint)
+        let (subject, stated, endpoint) = self.live_node(node, at)?;
+        self.node_info(node, self.logs.get(&subject.origin)?, stated, endpoint)
     }
 
     /// Every node, ascending by id, as [`Self::node`] gives it.
     pub fn nodes(&self) -> impl Iterator<Item = NodeInfo> {
-        let nodes = self
-            .known
-            .subjects
-            .iter()
-            .filter(|(_, subject)| subject.kind == Kind::Node);
-        nodes.filter_map(|(node, _)| self.node(node))
+        self.known.nodes.iter().filter_map(|node| self.node(node))
     }
 
     /// What the log of `person` states last of it, whether in effect or not.
     pub fn person(&self, person: &SubjectId) -> Option<PersonInfo> {
         let (log, subject) = self.subject(person)?;
-        let enrolled = |index: &usize| enrolment_of(log.entries.get(*index)?);
-        let enrolment = subject.stated.iter().rev().find_map(enrolled)?;
-        // Renewals and re-associations change the key, and the latter how it is protected.
-        let protected = |index: &usize| match &log.entries.get(*index)?.content {
-            Content::Enrolment(enrolment) => Some(enrolment.assurance),
-            Content::Reassociation(reassociation) => Some(reassociation.assurance),
-            _ => None,
-        };
-        let last = log.last_of(&subject.stated)?;
+        let (certificate, latest) = subject.latest().filter(|_| subject.kind == Kind::Enrolment)?;
         Some(PersonInfo {
             person: *person,
-            roles: enrolment.roles.clone(),
-            node: enrolment.node,
-            assurance: subject.stated.iter().rev().find_map(protected)?,
-            certificate: last.content.key()?.certificate,
+            roles: latest.roles.clone(),
+            node: latest.node,
+            assurance: latest.assurance,
+            certificate,
             origin: log.authority.origin().to_owned(),
             test: log.authority.is_test(),
         })
@@ -252,13 +245,13 @@ impl Replica {
     /// Why there is none, in words that a person can act on.
     pub fn person_encryption_key(&self, person: &SubjectId, at: Instant) -> Result<Vec<u8>, &'static str> {
         let (log, subject) = self.subject(person).ok_or("in no log held here")?;
-        let stated = self
-            .in_effect(log, &subject.stated, at)
-            .filter(|_| subject.kind == Kind::Enrolment);
-        let content = &stated.ok_or("no enrolment of a person is in effect")?.content;
+        let stated = self.known.in_effect(&subject.origin, &subject.stated, at);
+        let stated = stated.filter(|_| subject.kind == Kind::Enrolment);
+        let entry = stated.and_then(|stated| log.entry(stated.index));
+        let content = entry.ok_or("no enrolment of a person is in effect")?.content;
         let certificate = content.key().map(|key| key.certificate);
-        let held = certificate.and_then(|certificate| self.known.certificates.get(&certificate));
-        match held.map(|held| self.known.standing(held, at)) {
+        let held = certificate.and_then(|certificate| self.known.certificate(&certificate));
+        match held.map(|held| self.known.standing(&held, at)) {
             Some(Standing::Valid(_)) => {}
             Some(
                 Standing::Contested(_, reason) | Standing::Invalid(reason) | Standing::Undetermined(reason),
@@ -272,20 +265,19 @@ impl Replica {
             .ok_or("enrolled without an encryption key")
     }
 
-    /// Every person, ascending by id, as [`Self::person`] gives it.
-    pub fn persons(&self) -> impl Iterator<Item = PersonInfo> {
-        let persons = self
-            .known
-            .subjects
-            .iter()
-            .filter(|(_, subject)| subject.kind == Kind::Enrolment);
-        persons.filter_map(|(person, _)| self.person(person))
+    /// Every person, ascending by id, as [`Self::person`] gives it. Goes through the whole shelf.
+    pub fn persons(&self) -> Vec<PersonInfo> {
+        let mut persons = BTreeSet::new();
+        self.known.each_subject(|subject| {
+            persons.extend((subject.kind == Kind::Enrolment).then_some(subject.id));
+        });
+        persons.iter().filter_map(|person| self.person(person)).collect()
     }
 
     /// The organisation, as its log states it last.
-    pub fn organisation(&self, organisation: &SubjectId) -> Option<&Organisation> {
+    pub fn organisation(&self, organisation: &SubjectId) -> Option<Organisation> {
         let (log, subject) = self.subject(organisation)?;
-        match &log.last_of(&subject.stated)?.content {
+        match log.entry(subject.stated.last()?.index)?.content {
             Content::Organisation(organisation) => Some(organisation),
             _ => None,
         }
@@ -295,21 +287,19 @@ impl Replica {
     /// last endpoint or statement in effect, of however long ago. `None` unless its seal is valid (or contested) then.
     pub fn node_of_tls_key(&self, spki_sha256: &[u8; 32], at: Instant) -> Option<SubjectId> {
         let spki = Digest::new(*spki_sha256);
-        let Holder::Subject(node) = self.known.keys.get(&spki)? else {
+        let Holder::Subject(node) = self.known.holder(&spki)? else {
             return None;
         };
-        let (_, entry, endpoint) = self.live_node(node, at)?;
-        let stated = endpoint.map_or(node_of(entry)?.tls_spki_sha256, |endpoint| {
-            endpoint.tls_spki_sha256
-        });
-        (stated == spki).then_some(*node)
+        let (_, stated, endpoint) = self.live_node(&node, at)?;
+        let shown = endpoint.map_or(stated.tls_spki_sha256, |endpoint| endpoint.tls_spki_sha256);
+        (shown == spki).then_some(node)
     }
 
     /// The DER bytes of an enrolled certificate.
-    pub fn certificate_der(&self, certificate: &CertificateId) -> Option<&[u8]> {
-        let held = self.known.certificates.get(certificate)?;
-        let leaf = self.logs.get(&held.origin)?.leaves.get(held.index)?;
-        Some(&leaf.certificate)
+    pub fn certificate_der(&self, certificate: &CertificateId) -> Option<Vec<u8>> {
+        let held = self.known.certificate(certificate)?;
+        let leaf = self.logs.get(&held.subject.origin)?.leaf(held.index)?;
+        Some(leaf.certificate.into_vec())
     }
 
     /// How many entries of a log its witnesses have seen, as far as the log says, and without which members of the quorum;
@@ -319,33 +309,24 @@ impl Replica {
         Some((published.size(), published.without()))
     }
 
-    /// Of these entries of `log` the last that is in effect at `at`.
-    fn in_effect<'a>(&self, log: &'a Log, indexes: &[usize], at: Instant) -> Option<&'a Entry> {
-        let entries = indexes.iter().rev().filter_map(|index| log.entries.get(*index));
-        entries.into_iter().find(|entry| {
-            let effect = self
-                .known
-                .effect(log.authority.origin(), entry.index, entry.effective_at);
-            effect.at(at) == Some(true)
-        })
-    }
-
-    fn subject(&self, subject: &SubjectId) -> Option<(&Log, &Subject)> {
-        let subject = self.known.subjects.get(subject)?;
+    fn subject(&self, subject: &SubjectId) -> Option<(&Log, Arc<Subject>)> {
+        let subject = self.known.subject(subject)?;
         Some((self.logs.get(&subject.origin)?, subject))
     }
 
     /// The statement and the endpoint of `node` in effect at `at`, if its seal is valid or contested then. An endpoint
     /// gives way to a statement of the node that is later in the log.
-    fn live_node(&self, node: &SubjectId, at: Instant) -> Option<(&Log, &Entry, Option<&Endpoint>)> {
+    fn live_node(&self, node: &SubjectId, at: Instant) -> Option<(Arc<Subject>, Node, Option<Endpoint>)> {
         let (log, subject) = self.subject(node)?;
-        let entry = self.in_effect(log, &subject.stated, at)?;
-        let seal = self.known.certificates.get(&node_of(entry)?.seal.certificate)?;
-        let endpoint = self.in_effect(log, &subject.endpoints, at);
-        let endpoint = endpoint.filter(|endpoint| endpoint.index > entry.index);
-        match self.known.standing(seal, at) {
+        let in_effect = |stated: &[Stated]| self.known.in_effect(&subject.origin, stated, at);
+        let stated = in_effect(&subject.stated)?;
+        let endpoint = in_effect(&subject.endpoints).filter(|endpoint| endpoint.index > stated.index);
+        let node = node_of(log.entry(stated.index)?)?;
+        let seal = self.known.certificate(&node.seal.certificate)?;
+        match self.known.standing(&seal, at) {
             Standing::Valid(_) | Standing::Contested(..) => {
-                Some((log, entry, endpoint.and_then(endpoint_of)))
+                let endpoint = endpoint.and_then(|endpoint| endpoint_of(log, endpoint.index));
+                Some((subject, node, endpoint))
             }
             Standing::Invalid(_) | Standing::Undetermined(_) => None,
         }
@@ -355,44 +336,45 @@ impl Replica {
         &self,
         id: &SubjectId,
         log: &Log,
-        entry: &Entry,
-        endpoint: Option<&Endpoint>,
+        node: Node,
+        endpoint: Option<Endpoint>,
     ) -> Option<NodeInfo> {
-        let node = node_of(entry)?;
         let organisation = self.organisation(&node.organisation)?;
-        let addresses = endpoint.map_or(&node.addresses, |endpoint| &endpoint.addresses);
+        let (addresses, tls_spki_sha256) = match endpoint {
+            Some(endpoint) => (endpoint.addresses, endpoint.tls_spki_sha256),
+            None => (node.addresses, node.tls_spki_sha256),
+        };
         Some(NodeInfo {
             node: *id,
             organisation: node.organisation,
-            organisation_name: organisation.name.clone(),
+            organisation_name: organisation.name,
             kind: organisation.kind,
-            addresses: addresses.clone(),
-            tls_spki_sha256: endpoint.map_or(node.tls_spki_sha256, |endpoint| endpoint.tls_spki_sha256),
+            addresses,
+            tls_spki_sha256,
             seal: node.seal.certificate,
-            encryption_spki: node.encryption_spki.clone(),
+            encryption_spki: node.encryption_spki,
             origin: log.authority.origin().to_owned(),
             test: log.authority.is_test(),
         })
     }
 }
 
-const fn node_of(entry: &Entry) -> Option<&Node> {
-    match &entry.content {
+/// What the shelf is made of: the anchors, and the form of its records.
+fn basis(anchors: &Anchors) -> Vec<u8> {
+    let form = Digest::of(&[b"basoche-records/1", anchors.to_json().as_bytes()]);
+    form.as_bytes().to_vec()
+}
+
+fn node_of(entry: Entry) -> Option<Node> {
+    match entry.content {
         Content::Node(node) => Some(node),
         _ => None,
     }
 }
 
-const fn endpoint_of(entry: &Entry) -> Option<&Endpoint> {
-    match &entry.content {
+fn endpoint_of(log: &Log, index: u64) -> Option<Endpoint> {
+    match log.entry(index)?.content {
         Content::Endpoint(endpoint) => Some(endpoint),
-        _ => None,
-    }
-}
-
-const fn enrolment_of(entry: &Entry) -> Option<&Enrolment> {
-    match &entry.content {
-        Content::Enrolment(enrolment) => Some(enrolment),
         _ => None,
     }
 }
@@ -409,17 +391,14 @@ impl Directory for Replica {
     /// 5. a revocation not yet in effect at `at`, but with `invalid_since` at or before it: contested;
     /// 6. otherwise valid.
     fn status(&self, certificate: &CertificateId, at: Instant) -> Status {
-        let Some(held) = self.known.certificates.get(certificate) else {
+        let Some(held) = self.known.certificate(certificate) else {
             return Status::Undetermined {
                 reason: "the certificate is in no log held here",
             };
         };
-        match self.known.standing(held, at) {
-            Standing::Valid(signer) => Status::Valid(signer.clone()),
-            Standing::Contested(signer, reason) => Status::Contested {
-                signer: signer.clone(),
-                reason,
-            },
+        match self.known.standing(&held, at) {
+            Standing::Valid(signer) => Status::Valid(signer),
+            Standing::Contested(signer, reason) => Status::Contested { signer, reason },
             Standing::Invalid(reason) => Status::Invalid { reason },
             Standing::Undetermined(reason) => Status::Undetermined { reason },
         }
@@ -437,16 +416,8 @@ impl Registry for Replica {
     }
 
     fn leaves(&self, origin: &str, from: u64, max_bytes: usize) -> Vec<RegistryLeaf> {
-        let held = self.logs.get(origin).zip(usize::try_from(from).ok());
-        let held = held
-            .and_then(|(log, from)| log.leaves.get(from..))
-            .unwrap_or_default();
-        let mut left = max_bytes;
-        let fits = |leaf: &&RegistryLeaf| {
-            let bytes = leaf.leaf.len() + leaf.certificate.len() + LEAF_OVERHEAD_BYTES;
-            left.checked_sub(bytes).map(|rest| left = rest).is_some()
-        };
-        held.iter().take_while(fits).cloned().collect()
+        let log = self.logs.get(origin);
+        log.map_or_else(Vec::new, |log| log.leaves(from, max_bytes))
     }
 
     fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Error> {
@@ -454,7 +425,18 @@ impl Registry for Replica {
     }
 
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {
-        let (_, entry, _) = self.live_node(node, at)?;
-        node_of(entry).map(|node| node.encryption_spki.clone())
+        let (_, node, _) = self.live_node(node, at)?;
+        Some(node.encryption_spki)
+    }
+
+    fn poll_rows(&mut self) -> Vec<RegistryRow> {
+        let mut rows = self.known.poll_rows();
+        self.logs.values_mut().for_each(|log| log.poll_rows(&mut rows));
+        rows
+    }
+
+    fn settle(&mut self) {
+        self.known.settle();
+        self.logs.values_mut().for_each(Log::settle);
     }
 }

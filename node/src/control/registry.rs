@@ -39,7 +39,7 @@ pub(super) fn all(desk: &Desk) -> Answer {
         no_encryption_key: None,
     });
     let at = now();
-    let persons = registry.persons().map(|info| {
+    let persons = registry.persons().into_iter().map(|info| {
         let key = registry.person_encryption_key(&info.person, at);
         SubjectView {
             subject: info.person,
@@ -77,7 +77,7 @@ fn worth(registry: &Replica, certificate: &CertificateId) -> String {
 /// What the registry has said of somebody.
 pub(super) fn history(desk: &Desk, subject: &SubjectId) -> Answer {
     let registry = desk.engine().registry();
-    let about = registry.history(subject).map(|entry| {
+    let about = registry.history(subject).into_iter().map(|entry| {
         let certificate = entry.content.certificate();
         EntryView {
             origin: entry.origin.clone(),

@@ -32,6 +32,12 @@ impl SealedStore {
         }
     }
 
+    /// The store below, to damage it.
+    #[cfg(test)]
+    pub(crate) fn raw(&self) -> &dyn Store {
+        &*self.store
+    }
+
     /// The owner that `parts` name: the first 16 bytes of a keyed hash of the family and of each part with its length.
     pub fn owner(&self, family: u8, parts: &[&[u8]]) -> [u8; 16] {
         let mut context = hmac::Context::with_key(&self.names);

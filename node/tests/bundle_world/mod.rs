@@ -65,7 +65,11 @@ impl Disk {
                 Row::Erase { branch, seq, .. } => {
                     self.items.get_mut(&(branch, seq)).unwrap().sealed = None;
                 }
-                Row::Key { .. } | Row::Writer { .. } | Row::Leaf { .. } | Row::Summary { .. } => {}
+                Row::Key { .. }
+                | Row::Writer { .. }
+                | Row::Leaf { .. }
+                | Row::Registry(_)
+                | Row::Summary { .. } => {}
             }
         }
     }

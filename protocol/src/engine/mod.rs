@@ -74,6 +74,28 @@ pub trait Registry: Directory {
 
     /// DER SubjectPublicKeyInfo of the encryption key of `node`, as of `at`.
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>>;
+
+    /// What is to be kept beside the leaves that were imported since this was last asked, in one commit with them. Nothing,
+    /// where all is in memory.
+    fn poll_rows(&mut self) -> Vec<RegistryRow> {
+        Vec::new()
+    }
+
+    /// The leaves and rows of that commit are durable.
+    fn settle(&mut self) {}
+}
+
+/// Something that a registry keeps beside its leaves. It means nothing to anybody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryRow {
+    /// What kind of row it is.
+    pub kind: u8,
+    /// Whose it is.
+    pub key: Vec<u8>,
+    /// Its place among those of that kind and key.
+    pub index: u64,
+    /// What it says, in place of what it said before.
+    pub value: Vec<u8>,
 }
 
 /// A registry that is shared: cloned in no time, and copied only if leaves come while somebody else has it.
@@ -92,6 +114,14 @@ impl<R: Registry + Clone> Registry for Arc<R> {
 
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {
         self.as_ref().encryption_key(node, at)
+    }
+
+    fn poll_rows(&mut self) -> Vec<RegistryRow> {
+        Self::make_mut(self).poll_rows()
+    }
+
+    fn settle(&mut self) {
+        Self::make_mut(self).settle();
     }
 }
 
@@ -163,6 +193,8 @@ pub enum Row {
         /// The leaf and its certificate.
         leaf: RegistryLeaf,
     },
+    /// What the registry keeps beside its leaves.
+    Registry(RegistryRow),
     /// What stands for a dossier at rest at the next start, in place of the one before. Losing it loses time only.
     Summary {
         /// The summary, which names the dossier.
@@ -412,6 +444,8 @@ struct Stage {
     /// Dossiers of which something new will be durable, and so need a head.
     to_seal: BTreeSet<DossierId>,
     heads: Vec<Head>,
+    /// Whether there are leaves of the registry among the rows.
+    leaves: bool,
 }
 
 impl Stage {
@@ -574,6 +608,7 @@ impl<R: Registry> Engine<R> {
         let news = self.registry.import(origin, index, &leaf)?;
         if news {
             self.rejudge = true;
+            self.stage.leaves = true;
             self.stage.rows.push(Row::Leaf {
                 origin: origin.to_owned(),
                 index,

@@ -45,7 +45,10 @@ impl<R: Registry> Engine<R> {
                 }
             }
         }
-        let rows = std::mem::take(&mut stage.rows);
+        let mut rows = std::mem::take(&mut stage.rows);
+        if stage.leaves {
+            rows.extend(self.registry.poll_rows().into_iter().map(Row::Registry));
+        }
         self.in_flight = Some(stage);
         Some(rows)
     }
@@ -66,6 +69,9 @@ impl<R: Registry> Engine<R> {
         let Some(stage) = self.in_flight.take() else {
             return;
         };
+        if stage.leaves {
+            self.registry.settle();
+        }
         self.frames.extend(stage.frames);
         self.release_backlogs(stage.backlogs);
         self.events.extend(stage.events);

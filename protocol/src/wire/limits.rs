@@ -20,6 +20,8 @@ pub const ENTRY_BYTES: usize = 64 * 1024;
 pub const FRAME_BYTES: usize = 1024 * 1024;
 /// Bytes of one registry leaf. REG-4.
 pub const LEAF_BYTES: usize = 16 * 1024;
+/// Entries about one subject in a log. REG-24.
+pub const SUBJECT_ENTRIES: u64 = 2048;
 /// Bytes of a checkpoint between nodes: a note of three short lines and at most sixteen signatures. LOG-12.
 pub const NOTE_BYTES: usize = 8 * 1024;
 /// Bytes of one certificate. REG-4.

@@ -70,7 +70,8 @@ use numbered;
 macro_rules! contents {
     ($($(#[$doc:meta])* $name:ident = $number:literal $text:literal,)+) => {
         /// The kinds of statement. The numbers are those of the wire and are never reused.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "u64", into = "u64")]
         pub enum Kind { $($(#[$doc])* $name,)+ }
 
         impl Kind {
@@ -90,6 +91,20 @@ macro_rules! contents {
             /// The name in JSON and in lists.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
+            }
+        }
+
+        impl From<Kind> for u64 {
+            fn from(kind: Kind) -> Self {
+                kind.number()
+            }
+        }
+
+        impl TryFrom<u64> for Kind {
+            type Error = &'static str;
+
+            fn try_from(number: u64) -> Result<Self, Self::Error> {
+                Self::from_number(number).ok_or("unknown kind of entry")
             }
         }
 

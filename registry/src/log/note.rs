@@ -8,6 +8,7 @@ use std::fmt;
 use basoche_protocol::crypto::{ed25519_verifies, sha256};
 use basoche_protocol::text::{b64_decode, b64_encode, hex_encode};
 use basoche_protocol::time::Instant;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Bytes of a note.
@@ -161,7 +162,7 @@ impl Note {
     }
 }
 
-/// No control character but the line feed.
+/// Nothing below U+0020 but the line feed.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte >= 0x20 || byte == b'\n')
 }
@@ -214,11 +215,26 @@ impl KeyKind {
 }
 
 /// A verifier key: the name, the kind and the Ed25519 public key of somebody who signs notes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Key {
     name: String,
     kind: KeyKind,
     public: [u8; 32],
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.to_string()
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = &'static str;
+
+    fn try_from(vkey: String) -> Result<Self, Self::Error> {
+        Self::parse(&vkey).ok_or("not a C2SP verifier key")
+    }
 }
 
 impl Key {
@@ -322,7 +338,6 @@ impl fmt::Display for Key {
 
 fn is_key_name(name: &str) -> bool {
     (1..=KEY_NAME_BYTES).contains(&name.len())
-        && !name
-            .chars()
-            .any(|c| c == '+' || c.is_whitespace() || c.is_control())
+        && is_plain(name)
+        && !name.chars().any(|c| c == '+' || c.is_whitespace())
 }

@@ -1,10 +1,14 @@
 //! Deterministic keys and a small federation to test with. Days are counted from 2026-06-01.
 
+use std::sync::Arc;
+
+use basoche_protocol::engine::Registry;
 use basoche_protocol::envelope::{Envelope, Typ, Unsigned};
 use basoche_protocol::id::{CertificateId, Digest, Salt, SubjectId};
 use basoche_protocol::jose::{Algorithm, KeyError, Signer};
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
+use basoche_protocol::tree::Tree;
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
     Enrolment, Genesis, KeyRecord, Node, Officer, Organisation, Reason, Revocation,
@@ -14,6 +18,8 @@ use basoche_registry::{Anchors, Authority, Certificate, Content, Entry, Inadmiss
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
 use serde_bytes::ByteBuf;
+
+use super::shelf::{MemoryShelf, shared};
 
 /// Midnight of day `n`, from 2026-06-01.
 pub(crate) fn day(n: u64) -> Instant {
@@ -265,16 +271,32 @@ pub(crate) fn sign(entry: &Entry, typ: Typ, signer: &Key) -> Envelope {
     unsigned.sign(signer).unwrap()
 }
 
-/// A replica that one adds entries to, signed by the right root.
+/// A replica that one adds entries to, signed by the right root. All that it holds is on a shelf after each entry, and after
+/// every other one it is read back from there.
 pub(crate) struct Federation {
     pub(crate) replica: Replica,
+    pub(crate) shelf: Arc<MemoryShelf>,
 }
 
 impl Federation {
     pub(crate) fn empty() -> Self {
-        Self {
-            replica: Replica::new(anchors()),
-        }
+        Self::under(anchors())
+    }
+
+    pub(crate) fn under(anchors: Anchors) -> Self {
+        let shelf = Arc::new(MemoryShelf::default());
+        let replica = Replica::on_shelf(anchors, &shared(&shelf));
+        Self { replica, shelf }
+    }
+
+    /// As it is now, whatever becomes of the first.
+    pub(crate) fn copy(&self) -> Self {
+        let shelf = Arc::new(self.shelf.copy());
+        let replica = match self.replica.heads().iter().all(|head| head.size == 0) {
+            true => Replica::on_shelf(self.replica.anchors().clone(), &shared(&shelf)),
+            false => Replica::open(self.replica.anchors().clone(), &shared(&shelf)).unwrap(),
+        };
+        Self { replica, shelf }
     }
 
     /// Of each authority the genesis, an organisation and its node, all of day 0: subjects 11, 12 for the court,
@@ -294,14 +316,18 @@ impl Federation {
     }
 
     pub(crate) fn size(&self, origin: &str) -> u64 {
-        self.replica.entries(origin).count() as u64
+        self.replica.tree(origin).map_or(0, Tree::size)
     }
 
     /// The entry that may come next, of day 0 or of the day of the last one, whichever is later.
     pub(crate) fn next(&self, origin: &str, about: Option<u8>, content: impl Into<Content>) -> Entry {
-        let last = self.replica.entries(origin).last();
-        let issued_at = last.map_or_else(|| day(0), |last| last.issued_at);
         let index = self.size(origin);
+        let last = index.checked_sub(1).and_then(|last| {
+            let leaf = self.replica.leaves(origin, last, usize::MAX).pop()?;
+            Some(Leaf::decode(&leaf.leaf).unwrap().envelope().payload().to_vec())
+        });
+        let last = last.map(|payload| Entry::decode(&payload).unwrap());
+        let issued_at = last.map_or_else(|| day(0), |last| last.issued_at);
         Entry {
             origin: origin.to_owned(),
             index,
@@ -315,7 +341,17 @@ impl Federation {
     }
 
     pub(crate) fn admit(&mut self, origin: &str, leaf: &RegistryLeaf) -> Result<bool, Inadmissible> {
-        self.replica.admit(origin, self.size(origin), leaf)
+        let index = self.size(origin);
+        let admitted = self.replica.admit(origin, index, leaf);
+        if admitted == Ok(true) {
+            self.shelf.put_leaf(origin, index, leaf);
+            self.shelf.commit(&mut self.replica);
+            if index.is_multiple_of(2) {
+                let anchors = self.replica.anchors().clone();
+                self.replica = Replica::open(anchors, &shared(&self.shelf)).unwrap();
+            }
+        }
+        admitted
     }
 
     /// An officer of that authority, subject and key `n`, until day 1000.

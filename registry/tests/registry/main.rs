@@ -10,5 +10,6 @@ mod log;
 mod offices;
 mod quorum;
 mod replicas;
+mod shelf;
 mod status;
 mod vectors;

@@ -11,7 +11,7 @@ use basoche_protocol::time::{Instant, Span};
 use basoche_registry::entry::{Lifting, Publication, Suspension};
 use basoche_registry::log::{Checkpoint, KeyKind, Note, Policy};
 use basoche_registry::published::{CLOCK_AHEAD, SILENCE};
-use basoche_registry::{AnchorError, Anchors, Inadmissible, Replica};
+use basoche_registry::{AnchorError, Anchors, Inadmissible};
 
 use crate::kit::{
     BAR, COMPANY, COURT, Federation, Key, authority, day, enrolment, genesis, node, organisation, revocation,
@@ -66,9 +66,7 @@ impl Log {
         let witnesses = Witnesses::new();
         let anchors = witnesses.anchors();
         let genesis = anchors.authority(BAR).unwrap().genesis();
-        let mut federation = Federation {
-            replica: Replica::new(anchors),
-        };
+        let mut federation = Federation::under(anchors);
         federation.add(BAR, None, genesis, &[]).unwrap();
         let organisation = organisation(BAR);
         federation
@@ -139,7 +137,7 @@ fn why(result: Result<bool, Inadmissible>) -> String {
 #[test]
 fn what_is_granted_counts_once_the_witnesses_have_seen_it() {
     let mut log = Log::new();
-    let replica = |log: &Log| log.federation.replica.clone();
+    let replica = |log: &Log| log.federation.copy().replica;
     // Nobody can say of the days after the enrolment; of those before it, all can.
     assert_eq!(log.line(), "IUUUUUUUUU");
     assert_eq!(
@@ -381,9 +379,7 @@ fn the_policy_stands_in_the_anchors_and_in_every_genesis() {
     let nobody = Arc::new(Policy::parse(b"quorum none\n").unwrap());
     let free = authority(BAR).with_policy(nobody).unwrap();
     assert_eq!(free.genesis(), genesis(BAR));
-    let mut federation = Federation {
-        replica: Replica::new(Anchors::new(vec![free]).unwrap()),
-    };
+    let mut federation = Federation::under(Anchors::new(vec![free]).unwrap());
     // A genesis that was signed for other anchors is not taken under these.
     let stated = anchors.authority(BAR).unwrap().genesis();
     assert_eq!(stated.policy, Some(policy.digest()));
@@ -391,9 +387,7 @@ fn the_policy_stands_in_the_anchors_and_in_every_genesis() {
         federation.add(BAR, None, stated.clone(), &[]),
         Err(Inadmissible::NotAsAnchored)
     );
-    let mut under = Federation {
-        replica: Replica::new(anchors),
-    };
+    let mut under = Federation::under(anchors);
     assert_eq!(
         under.add(BAR, None, genesis(BAR), &[]),
         Err(Inadmissible::NotAsAnchored)

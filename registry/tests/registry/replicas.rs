@@ -63,7 +63,7 @@ fn answers(replica: &Replica) -> String {
         })
     });
     let nodes: Vec<_> = replica.nodes().collect();
-    let persons: Vec<_> = replica.persons().collect();
+    let persons: Vec<_> = replica.persons();
     format!("{:?} {statuses:?} {nodes:?} {persons:?}", replica.heads())
 }
 
@@ -165,14 +165,18 @@ fn look_ups_say_what_the_logs_state() {
     assert_eq!(person.certificate, Key::new(41).certificate.id());
     assert_eq!(
         replica.certificate_der(&person.certificate),
-        Some(Key::new(41).der())
+        Some(Key::new(41).der().to_vec())
     );
     assert_eq!(
-        replica.persons().map(|person| person.person).collect::<Vec<_>>(),
+        replica
+            .persons()
+            .into_iter()
+            .map(|person| person.person)
+            .collect::<Vec<_>>(),
         [40, 41, 42].map(subject)
     );
 
-    assert_eq!(replica.organisation(&subject(31)), Some(&organisation(COMPANY)));
+    assert_eq!(replica.organisation(&subject(31)), Some(organisation(COMPANY)));
     assert!(replica.node(&subject(41)).is_none() && replica.node(&subject(99)).is_none());
     assert!(replica.person(&subject(12)).is_none() && replica.organisation(&subject(12)).is_none());
     assert!(replica.certificate_der(&root(BAR).certificate.id()).is_none());

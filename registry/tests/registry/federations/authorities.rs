@@ -6,9 +6,9 @@ use basoche_protocol::id::Digest;
 use basoche_protocol::journal::RegistryHead;
 use basoche_protocol::tree::Tree;
 use basoche_protocol::wire::frame::RegistryLeaf;
+use basoche_registry::Content;
 use basoche_registry::entry::Publication;
 use basoche_registry::log::{Checkpoint, Note};
-use basoche_registry::{Content, Replica};
 
 use super::{Rng, World, anchors, witness};
 use crate::kit::{BAR, COURT, Federation, Key, enrolment, leaf, node, organisation, root, subject};
@@ -29,9 +29,7 @@ impl Branch {
     pub(crate) fn new(origin: &'static str) -> Self {
         Self {
             origin,
-            federation: Federation {
-                replica: Replica::new(anchors()),
-            },
+            federation: Federation::under(anchors()),
             leaves: Vec::new(),
             keys: Vec::new(),
             next: if origin == COURT { 10 } else { 40 },
@@ -41,9 +39,7 @@ impl Branch {
     fn fork(&self) -> Self {
         Self {
             origin: self.origin,
-            federation: Federation {
-                replica: self.federation.replica.clone(),
-            },
+            federation: self.federation.copy(),
             leaves: self.leaves.clone(),
             keys: Vec::new(),
             next: self.next + 30,

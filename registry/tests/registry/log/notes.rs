@@ -38,6 +38,13 @@ fn the_published_examples_are_read_and_written_the_same() {
 }
 
 #[test]
+fn names_of_others_may_have_what_c2sp_does_not_forbid() {
+    let note = format!("{EXAMPLE}\u{2014} x\u{7f}\u{85f} Uw2QOkn8\n");
+    let note = Note::parse(note.as_bytes()).unwrap();
+    assert!(note.signed_by(&Key::parse(VKEY).unwrap()).unwrap().is_some());
+}
+
+#[test]
 fn a_note_is_read_strictly() {
     let line = "\u{2014} example.com/foo Uw2QOkn8\n";
     let many = format!("a\n\n{}", line.repeat(SIGNATURES + 1));

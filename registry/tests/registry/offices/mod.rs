@@ -406,9 +406,7 @@ fn some_of_several_roots_sign_together() {
         })
     ));
 
-    let mut federation = Federation {
-        replica: Replica::new(anchors.clone()),
-    };
+    let mut federation = Federation::under(anchors.clone());
     let mut first = genesis(BAR);
     let unstated = federation.next(BAR, None, first.clone());
     first = anchors.authority(BAR).unwrap().genesis();

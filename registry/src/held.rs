@@ -1,0 +1,150 @@
+//! One authority's log, as far as a replica holds it: its tree, and its leaves until they are on the shelf.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use basoche_protocol::engine::RegistryRow;
+use basoche_protocol::time::Instant;
+use basoche_protocol::tree::{Hash, TILE_LEAVES, Tiles, Tree};
+use basoche_protocol::wire::frame::RegistryLeaf;
+
+use crate::anchor::Authority;
+use crate::entry::Entry;
+use crate::leaf::{self, Leaf};
+use crate::shelf::{Shelf, kind};
+
+/// Bytes that a leaf and its certificate take on the wire beyond their own, at most: a map, two keys, two heads.
+const LEAF_OVERHEAD_BYTES: usize = 9;
+
+/// One authority's log.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    pub(crate) authority: Authority,
+    pub(crate) tree: Tree,
+    /// When the last entry was issued.
+    pub(crate) issued_at: Option<Instant>,
+    /// The leaves that are in memory: the last ones; all, without a shelf.
+    leaves: VecDeque<RegistryLeaf>,
+    /// How many leaves there were when rows were last asked for, and complete tiles.
+    staged: (u64, u64),
+    shelf: Option<Arc<Tray>>,
+}
+
+/// The part of a shelf that is one log's.
+#[derive(Debug)]
+struct Tray {
+    shelf: Arc<dyn Shelf>,
+    origin: Arc<str>,
+}
+
+impl Tiles for Tray {
+    fn tile(&self, index: u64) -> Option<Vec<Hash>> {
+        let bytes = self.shelf.get(kind::TILE, self.origin.as_bytes(), index)?;
+        let (hashes, rest) = bytes.as_chunks();
+        (rest.is_empty() && hashes.len() as u64 == TILE_LEAVES).then(|| hashes.to_vec())
+    }
+}
+
+impl Log {
+    /// The empty log of `authority`, whose leaves will be on the shelf, if there is one.
+    pub(crate) fn new(authority: &Authority, shelf: Option<&Arc<dyn Shelf>>) -> Self {
+        let tray = |shelf: &Arc<dyn Shelf>| Tray {
+            shelf: Arc::clone(shelf),
+            origin: authority.shared_origin(),
+        };
+        Self {
+            authority: authority.clone(),
+            tree: Tree::new(),
+            issued_at: None,
+            leaves: VecDeque::new(),
+            staged: (0, 0),
+            shelf: shelf.map(tray).map(Arc::new),
+        }
+    }
+
+    /// The log as it is on the shelf; `None` if that does not hold together.
+    pub(crate) fn open(authority: &Authority, shelf: &Arc<dyn Shelf>) -> Option<Self> {
+        let origin = authority.origin();
+        let mut log = Self::new(authority, Some(shelf));
+        let (size, tray) = (shelf.size(origin), log.shelf.clone()?);
+        let roots = shelf.list(kind::TILE_ROOT, origin.as_bytes());
+        let roots: Option<Vec<Hash>> = roots.into_iter().map(|root| root.try_into().ok()).collect();
+        let roots = roots.filter(|roots| roots.len() as u64 == size / TILE_LEAVES)?;
+        log.staged = (size, roots.len() as u64);
+        log.tree = Tree::of_tiles(roots, tray);
+        for index in log.tree.size()..size {
+            let leaf = shelf.leaf(origin, index)?;
+            log.tree.push(*leaf::hash(&leaf.leaf).as_bytes());
+        }
+        if let Some(last) = size.checked_sub(1) {
+            log.issued_at = Some(log.entry(last)?.issued_at);
+        }
+        Some(log)
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// Appends an admitted leaf.
+    pub(crate) fn push(&mut self, leaf: RegistryLeaf, issued_at: Instant) {
+        self.tree.push(*leaf::hash(&leaf.leaf).as_bytes());
+        self.leaves.push_back(leaf);
+        self.issued_at = Some(issued_at);
+    }
+
+    pub(crate) fn leaf(&self, index: u64) -> Option<RegistryLeaf> {
+        let first = self.size() - self.leaves.len() as u64;
+        if index < first {
+            let tray = self.shelf.as_ref()?;
+            return tray.shelf.leaf(&tray.origin, index);
+        }
+        self.leaves.get(usize::try_from(index - first).ok()?).cloned()
+    }
+
+    pub(crate) fn entry(&self, index: u64) -> Option<Entry> {
+        let leaf = Leaf::decode(&self.leaf(index)?.leaf).ok()?;
+        Entry::decode(leaf.envelope().payload()).ok()
+    }
+
+    /// Leaves from `from` on, as many as fit in `max_bytes`.
+    pub(crate) fn leaves(&self, from: u64, max_bytes: usize) -> Vec<RegistryLeaf> {
+        let mut left = max_bytes;
+        let fits = |leaf: &RegistryLeaf| {
+            let bytes = leaf.leaf.len() + leaf.certificate.len() + LEAF_OVERHEAD_BYTES;
+            left.checked_sub(bytes).map(|rest| left = rest).is_some()
+        };
+        let leaves = (from..self.size()).map_while(|index| self.leaf(index));
+        leaves.take_while(fits).collect()
+    }
+
+    /// The tiles that have become complete since this was last asked.
+    pub(crate) fn poll_rows(&mut self, rows: &mut Vec<RegistryRow>) {
+        let Some(tray) = &self.shelf else { return };
+        let (_, tiles) = self.staged;
+        for index in tiles..self.tree.complete_tiles() {
+            let Some((root, leaves)) = self.tree.tile(index) else {
+                break;
+            };
+            for (kind, value) in [(kind::TILE, leaves.concat()), (kind::TILE_ROOT, root.to_vec())] {
+                rows.push(RegistryRow {
+                    kind,
+                    key: tray.origin.as_bytes().to_vec(),
+                    index,
+                    value,
+                });
+            }
+        }
+        self.staged = (self.size(), self.tree.complete_tiles());
+    }
+
+    /// What was there when rows were last asked for is on the shelf, the leaves too.
+    pub(crate) fn settle(&mut self) {
+        let Some(tray) = &self.shelf else { return };
+        let (size, tiles) = self.staged;
+        let kept = usize::try_from(self.size() - size).unwrap_or(usize::MAX);
+        self.leaves.drain(..self.leaves.len().saturating_sub(kept));
+        let tray: Arc<dyn Tiles> = Arc::clone(tray) as _;
+        self.tree.shelve(tiles, &tray);
+    }
+}
