@@ -322,7 +322,12 @@ impl Pair {
 
     /// VmHWM of both nodes, in KiB.
     pub(crate) fn peaks(&self) -> Outcome<[u64; 2]> {
-        let peak = |node: &Child| peak_kib(&fs::read_to_string(format!("/proc/{}/status", node.id()))?);
+        let peak = |node: &Child| {
+            kib(
+                &fs::read_to_string(format!("/proc/{}/status", node.id()))?,
+                "VmHWM",
+            )
+        };
         Ok([peak(&self.nodes[0])?, peak(&self.nodes[1])?])
     }
 
@@ -363,7 +368,7 @@ impl Pair {
         pause: Duration,
         enough: impl Fn(&StatusView) -> Option<T>,
     ) -> Outcome<T> {
-        let config = Config::read(&self.program.directory.join(NODES[node][0]).join("node.toml"))?;
+        let config = Config::read(&self.config(node))?;
         let client = Client::new(&config.data);
         let started = Instant::now();
         loop {
@@ -380,15 +385,27 @@ impl Pair {
         }
     }
 
+    /// The configuration of a node.
+    pub(crate) fn config(&self, node: usize) -> PathBuf {
+        self.program.directory.join(NODES[node][0]).join("node.toml")
+    }
+
+    /// The anchors of both nodes.
+    pub(crate) fn anchors(&self) -> PathBuf {
+        self.program.directory.join("anchors.json")
+    }
+
+    /// What a node has in memory now, VmRSS, and has had at most, VmHWM, in KiB.
+    pub(crate) fn memory(&self, node: usize) -> Outcome<(u64, u64)> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.nodes[node].id()))?;
+        Ok((kib(&status, "VmRSS")?, kib(&status, "VmHWM")?))
+    }
+
     /// The store of the court's node, which must not run.
     pub(crate) fn workshop(&self) -> Outcome<Workshop> {
         let directory = &self.program.directory;
         let expert_node = SubjectId::from_hex(&self.subjects[1]).ok_or("the node's id is not one")?;
-        Workshop::open(
-            &directory.join(NODES[0][0]).join("node.toml"),
-            &directory.join("wallets"),
-            expert_node,
-        )
+        Workshop::open(&self.config(0), &directory.join("wallets"), expert_node)
     }
 }
 
@@ -439,11 +456,12 @@ fn start(program: &Program, name: &str) -> Outcome<Child> {
     Ok(node)
 }
 
-/// VmHWM of `/proc/PID/status`, in KiB.
-fn peak_kib(status: &str) -> Outcome<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+/// A value of `/proc/PID/status`, in KiB.
+fn kib(status: &str, name: &str) -> Outcome<u64> {
+    let mut lines = status.lines().filter_map(|line| line.strip_prefix(name));
+    let line = lines.find_map(|line| line.strip_prefix(':'));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| "/proc has no VmHWM".into())
+    number.ok_or_else(|| format!("/proc has no {name}").into())
 }
 
 /// utime and stime of `/proc/PID/stat`, in seconds. Linux counts them in hundredths (USER_HZ).
@@ -470,10 +488,10 @@ mod tests {
     #[test]
     fn the_peak_of_memory_is_read() {
         assert_eq!(
-            peak_kib("Name:\tx\nVmHWM:\t   10240 kB\nVmRSS:\t 1 kB\n").unwrap(),
+            kib("Name:\tx\nVmHWM:\t   10240 kB\nVmRSS:\t 1 kB\n", "VmHWM").unwrap(),
             10_240
         );
-        assert!(peak_kib("Name:\tx\n").is_err());
+        assert!(kib("Name:\tx\n", "VmHWM").is_err());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use basoche_protocol::jose;
 use basoche_protocol::message::{Acceptance, Body, Designation, Message, ProvisionPaid};
 use basoche_protocol::role::{Assurance, Role};
 use basoche_protocol::time::Span;
-use basoche_registry::Replica;
+use basoche_registry::Anchors;
 
 use crate::Outcome;
 
@@ -55,10 +55,7 @@ impl Workshop {
         let store: Arc<dyn Store> = Arc::new(RocksStore::open(&read.data.join("store"))?);
         let rows = Rows::new(SealedStore::new(store, storage));
         let anchors = std::fs::read(&read.anchors)?;
-        let mut registry = Replica::new(basoche_registry::Anchors::parse(&anchors)?);
-        for (origin, index, leaf) in rows.leaves()? {
-            registry.admit(&origin, index, &leaf)?;
-        }
+        let registry = rows.registry(Anchors::parse(&anchors)?)?;
         let mut engine = Engine::new(
             keys.node(),
             Incarnation::new(random()),

@@ -6,8 +6,10 @@
 
 mod document;
 mod federation;
+mod generator;
 mod journal;
 mod limits;
+mod registry;
 mod report;
 mod rsync;
 mod small;
@@ -51,6 +53,9 @@ struct Arguments {
     /// Leaves the second node without them: a start only, of more than can be caught up with.
     #[arg(long)]
     start_only: bool,
+    /// Entries of a generated registry that a node starts with; nothing else is then measured.
+    #[arg(long)]
+    registry: Option<u64>,
     /// Leaves documents out.
     #[arg(long)]
     journals_only: bool,
@@ -84,6 +89,12 @@ fn run(arguments: &Arguments) -> Outcome<Report> {
     let place = tempfile::Builder::new().prefix("run").tempdir_in(parent)?;
     let program = copy_of_program(arguments.program.as_deref(), place.path())?;
     let load = load_average();
+    if let Some(entries) = arguments.registry {
+        let mut report = Report::default();
+        registry::measure(&program, place.path(), entries, &mut report)?;
+        std::fs::write(&output, report.json()?)?;
+        return Ok(report);
+    }
     let mut report = if arguments.journals_only {
         Report::default()
     } else {

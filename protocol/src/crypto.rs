@@ -5,7 +5,9 @@
 
 use core::fmt;
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, Ed25519KeyPair, KeyPair, ParsedPublicKey, UnparsedPublicKey,
+};
 use aws_lc_rs::{aead, digest, hmac};
 use zeroize::Zeroizing;
 
@@ -175,6 +177,11 @@ pub fn ed25519_verifies(public: &[u8; 32], message: &[u8], signature: &[u8; 64])
     UnparsedPublicKey::new(&ED25519, public)
         .verify(message, signature)
         .is_ok()
+}
+
+/// Whether `point` is an uncompressed point on P-256 (SEC 1 §2.3.3), and not that at infinity.
+pub(crate) fn is_p256_point(point: &[u8; 65]) -> bool {
+    point[0] == 4 && ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
 }
 
 /// An Ed25519 key. Its signatures depend on the key and the message alone, RFC 8032 §5.1.6.

@@ -7,6 +7,7 @@
 //! node does.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm;
 use josekit::jwe::{JweContext, JweDecrypter, JweHeader};
@@ -72,8 +73,16 @@ pub enum KeyError {
 pub struct VerifyingKey {
     algorithm: Algorithm,
     spki: Vec<u8>,
-    verifier: Verifier,
+    /// Made when it is needed first where it is known that it can be made: OpenSSL takes almost as long to read a key as to verify a
+    /// signature.
+    verifier: OnceLock<Verifier>,
 }
+
+/// What comes before the point in the SubjectPublicKeyInfo of a key on P-256, RFC 5480 §2.1.1.
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
 
 #[derive(Clone)]
 enum Verifier {
@@ -85,27 +94,18 @@ enum Verifier {
 impl VerifyingKey {
     /// The key of a DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), for `algorithm` only.
     pub fn from_spki(algorithm: Algorithm, spki: &[u8]) -> Result<Self, KeyError> {
-        fn boxed<V: JwsVerifier + 'static, E>(
-            verifier: Result<V, E>,
-        ) -> Result<Box<dyn JwsVerifier>, KeyError> {
-            verifier
-                .map(|verifier| Box::new(verifier) as _)
-                .map_err(|_| KeyError::Unfit)
-        }
-        let verifier = match algorithm {
-            Algorithm::Es256 => boxed(EcdsaJwsAlgorithm::Es256.verifier_from_der(spki)),
-            Algorithm::Es384 => boxed(EcdsaJwsAlgorithm::Es384.verifier_from_der(spki)),
-            Algorithm::Es512 => boxed(EcdsaJwsAlgorithm::Es512.verifier_from_der(spki)),
-            Algorithm::Ps256 => boxed(RsassaPssJwsAlgorithm::Ps256.verifier_from_der(spki)),
-            Algorithm::Ps384 => boxed(RsassaPssJwsAlgorithm::Ps384.verifier_from_der(spki)),
-            Algorithm::Ps512 => boxed(RsassaPssJwsAlgorithm::Ps512.verifier_from_der(spki)),
-            Algorithm::Rs256 => boxed(RsassaJwsAlgorithm::Rs256.verifier_from_der(spki)),
-        }?;
-        Ok(Self {
+        let key = Self {
             algorithm,
             spki: spki.to_vec(),
-            verifier: Verifier::Josekit(verifier),
-        })
+            verifier: OnceLock::new(),
+        };
+        let point = spki
+            .strip_prefix(&P256_SPKI)
+            .and_then(|point| point.try_into().ok());
+        if algorithm != Algorithm::Es256 || !point.is_some_and(crypto::is_p256_point) {
+            let _ = key.verifier.set(Verifier::read(algorithm, spki)?);
+        }
+        Ok(key)
     }
 
     /// A key whose signatures are [`stand_in`]s: what a simulator can afford by the million. Never in a program.
@@ -114,7 +114,7 @@ impl VerifyingKey {
         Self {
             algorithm: Algorithm::Es256,
             spki: spki.to_vec(),
-            verifier: Verifier::StandIn,
+            verifier: OnceLock::from(Verifier::StandIn),
         }
     }
 
@@ -135,7 +135,14 @@ impl VerifyingKey {
 
     /// Verifies `signature` over a JWS signing input (RFC 7515 §5.2).
     pub fn verify(&self, signing_input: &[u8], signature: &[u8]) -> Result<(), KeyError> {
-        match &self.verifier {
+        let verifier = match self.verifier.get() {
+            Some(verifier) => verifier,
+            None => {
+                let read = Verifier::read(self.algorithm, &self.spki)?;
+                self.verifier.get_or_init(|| read)
+            }
+        };
+        match verifier {
             Verifier::Josekit(verifier) => verifier
                 .verify(signing_input, signature)
                 .map_err(|_| KeyError::Mismatch),
@@ -144,6 +151,28 @@ impl VerifyingKey {
             #[cfg(feature = "test-util")]
             Verifier::StandIn => Err(KeyError::Mismatch),
         }
+    }
+}
+
+impl Verifier {
+    fn read(algorithm: Algorithm, spki: &[u8]) -> Result<Self, KeyError> {
+        fn boxed<V: JwsVerifier + 'static, E>(
+            verifier: Result<V, E>,
+        ) -> Result<Box<dyn JwsVerifier>, KeyError> {
+            verifier
+                .map(|verifier| Box::new(verifier) as _)
+                .map_err(|_| KeyError::Unfit)
+        }
+        let verifier = match algorithm {
+            Algorithm::Es256 => boxed(EcdsaJwsAlgorithm::Es256.verifier_from_der(spki)),
+            Algorithm::Es384 => boxed(EcdsaJwsAlgorithm::Es384.verifier_from_der(spki)),
+            Algorithm::Es512 => boxed(EcdsaJwsAlgorithm::Es512.verifier_from_der(spki)),
+            Algorithm::Ps256 => boxed(RsassaPssJwsAlgorithm::Ps256.verifier_from_der(spki)),
+            Algorithm::Ps384 => boxed(RsassaPssJwsAlgorithm::Ps384.verifier_from_der(spki)),
+            Algorithm::Ps512 => boxed(RsassaPssJwsAlgorithm::Ps512.verifier_from_der(spki)),
+            Algorithm::Rs256 => boxed(RsassaJwsAlgorithm::Rs256.verifier_from_der(spki)),
+        };
+        verifier.map(Self::Josekit)
     }
 }
 

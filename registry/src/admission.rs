@@ -47,9 +47,8 @@ pub const fn roles_of(profession: OrganisationKind) -> &'static [Role] {
 pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Admitted, Inadmissible> {
     let leaf = Leaf::decode(&next.leaf)?;
     let (author, key) = Author::find(known, log, &leaf)?;
-    leaf.envelope()
-        .check(Typ::Registry, &key)
-        .map_err(Inadmissible::Signature)?;
+    let signature = known.marks.check(leaf.envelope(), Typ::Registry, &key);
+    signature.map_err(Inadmissible::Signature)?;
     let entry = Entry::decode(leaf.envelope().payload())?;
     check_place(log, &entry)?;
     check_dates(log, &entry, &leaf)?;
@@ -69,6 +68,32 @@ pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Adm
         officer,
         seen,
     })
+}
+
+/// Checks the signatures of a leaf that will come in `log`, as far as their keys are known, and remembers those that hold.
+pub(crate) fn check_ahead(known: &Known, log: &Log, next: &RegistryLeaf) {
+    let Ok(leaf) = Leaf::decode(&next.leaf) else {
+        return;
+    };
+    let beside = Certificate::from_der(&next.certificate).ok();
+    let cosignatures = leaf.cosignatures().iter();
+    let envelopes = cosignatures.map(|cosignature| (cosignature.envelope(), Typ::CoSignature));
+    for (envelope, typ) in envelopes.chain([(leaf.envelope(), Typ::Registry)]) {
+        let header = envelope.header();
+        let root = log.authority.root(&header.certificate);
+        let key = match beside.as_ref().filter(|beside| beside.id() == header.certificate) {
+            _ if let Some(root) = root => Some(Arc::clone(&root.key)),
+            Some(beside) => VerifyingKey::from_spki(header.algorithm, beside.spki())
+                .ok()
+                .map(Arc::new),
+            None => known
+                .certificate(&header.certificate)
+                .and_then(|held| held.key().cloned()),
+        };
+        if let Some(key) = key {
+            known.marks.check_ahead(envelope, typ, &key);
+        }
+    }
 }
 
 fn check_place(log: &Log, entry: &Entry) -> Result<(), Inadmissible> {

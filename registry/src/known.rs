@@ -19,6 +19,7 @@ use crate::anchor::Anchors;
 use crate::certificate::Certificate;
 use crate::entry::{Content, Entry, Kind, Officer, Reason};
 use crate::inadmissible::Holder;
+use crate::marks::Marks;
 use crate::published::{Effect, Published, Seen};
 use crate::shelf::{Shelf, Table, decode, kind};
 
@@ -39,6 +40,7 @@ pub(crate) struct Known {
     roots: BTreeSet<Digest>,
     /// Certificate authorities, by their certificate.
     issuers: BTreeMap<CertificateId, Issuer>,
+    pub(crate) marks: Marks,
     /// Every node.
     pub(crate) nodes: BTreeSet<SubjectId>,
     /// How far each log is published whose witnesses the policy asks for.
@@ -244,6 +246,7 @@ impl Known {
             keys: Table::new(kind::KEY, shelf, HOLDERS_KEPT),
             roots: roots.map(|root| root.certificate.spki_sha256()).collect(),
             issuers: BTreeMap::new(),
+            marks: Marks::default(),
             nodes: BTreeSet::new(),
             published: published.collect(),
             rows: shelf.map(|_| Vec::new()),

@@ -22,6 +22,7 @@ pub mod inadmissible;
 mod known;
 pub mod leaf;
 pub mod log;
+mod marks;
 pub mod published;
 pub mod replica;
 pub mod shelf;

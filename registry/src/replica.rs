@@ -196,6 +196,13 @@ impl Replica {
         self.known.subject(subject).map(|subject| subject.last)
     }
 
+    /// How many leaves of each log are held, ascending by origin.
+    pub fn sizes(&self) -> impl Iterator<Item = (String, u64)> {
+        self.logs
+            .iter()
+            .map(|(origin, log)| (origin.to_string(), log.size()))
+    }
+
     /// The tree over the leaves of a log, for proofs.
     pub fn tree(&self, origin: &str) -> Option<&Tree> {
         self.logs.get(origin).map(|log| &log.tree)
@@ -427,6 +434,14 @@ impl Registry for Replica {
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {
         let (_, node, _) = self.live_node(node, at)?;
         Some(node.encryption_spki)
+    }
+
+    fn check_ahead(&self, origin: &str, leaves: &[RegistryLeaf]) {
+        if let Some(log) = self.logs.get(origin) {
+            leaves
+                .iter()
+                .for_each(|leaf| admission::check_ahead(&self.known, log, leaf));
+        }
     }
 
     fn poll_rows(&mut self) -> Vec<RegistryRow> {

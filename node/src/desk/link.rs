@@ -13,6 +13,14 @@ use crate::rows::Rows;
 /// Frames that may wait in memory for one peer; beyond, the connection's own frontier exchange repeats them.
 const PENDING: usize = 4096;
 
+/// What a peer lacks.
+pub(super) enum Next {
+    /// A frame, as it is.
+    Frame(Vec<u8>),
+    /// A run, which is still in the store.
+    Run(Backlog),
+}
+
 /// A control connection and its queues.
 pub(super) struct Link {
     pub(super) conn: ConnectionId,
@@ -36,13 +44,13 @@ impl Link {
         }
     }
 
-    /// Sends until the transport is full or nothing is left. `next` gives the runs that the peer lacks, which are read
-    /// from the store one at a time, as the peer takes them.
+    /// Sends until the transport is full or nothing is left. `next` gives what the peer lacks, read from the store one at a
+    /// time, as the peer takes it.
     pub(super) fn pump(
         &mut self,
         rows: &Rows,
         outside: &dyn Outside,
-        mut next: impl FnMut() -> Option<Backlog>,
+        next: &mut dyn FnMut() -> Option<Next>,
     ) {
         while !self.blocked {
             if let Some(frame) = self.pending.front() {
@@ -53,11 +61,15 @@ impl Link {
                 }
                 continue;
             }
-            let Some(Backlog {
+            let Backlog {
                 dossier, run, from, ..
-            }) = next()
-            else {
-                return;
+            } = match next() {
+                None => return,
+                Some(Next::Frame(frame)) => {
+                    self.pending.push_back(Bytes::from(frame));
+                    continue;
+                }
+                Some(Next::Run(backlog)) => backlog,
             };
             match rows.run(dossier, run, from) {
                 Ok(Some(run)) => self.pending.push_back(Bytes::from(Frame::Run(run).encode())),

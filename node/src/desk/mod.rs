@@ -64,7 +64,7 @@ use crate::rows::{NodeEngine, Rows, RowsError};
 use crate::store::{Batch, StoreError};
 use ahead::{Checking, Gathered};
 pub use checkpoints::{Checkpoints, Standing};
-use link::Link;
+use link::{Link, Next};
 use statements::Settled;
 use waits::Contacts;
 use waking::Waking;
@@ -627,7 +627,6 @@ impl Desk {
                 // Peers are told first, the revoked one included; its connections close at the next tick.
                 Event::RegistryChanged => {
                     self.registry_news = true;
-                    self.engine.announce_registry();
                     self.checkpoints.entries();
                 }
                 Event::Forked { dossier, chain } => {
@@ -680,8 +679,12 @@ impl Desk {
             }
         }
         for (peer, link) in &mut self.links {
-            let next = || self.engine.poll_backlog_of(peer);
-            link.pump(&self.rows, self.outside.as_ref(), next);
+            // Who signs comes before what is signed.
+            let mut next = || {
+                let leaves = self.engine.poll_leaves_of(peer).map(Next::Frame);
+                leaves.or_else(|| self.engine.poll_backlog_of(peer).map(Next::Run))
+            };
+            link.pump(&self.rows, self.outside.as_ref(), &mut next);
         }
         for dossier in changed {
             self.settle_documents(dossier);

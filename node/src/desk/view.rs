@@ -66,6 +66,9 @@ pub struct StatusView {
     pub incarnation: Option<String>,
     /// The other nodes of the registry.
     pub peers: Vec<PeerView>,
+    /// How many entries of each authority's log are held.
+    #[serde(default)]
+    pub registry: BTreeMap<String, u64>,
     /// The dossiers held, without those that are being read back.
     pub dossiers: Vec<DossierStatus>,
     /// To which node this one hands over, as long as something keeps it.
@@ -256,6 +259,7 @@ impl Desk {
                 .last_signed()
                 .map(|(_, incarnation)| incarnation.to_hex()),
             peers: peers.collect(),
+            registry: registry.sizes().collect(),
             dossiers,
             retiring: self.retiring(),
             reading_back: self.count_waking(),

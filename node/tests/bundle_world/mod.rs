@@ -323,6 +323,11 @@ impl World {
                 while let Some((peer, bytes)) = node.engine.poll_frame() {
                     frames.push((index, peer, bytes));
                 }
+                for peer in node.engine.peers().collect::<Vec<_>>() {
+                    while let Some(bytes) = node.engine.poll_leaves_of(&peer) {
+                        frames.push((index, peer, bytes));
+                    }
+                }
                 while let Some(backlog) = node.engine.poll_backlog() {
                     let (branch, from, to, head) = node.disk.runs[&backlog.run].clone();
                     let items = node

@@ -1,23 +1,24 @@
-//! Work on a run that may be done before its turn, on any thread: nothing of it decides anything.
+//! Work on a run, or on leaves of the registry, that may be done before its turn, on any thread: nothing of it decides anything.
 //!
 //! A run is decoded, its messages are opened, and their signatures are checked against the registry as it is. What
 //! holds is marked in the envelope itself ([`crate::envelope`]), and is not checked again under the same key; whatever
 //! does not, or cannot be opened yet, is judged in its turn as if nothing had been done. JRN-12.
 
 use super::{Engine, Registry};
-use crate::directory::Directory;
 use crate::dossier::{Replica, RunItem};
 use crate::envelope::{EpochKey, Sealed};
 use crate::error::Error;
 use crate::id::DossierId;
 use crate::journal::Entry;
-use crate::wire::frame::{Frame, Run};
+use crate::wire::frame::{Frame, RegistryLeaves, Run};
 
-/// A run, decoded and checked ahead of its turn.
+/// What was decoded and checked ahead of its turn.
 #[derive(Debug)]
-pub struct Ahead {
-    pub(super) run: Run,
-    pub(super) items: Vec<RunItem>,
+pub enum Ahead {
+    /// A run, with its items.
+    Run(Run, Vec<RunItem>),
+    /// Leaves of an authority's log.
+    Leaves(RegistryLeaves),
 }
 
 /// What is known of keys and signers at an instant: enough to check a run while the engine goes on with others.
@@ -28,9 +29,13 @@ pub struct Checker<R> {
 }
 
 impl<R: Registry + Clone> Engine<R> {
-    /// What it takes to check this frame, if it is a run. A registry that is cheap to clone makes this cheap.
+    /// What it takes to check this frame, if it is a run or has leaves. A registry that is cheap to clone makes this cheap.
     pub fn checker(&self, frame: &[u8]) -> Option<Checker<R>> {
-        let replica = self.dossier(&dossier_of(frame)?);
+        let dossier = dossier_of(frame);
+        if dossier.is_none() && !has_leaves(frame) {
+            return None;
+        }
+        let replica = dossier.and_then(|dossier| self.dossier(&dossier));
         let keys = replica.into_iter().flat_map(Replica::keys);
         Some(Checker {
             registry: self.registry.clone(),
@@ -39,12 +44,17 @@ impl<R: Registry + Clone> Engine<R> {
     }
 }
 
-impl<R: Directory> Checker<R> {
-    /// Decodes the run for which this was made, opens its messages and checks what it can; nothing of one that is not
+impl<R: Registry> Checker<R> {
+    /// Decodes the frame for which this was made, opens its messages and checks what it can; nothing of one that is not
     /// well formed.
     pub fn check(&self, frame: &[u8]) -> Option<Ahead> {
-        let Ok(Frame::Run(run)) = Frame::decode(frame) else {
-            return None;
+        let run = match Frame::decode(frame).ok()? {
+            Frame::Run(run) => run,
+            Frame::RegistryLeaves(leaves) => {
+                self.registry.check_ahead(&leaves.origin, &leaves.leaves);
+                return Some(Ahead::Leaves(leaves));
+            }
+            _ => return None,
         };
         let mut items = items(&run).ok()?;
         for RunItem { entry, sealed } in &mut items {
@@ -60,7 +70,7 @@ impl<R: Directory> Checker<R> {
                 );
             }
         }
-        Some(Ahead { run, items })
+        Some(Ahead::Run(run, items))
     }
 }
 
@@ -73,6 +83,11 @@ fn dossier_of(frame: &[u8]) -> Option<DossierId> {
     let run = rest.get(1 << (head - 0x58)..)?;
     let dossier = run.strip_prefix(&[0xa4, 0, 0x58, 32])?.first_chunk()?;
     Some(DossierId::new(*dossier))
+}
+
+/// Whether a frame is [`Frame::RegistryLeaves`].
+fn has_leaves(frame: &[u8]) -> bool {
+    matches!(frame, [0x82, 2, ..])
 }
 
 /// The items of a run, decoded.

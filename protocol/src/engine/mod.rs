@@ -8,7 +8,7 @@
 //! 3. [`Engine::poll_unwrap`], answered with [`Engine::learn_key`];
 //! 4. [`Engine::poll_commit`]: make the rows durable, then [`Engine::handle_durable`];
 //! 5. [`Engine::poll_sign`]: sign each, then [`Engine::handle_signed`];
-//! 6. [`Engine::poll_frame`], [`Engine::poll_backlog`] and [`Engine::poll_event`]: only what the last durable commit covers comes out.
+//! 6. [`Engine::poll_frame`], [`Engine::poll_leaves_of`], [`Engine::poll_backlog`] and [`Engine::poll_event`]: only what the last durable commit covers comes out.
 //!
 //! An entry is durable before the head that covers it is signed, and that head is durable before anybody hears of
 //! it: two commits an exchange, but each commit serves all that has come in meanwhile. JRN-5, INV-5.
@@ -20,6 +20,7 @@ mod erase;
 mod gaps;
 mod inventory;
 mod keys;
+mod leaves;
 mod mailbox;
 mod peer;
 mod proofs;
@@ -75,6 +76,10 @@ pub trait Registry: Directory {
     /// DER SubjectPublicKeyInfo of the encryption key of `node`, as of `at`.
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>>;
 
+    /// Checks signatures of leaves that will be imported, on any thread: what holds need not be checked again, what does not is
+    /// judged in its turn. Decides nothing.
+    fn check_ahead(&self, _origin: &str, _leaves: &[RegistryLeaf]) {}
+
     /// What is to be kept beside the leaves that were imported since this was last asked, in one commit with them. Nothing,
     /// where all is in memory.
     fn poll_rows(&mut self) -> Vec<RegistryRow> {
@@ -114,6 +119,10 @@ impl<R: Registry + Clone> Registry for Arc<R> {
 
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {
         self.as_ref().encryption_key(node, at)
+    }
+
+    fn check_ahead(&self, origin: &str, leaves: &[RegistryLeaf]) {
+        self.as_ref().check_ahead(origin, leaves);
     }
 
     fn poll_rows(&mut self) -> Vec<RegistryRow> {
@@ -348,6 +357,8 @@ pub struct Engine<R> {
     fresh: Incarnation,
     software: String,
     registry: R,
+    /// How many leaves of each log are durable.
+    logs: BTreeMap<String, u64>,
     dossiers: BTreeMap<DossierId, Held>,
     /// Those that are not in memory: in one of the two maps each.
     dormant: BTreeMap<DossierId, Dormant>,
@@ -446,6 +457,8 @@ struct Stage {
     heads: Vec<Head>,
     /// Whether there are leaves of the registry among the rows.
     leaves: bool,
+    /// How many of each log are durable once these are.
+    logs: BTreeMap<String, u64>,
 }
 
 impl Stage {
@@ -467,6 +480,7 @@ impl<R: Registry> Engine<R> {
             node,
             fresh,
             software: software.to_owned(),
+            logs: leaves::sizes(&registry),
             registry,
             dossiers: BTreeMap::new(),
             dormant: BTreeMap::new(),
@@ -623,13 +637,6 @@ impl<R: Registry> Engine<R> {
     pub fn send(&mut self, peer: SubjectId, frame: &Frame) {
         if self.peers.get(&peer).is_some_and(|peer| peer.joined) {
             self.frames.push_back((peer, frame.encode()));
-        }
-    }
-
-    /// Tells connected peers of registry leaves that they lack.
-    pub fn announce_registry(&mut self) {
-        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.offer_registry(peer);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::error::Malformed;
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::plant::{Bug, planted};
 use crate::time::Instant;
-use crate::wire::frame::{Frame, Frontier, Hello, ProofRequest, RegistryLeaves};
+use crate::wire::frame::{Frame, Frontier, Hello, ProofRequest};
 use crate::wire::limits;
 
 /// Versions and features that one hello may name. SYN-1.
@@ -114,35 +114,8 @@ impl<R: Registry> Engine<R> {
             .map(|head| (head.origin.clone(), head.size))
             .collect();
         self.events.push_back(Event::Joined { peer: from });
-        self.offer_registry(from);
         self.greet(from, hello.incarnation, now);
         Ok(())
-    }
-
-    /// Sends the leaves that `to` lacks. SYN-4.
-    pub(super) fn offer_registry(&mut self, to: SubjectId) {
-        let Some(peer) = self.peers.get_mut(&to).filter(|peer| peer.joined) else {
-            return;
-        };
-        for head in self.registry.heads() {
-            let known = peer.registries.entry(head.origin.clone()).or_insert(0);
-            while *known < head.size {
-                let leaves = self
-                    .registry
-                    .leaves(&head.origin, *known, limits::FRAME_BYTES / 2);
-                if leaves.is_empty() {
-                    break;
-                }
-                let from = *known;
-                *known += leaves.len() as u64;
-                let frame = Frame::RegistryLeaves(RegistryLeaves {
-                    origin: head.origin.clone(),
-                    from,
-                    leaves,
-                });
-                self.stage.frames.push((to, frame.encode()));
-            }
-        }
     }
 
     /// Sends our frontier of every dossier of which `to` is a member and lags. SYN-7.

@@ -11,7 +11,7 @@ use crate::error::{Error, Malformed, MalformedKind, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::journal::{Branch, ChainId, SignedHead, Standing};
 use crate::time::{Instant, Span};
-use crate::wire::frame::{Frame, Frontier, Refusal, RegistryLeaves, Run};
+use crate::wire::frame::{Frame, Frontier, Refusal, Run};
 use crate::wire::limits;
 
 /// Dossiers of which one peer has brought a key and nothing else yet. SYN-12.
@@ -64,7 +64,8 @@ impl<R: Registry> Engine<R> {
         now: Instant,
     ) -> Result<(), Error> {
         let (frame, items) = match ahead {
-            Some(Ahead { run, items }) => (Frame::Run(run), Some(items)),
+            Some(Ahead::Run(run, items)) => (Frame::Run(run), Some(items)),
+            Some(Ahead::Leaves(leaves)) => (Frame::RegistryLeaves(leaves), None),
             None => (Frame::decode(bytes)?, None),
         };
         let joined = self.peers.get(&from).is_some_and(|peer| peer.joined);
@@ -104,18 +105,6 @@ impl<R: Registry> Engine<R> {
                         .extend(code.map(|code| Event::Refused { peer: from, code }));
                 }
             }
-        }
-        Ok(())
-    }
-
-    fn take_leaves(&mut self, from: SubjectId, leaves: RegistryLeaves) -> Result<(), Error> {
-        let end = leaves.from + leaves.leaves.len() as u64;
-        for (leaf, index) in leaves.leaves.into_iter().zip(leaves.from..) {
-            self.import_leaf(&leaves.origin, index, leaf)?;
-        }
-        if let Some(peer) = self.peers.get_mut(&from) {
-            let known = peer.registries.entry(leaves.origin).or_insert(0);
-            *known = (*known).max(end);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use serde_bytes::ByteBuf;
 
-use super::{Engine, Event, Held, Registry, Row, SignRequest};
+use super::{Engine, Event, Held, Registry, Row, SignRequest, leaves};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::id::DossierId;
@@ -48,6 +48,7 @@ impl<R: Registry> Engine<R> {
         let mut rows = std::mem::take(&mut stage.rows);
         if stage.leaves {
             rows.extend(self.registry.poll_rows().into_iter().map(Row::Registry));
+            stage.logs = leaves::sizes(&self.registry);
         }
         self.in_flight = Some(stage);
         Some(rows)
@@ -71,6 +72,7 @@ impl<R: Registry> Engine<R> {
         };
         if stage.leaves {
             self.registry.settle();
+            self.logs = stage.logs;
         }
         self.frames.extend(stage.frames);
         self.release_backlogs(stage.backlogs);

@@ -4,6 +4,7 @@
 mod admission;
 mod anchors;
 mod bytes;
+mod exchange;
 mod federations;
 mod kit;
 mod log;

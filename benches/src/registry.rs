@@ -1,0 +1,206 @@
+//! A registry of many entries: a start with it, what it takes of memory, look-ups, and a node that was away.
+
+use std::fs;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use basoche_node::config::Config;
+use basoche_node::effects::now;
+use basoche_node::rows::Rows;
+use basoche_node::store::{Batch, RocksStore, Store};
+use basoche_node::vault::{self, SealedStore};
+use basoche_protocol::directory::{Directory, Status};
+use basoche_protocol::engine::{Registry, Row};
+use basoche_protocol::id::CertificateId;
+use basoche_protocol::time::Span;
+use basoche_registry::{Anchors, Replica};
+
+use crate::Outcome;
+use crate::federation::Pair;
+use crate::generator::{Generator, ORIGIN};
+use crate::report::{Report, Row as Line};
+
+/// What a node that was away for a week lacks of three authorities of two million entries in ten years each.
+const WEEK: u64 = 11_500;
+/// Entries up to which another node catches up with all.
+const CAUGHT_UP: u64 = 200_000;
+/// Entries between two commits.
+const BURST: u64 = 2048;
+/// Certificates that are looked up again and again.
+const HOT: usize = 4096;
+/// Look-ups of one measurement.
+const LOOK_UPS: usize = 200_000;
+
+/// The registry in the store of a node that is stopped.
+struct Shelf {
+    rows: Rows,
+    registry: Replica,
+}
+
+impl Shelf {
+    fn open(config: &Path) -> Outcome<Self> {
+        let read = Config::read(config)?;
+        let storage = vault::open(&read.data, &read.passphrase(config)?)?;
+        let store: Arc<dyn Store> = Arc::new(RocksStore::open(&read.data.join("store"))?);
+        let rows = Rows::new(SealedStore::new(store, storage));
+        let registry = rows.registry(Anchors::parse(&fs::read(&read.anchors)?)?)?;
+        Ok(Self { rows, registry })
+    }
+
+    /// Admits entries until there are `to`; how long that took on this thread, without making them.
+    fn fill(&mut self, generator: &Generator, to: u64) -> Outcome<Duration> {
+        let mut took = Duration::ZERO;
+        loop {
+            let from = self.registry.tree(ORIGIN).map_or(0, |tree| tree.size());
+            if from >= to {
+                return Ok(took);
+            }
+            let leaves = generator.leaves(from, to.min(from + BURST))?;
+            let begun = Instant::now();
+            let mut batch = Batch::default();
+            for (leaf, index) in leaves.into_iter().zip(from..) {
+                self.registry.admit(ORIGIN, index, &leaf)?;
+                let origin = ORIGIN.to_owned();
+                self.rows.put(&mut batch, &Row::Leaf { origin, index, leaf })?;
+            }
+            for row in self.registry.poll_rows() {
+                self.rows.put(&mut batch, &Row::Registry(row))?;
+            }
+            self.rows.commit(batch)?;
+            self.registry.settle();
+            took += begun.elapsed();
+        }
+    }
+
+    /// Nanoseconds that one look-up takes of these certificates.
+    fn look_up(&self, certificates: &[CertificateId]) -> Outcome<f64> {
+        let at = now();
+        let begun = Instant::now();
+        for certificate in certificates {
+            if matches!(
+                black_box(self.registry.status(certificate, at)),
+                Status::Undetermined { .. }
+            ) {
+                return Err(format!("{certificate} is not in the registry").into());
+            }
+        }
+        Ok(begun.elapsed().as_nanos() as f64 / certificates.len() as f64)
+    }
+}
+
+/// Measures a registry of `entries` entries beside the nodes' own.
+pub(crate) fn measure(program: &Path, place: &Path, entries: u64, report: &mut Report) -> Outcome<()> {
+    let begins = now() - Span::from_seconds(entries + WEEK + 86_400);
+    let generator = Generator::new(1, begins)?;
+    let mut pair = Pair::set_up(program, place)?;
+    pair.halt(0)?;
+    pair.halt(1)?;
+    let anchors = pair.anchors();
+    let believed = Anchors::parse(&fs::read(&anchors)?)?;
+    let mut authorities = believed.authorities().to_vec();
+    authorities.push(generator.authority().clone());
+    fs::write(&anchors, Anchors::new(authorities)?.to_json())?;
+
+    let config = pair.config(0);
+    let mut shelf = Shelf::open(&config)?;
+    let took = shelf.fill(&generator, entries)?;
+    let what = format!("registry of {entries} entries");
+    let rate = entries as f64 / took.as_secs_f64();
+    report.push(Line::plain(
+        &format!("{what}: admitted and committed by one thread"),
+        rate,
+        "entries/s",
+        "no signature checked ahead",
+    ));
+    look_ups(&shelf, &generator, entries, &what, report)?;
+    drop(shelf);
+
+    let ready = pair.start(0)?.as_secs_f64();
+    report.push(Line::plain(&format!("{what}: start to ready"), ready, "s", "").below(3.0));
+    std::thread::sleep(Duration::from_secs(2));
+    let (resident, peak) = pair.memory(0)?;
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    report.push(
+        Line::plain(
+            &format!("{what}: resident memory, two seconds after that"),
+            mib(resident),
+            "MiB",
+            "200 MB are 190.7 MiB",
+        )
+        .below(190.7),
+    );
+    report.push(Line::plain(
+        &format!("{what}: peak memory of the start"),
+        mib(peak),
+        "MiB",
+        "",
+    ));
+    if entries <= CAUGHT_UP {
+        let title = format!("{what}: another node catches up with all of it");
+        catch_up(&mut pair, &generator, 0, entries, &title, report)?;
+        pair.halt(1)?;
+    }
+    pair.halt(0)?;
+    Shelf::open(&config)?.fill(&generator, entries + WEEK)?;
+    if entries <= CAUGHT_UP {
+        pair.start(0)?;
+        let title = format!("{what}: a node that was away for {WEEK} more is current");
+        catch_up(&mut pair, &generator, entries, entries + WEEK, &title, report)?;
+        pair.stop()?;
+    }
+    Ok(())
+}
+
+/// From the start of the other node until it holds `to` entries, of which it has `from`, beside all cores verifying the
+/// signatures of those between.
+fn catch_up(
+    pair: &mut Pair,
+    generator: &Generator,
+    from: u64,
+    to: u64,
+    title: &str,
+    report: &mut Report,
+) -> Outcome<()> {
+    let signatures = Generator::signatures(to) - Generator::signatures(from);
+    let before = generator.verify(signatures)?;
+    let begun = Instant::now();
+    pair.start(1)?;
+    pair.until_status(1, Duration::from_millis(10), |status| {
+        (status.registry.get(ORIGIN) == Some(&to)).then_some(())
+    })?;
+    let took = begun.elapsed().as_secs_f64();
+    let least = before.min(generator.verify(signatures)?).as_secs_f64();
+    let reason = format!("start of the program included; {signatures} signatures");
+    report.push(Line::plain(title, took, "s", &reason).at_most(least, 1.3));
+    Ok(())
+}
+
+/// How long look-ups take: of what was looked up lately, and of anything.
+fn look_ups(
+    shelf: &Shelf,
+    generator: &Generator,
+    entries: u64,
+    what: &str,
+    report: &mut Report,
+) -> Outcome<()> {
+    // A permutation of sorts: every step far from the one before.
+    let step = (entries / 2 + 1) | 1;
+    let any = (1..=LOOK_UPS as u64).filter_map(|n| generator.certificate(n.wrapping_mul(step) % entries));
+    let any: Vec<_> = any.collect();
+    let hot: Vec<_> = any[..HOT.min(any.len())].to_vec();
+    let cold = shelf.look_up(&any)?;
+    shelf.look_up(&hot)?;
+    let again: Vec<_> = hot.iter().cycle().take(LOOK_UPS).copied().collect();
+    let warm = shelf.look_up(&again)?;
+    let title = format!("{what}: look-up, of {} certificates", hot.len());
+    report.push(Line::plain(&title, warm, "ns", "again and again").below(2000.0));
+    report.push(Line::plain(
+        &format!("{what}: look-up, of any certificate"),
+        cold,
+        "ns",
+        "each another one, from the store",
+    ));
+    Ok(())
+}

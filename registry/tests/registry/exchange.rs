@@ -1,0 +1,171 @@
+//! Leaves between nodes: when they are sent, and what is checked ahead of their turn. SYN-4.
+
+use std::sync::Arc;
+
+use basoche_protocol::engine::{Checker, Engine, Registry, Row};
+use basoche_protocol::error::Untrusted;
+use basoche_protocol::id::{Incarnation, SubjectId};
+use basoche_protocol::role::Role;
+use basoche_protocol::wire::frame::{Frame, RegistryLeaf, RegistryLeaves};
+use basoche_registry::{Inadmissible, Replica};
+use serde_bytes::ByteBuf;
+
+use super::kit::{BAR, COMPANY, COURT, Federation, Key, anchors, day, enrolment, revocation, subject};
+
+type Node = Engine<Arc<Replica>>;
+
+fn node(n: u8) -> Node {
+    let registry = Arc::new(Replica::new(anchors()));
+    Engine::new(subject(n), Incarnation::new([n; 16]), "test", registry)
+}
+
+/// Carries what both have to say from one to the other, until there is nothing more; the frames with leaves, and how many
+/// leaves each has, by their receiver.
+fn talk(nodes: &mut [Node; 2]) -> Vec<(SubjectId, usize)> {
+    let mut sent = Vec::new();
+    loop {
+        let mut frames = Vec::new();
+        for node in nodes.iter_mut() {
+            let from = node.node();
+            while node.poll_commit(day(1)).is_some() {
+                node.handle_durable();
+            }
+            frames.extend(std::iter::from_fn(|| node.poll_frame()).map(|(to, frame)| (from, to, frame)));
+            for to in node.peers().collect::<Vec<_>>() {
+                let leaves = std::iter::from_fn(|| node.poll_leaves_of(&to));
+                frames.extend(leaves.map(|frame| (from, to, frame)));
+            }
+        }
+        if frames.is_empty() {
+            return sent;
+        }
+        for (from, to, frame) in frames {
+            if let Frame::RegistryLeaves(leaves) = Frame::decode(&frame).unwrap() {
+                sent.push((to, leaves.leaves.len()));
+            }
+            let to = nodes.iter_mut().find(|node| node.node() == to).unwrap();
+            to.handle_frame(from, &frame, day(1));
+        }
+    }
+}
+
+/// The logs of three authorities, with so many lawyers.
+fn logs(lawyers: u64) -> Vec<(&'static str, RegistryLeaf)> {
+    let mut federation = Federation::founded();
+    for n in 0..lawyers {
+        let (about, key) = (60 + (n % 30) as u8, Key::new(60 + (n % 30) as u8));
+        let entry = federation.next(BAR, Some(about), enrolment(&key, Role::Lawyer, 22));
+        federation.enter(BAR, &entry, key.der()).unwrap();
+    }
+    let replica = &federation.replica;
+    let logs = [BAR, COMPANY, COURT].into_iter();
+    let leaves = logs.flat_map(|origin| {
+        let leaves = replica.leaves(origin, 0, usize::MAX).into_iter();
+        leaves.map(move |leaf| (origin, leaf))
+    });
+    leaves.collect()
+}
+
+#[test]
+fn a_peer_is_sent_what_is_durable_once_and_in_frames_of_bounded_size() {
+    let mut nodes = [node(1), node(2)];
+    let leaves = logs(1500);
+    for (origin, leaf) in &leaves {
+        let index = nodes[0].registry().tree(origin).unwrap().size();
+        nodes[0].import_leaf(origin, index, leaf.clone()).unwrap();
+    }
+    nodes[0].handle_connected(subject(2), day(1));
+    nodes[1].handle_connected(subject(1), day(1));
+    let (_, hello) = nodes[1].poll_frame().unwrap();
+    nodes[0].handle_frame(subject(2), &hello, day(1));
+    // Nothing of it is durable yet.
+    assert_eq!(nodes[0].poll_leaves_of(&subject(2)), None);
+    let rows = nodes[0].poll_commit(day(1)).unwrap();
+    let kept = rows.iter().filter(|row| matches!(row, Row::Leaf { .. })).count();
+    assert_eq!(kept, leaves.len());
+    assert_eq!(nodes[0].poll_leaves_of(&subject(2)), None);
+    nodes[0].handle_durable();
+
+    let sent = talk(&mut nodes);
+    assert_eq!(nodes[0].registry().heads(), nodes[1].registry().heads());
+    // 1 509 leaves, in frames of half a mebibyte, and none twice or back.
+    assert_eq!(sent.iter().map(|(_, leaves)| leaves).sum::<usize>(), leaves.len());
+    assert!(
+        sent.len() > 4 && sent.iter().all(|(to, _)| *to == subject(2)),
+        "{sent:?}"
+    );
+    // What comes in later goes on at once; who brought it is not told.
+    let more = logs(1501)[1503].1.clone();
+    assert_eq!(nodes[1].import_leaf(BAR, 1503, more), Ok(true));
+    assert_eq!(talk(&mut nodes), [(subject(1), 1)]);
+    assert_eq!(nodes[0].registry().heads(), nodes[1].registry().heads());
+    assert_eq!(talk(&mut nodes), []);
+}
+
+#[test]
+fn signatures_checked_ahead_decide_nothing() {
+    let mut federation = Federation::founded();
+    let officer = federation.officer(BAR, 40, 5);
+    let lawyer = Key::new(50);
+    let entry = federation.next(BAR, Some(50), enrolment(&lawyer, Role::Lawyer, 22));
+    let good = super::kit::leaf(&entry, &officer, &[], lawyer.der());
+    let mut bad = good.clone();
+    let last = bad.leaf.len() - 2;
+    bad.leaf[last] ^= 1;
+
+    // One that does not hold is not remembered, in whatever company it comes.
+    federation.replica.check_ahead(BAR, &[bad.clone(), good.clone()]);
+    let refused = federation.admit(BAR, &bad);
+    assert!(
+        matches!(
+            refused,
+            Err(Inadmissible::Signature(Untrusted::BadSignature { .. }))
+        ),
+        "{refused:?}"
+    );
+    // One that holds, by an officer who is revoked before its turn, is judged by the registry of its turn.
+    let mut later = federation.copy();
+    let gone = later.next(BAR, Some(40), revocation(&officer, None));
+    later.enter(BAR, &gone, &[]).unwrap();
+    later.replica.check_ahead(BAR, std::slice::from_ref(&good));
+    let refused = later.admit(BAR, &good);
+    assert!(
+        matches!(
+            refused,
+            Err(Inadmissible::NotInForce { .. } | Inadmissible::Elsewhere { .. })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(federation.admit(BAR, &good), Ok(true));
+    // Neither a log that nobody knows nor what is no leaf does any harm.
+    let nothing = RegistryLeaf {
+        leaf: ByteBuf::from(vec![1, 2, 3]),
+        certificate: ByteBuf::from(vec![4]),
+    };
+    federation
+        .replica
+        .check_ahead("nobody.example", std::slice::from_ref(&nothing));
+    federation.replica.check_ahead(BAR, &[nothing]);
+}
+
+#[test]
+fn frames_with_leaves_are_checked_ahead_and_no_others() {
+    let (mut from, to) = (node(1), node(2));
+    for (origin, leaf) in logs(0) {
+        let index = from.registry().tree(origin).unwrap().size();
+        from.import_leaf(origin, index, leaf).unwrap();
+    }
+    let leaves = from.registry().leaves(BAR, 0, usize::MAX);
+    let frame = Frame::RegistryLeaves(RegistryLeaves {
+        origin: BAR.to_owned(),
+        from: 0,
+        leaves,
+    });
+    let checker: Checker<_> = to.checker(&frame.encode()).unwrap();
+    assert!(checker.check(&frame.encode()).is_some());
+    assert!(checker.check(&frame.encode()[1..]).is_none());
+    assert!(
+        to.checker(&Frame::Checkpoint(ByteBuf::from(vec![7])).encode())
+            .is_none()
+    );
+}
