@@ -90,6 +90,18 @@ run authority lift --dir bar --as officer-1.wallet --subject "$lawyer"
 run annuaire import --config node.toml bar
 test "$(worth)" = valid
 
+say "A further role and a specialty, granted and withdrawn"
+shown() { "$basoche" annuaire show --config node.toml; }
+run authority attribute --dir bar --as officer-1.wallet --subject "$lawyer" --grant --role party --competence cnb-2011:droit-immobilier
+run annuaire import --config node.toml bar
+shown | grep -q "lawyer, party at .*competent for cnb-2011:droit-immobilier"
+run authority attribute --dir bar --as officer-1.wallet --subject "$lawyer" --withdraw --role party --competence cnb-2011:droit-immobilier
+run annuaire import --config node.toml bar
+if shown | grep -q "party\|droit-immobilier"; then
+    echo "what was withdrawn is still shown" >&2
+    exit 1
+fi
+
 say "Revocations: the lawyer withdraws the old key, an officer the new one"
 old=$(run wallet show lawyer.wallet --json | member certificate)
 run wallet revoke --as lawyer-2.wallet --config node.toml --of "$lawyer" --certificate "$old" --reason superseded --request old.json

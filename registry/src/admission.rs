@@ -172,7 +172,7 @@ fn is_about(kind: Kind, subject: Kind) -> bool {
     match kind {
         Kind::Revocation => subject != Kind::CertificateAuthority,
         Kind::Suspension | Kind::Lifting => matches!(subject, Kind::Enrolment | Kind::Node | Kind::Officer),
-        Kind::Renewal | Kind::Reassociation | Kind::Veto => subject == Kind::Enrolment,
+        Kind::Renewal | Kind::Reassociation | Kind::Veto | Kind::Attribute => subject == Kind::Enrolment,
         Kind::Endpoint => subject == Kind::Node,
         Kind::Retirement => subject == Kind::CertificateAuthority,
         Kind::Genesis
@@ -209,11 +209,14 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
                 return Err(Inadmissible::UnknownOrganisation { organisation });
             }
         }
-        Content::Enrolment(enrolment) => {
-            let foreign = |role: &&Role| !roles_of(profession).contains(role);
-            if let (Some(role), Some(subject)) = (enrolment.roles.iter().find(foreign), entry.subject) {
-                return Err(Inadmissible::RoleOutsideProfession { subject, role: *role });
+        Content::Attribute(attribute) => {
+            check_roles(profession, entry, &attribute.roles)?;
+            if let Some(until) = attribute.until.filter(|until| *until < entry.effective_at) {
+                return Err(Inadmissible::Until { until });
             }
+        }
+        Content::Enrolment(enrolment) => {
+            check_roles(profession, entry, &enrolment.roles)?;
             // The node of another log may come later: only this log's own statements can be contradicted.
             let node = enrolment.node;
             if kind_in_log(&node).is_some_and(|kind| kind != Kind::Node) || entry.subject == Some(node) {
@@ -301,6 +304,15 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
         Content::Officer(_) | Content::CertificateAuthority(_) | Content::Publication(_) => {}
     }
     Ok(())
+}
+
+/// An authority gives the roles of its own profession. REG-7.
+fn check_roles(profession: OrganisationKind, entry: &Entry, roles: &[Role]) -> Result<(), Inadmissible> {
+    let foreign = |role: &&Role| !roles_of(profession).contains(role);
+    match (roles.iter().find(foreign), entry.subject) {
+        (Some(role), Some(subject)) => Err(Inadmissible::RoleOutsideProfession { subject, role: *role }),
+        _ => Ok(()),
+    }
 }
 
 /// What the entry publishes: where the policy asks for witnesses, and they have seen it.

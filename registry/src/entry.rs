@@ -14,9 +14,9 @@ use serde_bytes::ByteBuf;
 use crate::known::Stated;
 
 pub use crate::content::{
-    ADDRESSES, CertificateAuthority, Content, DELAY, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord,
-    Kind, Lifting, Node, OVERLAP, Officer, Organisation, Publication, Reason, Reassociation, Renewal,
-    Retirement, Revocation, Roots, Suspension, Veto,
+    ADDRESSES, Attribute, COMPETENCES, CertificateAuthority, Competence, Content, DELAY, Endpoint, Enrolment,
+    Genesis, IdentityProof, KeyRecord, Kind, Lifting, Node, OVERLAP, Officer, Organisation, Publication,
+    Reason, Reassociation, Renewal, Retirement, Revocation, Roots, Suspension, Veto,
 };
 
 /// What one entry of a log states.

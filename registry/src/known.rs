@@ -67,6 +67,18 @@ pub(crate) struct Subject {
     pub(crate) endpoints: Vec<Stated>,
     certificates: Vec<Held>,
     pub(crate) suspensions: Vec<Suspended>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) attributes: Vec<Attributed>,
+}
+
+/// Roles granted or withdrawn by an entry, which may also say so of competences.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Attributed {
+    pub(crate) by: Stated,
+    pub(crate) granted: bool,
+    roles: Vec<Role>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<Instant>,
 }
 
 /// An entry, by its index, and when what it says takes effect.
@@ -344,6 +356,12 @@ impl Known {
                 }
             }
             Content::Endpoint(_) => subject.endpoints.push(by),
+            Content::Attribute(attribute) => subject.attributes.push(Attributed {
+                by,
+                granted: attribute.granted,
+                roles: attribute.roles.clone(),
+                until: attribute.until,
+            }),
             Content::Veto(veto) => {
                 subject.stated.retain(|stated| stated.index != veto.entry);
                 for held in &mut subject.certificates {
@@ -523,6 +541,59 @@ impl Known {
         }
     }
 
+    /// The roles that who was enrolled with `base` has at `at`. Where the grant of one is not published, nothing can be told.
+    fn roles(&self, subject: &Subject, base: &[Role], at: Instant) -> Result<Vec<Role>, &'static str> {
+        if subject.attributes.is_empty() {
+            return Ok(base.to_vec());
+        }
+        let named = subject.attributes.iter().flat_map(|attributed| &attributed.roles);
+        let named: BTreeSet<Role> = base.iter().chain(named).copied().collect();
+        let mut roles = Vec::new();
+        for role in named {
+            let concerns = |attributed: &Attributed| attributed.roles.contains(&role);
+            let held = self.attributed(subject, at, base.contains(&role), concerns);
+            if held.ok_or("the grant of a role is not published")? {
+                roles.push(role);
+            }
+        }
+        Ok(roles)
+    }
+
+    /// Whether what the attributes that `concerns` picks are about is granted at `at`: the last one that counts then says so,
+    /// else `base`. `None` if that hangs on a publication.
+    pub(crate) fn attributed(
+        &self,
+        subject: &Subject,
+        at: Instant,
+        base: bool,
+        concerns: impl Fn(&Attributed) -> bool,
+    ) -> Option<bool> {
+        let (mut open, mut held) = (false, base);
+        let latest = subject.attributes.iter().rev();
+        for attributed in latest.filter(|attributed| concerns(attributed)) {
+            let Attributed {
+                by, granted, until, ..
+            } = attributed;
+            if until.is_some_and(|until| at > until) {
+                continue;
+            }
+            let counts = match granted {
+                true => self.effect(&subject.origin, *by).at(at),
+                false => Some(by.effective_at <= at),
+            };
+            match counts {
+                Some(true) => {
+                    held = *granted;
+                    break;
+                }
+                Some(false) => {}
+                None => open = true,
+            }
+        }
+        // An open grant of what is granted anyway changes nothing.
+        (held || !open).then_some(held)
+    }
+
     /// The rule of [`Replica::status`](crate::Replica). REG-8.
     pub(crate) fn standing(&self, held: &Holding, at: Instant) -> Standing {
         let issuer = held.issuer.and_then(|issuer| self.issuers.get(&issuer));
@@ -555,10 +626,14 @@ impl Known {
         let Some(key) = held.key() else {
             return Standing::Invalid("its key cannot be used");
         };
+        let roles = match self.roles(&held.subject, &grant.roles, at) {
+            Ok(roles) => roles,
+            Err(reason) => return Standing::Undetermined(reason),
+        };
         let signer = Signer {
             subject: held.subject.id,
             node: grant.node,
-            roles: grant.roles.clone(),
+            roles,
             assurance: grant.assurance,
             key: Arc::clone(key),
         };
@@ -583,7 +658,25 @@ impl Subject {
             endpoints: Vec::new(),
             certificates: Vec::new(),
             suspensions: Vec::new(),
+            attributes: Vec::new(),
         }
+    }
+
+    /// The roles of an enrolment with `base`, and what attributes have made of them since, in effect or not.
+    pub(crate) fn roles_stated(&self, base: &[Role]) -> Vec<Role> {
+        let mut roles: BTreeSet<Role> = base.iter().copied().collect();
+        for Attributed {
+            granted,
+            roles: named,
+            ..
+        } in &self.attributes
+        {
+            match granted {
+                true => roles.extend(named),
+                false => roles.retain(|role| !named.contains(role)),
+            }
+        }
+        roles.into_iter().collect()
     }
 
     /// The certificate that was granted something last, and what.

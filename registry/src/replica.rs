@@ -18,10 +18,10 @@ use basoche_protocol::wire::frame::RegistryLeaf;
 
 use crate::admission;
 use crate::anchor::{Anchors, Authority};
-use crate::entry::{Content, Endpoint, Entry, Kind, Node, Organisation};
+use crate::entry::{Competence, Content, Endpoint, Entry, Kind, Node, Organisation};
 use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
-use crate::known::{Known, Standing, Stated, Subject};
+use crate::known::{Attributed, Known, Standing, Stated, Subject};
 use crate::leaf::Leaf;
 use crate::shelf::{Shelf, kind};
 
@@ -235,7 +235,7 @@ impl Replica {
         let (certificate, latest) = subject.latest().filter(|_| subject.kind == Kind::Enrolment)?;
         Some(PersonInfo {
             person: *person,
-            roles: latest.roles.clone(),
+            roles: subject.roles_stated(&latest.roles),
             node: latest.node,
             assurance: latest.assurance,
             certificate,
@@ -270,6 +270,35 @@ impl Replica {
         let spki = content.encryption_spki();
         spki.map(|spki| spki.to_vec())
             .ok_or("enrolled without an encryption key")
+    }
+
+    /// What `person` is listed as competent for at `at`, ascending; nothing of which the grant is not published.
+    pub fn competences(&self, person: &SubjectId, at: Instant) -> Vec<Competence> {
+        let Some((log, subject)) = self.subject(person) else {
+            return Vec::new();
+        };
+        let named = |index: u64| match log.entry(index)?.content {
+            Content::Attribute(attribute) => Some(attribute.competences),
+            _ => None,
+        };
+        let stated = subject.attributes.iter();
+        let stated: BTreeMap<_, _> = stated
+            .map(|attributed| {
+                (
+                    attributed.by.index,
+                    named(attributed.by.index).unwrap_or_default(),
+                )
+            })
+            .collect();
+        let all: BTreeSet<_> = stated.values().flatten().cloned().collect();
+        let holds = |competence: &Competence| {
+            let concerns = |attributed: &Attributed| {
+                let named = stated.get(&attributed.by.index);
+                named.is_some_and(|named| named.contains(competence))
+            };
+            self.known.attributed(&subject, at, false, concerns) == Some(true)
+        };
+        all.into_iter().filter(holds).collect()
     }
 
     /// Every person, ascending by id, as [`Self::person`] gives it. Goes through the whole shelf.

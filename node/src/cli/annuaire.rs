@@ -186,8 +186,12 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
             }
             for one in &subjects {
                 let (roles, mark) = (one.roles.join(", "), mark(one.test));
+                let competent = match one.competences.as_slice() {
+                    [] => String::new(),
+                    competences => format!(", competent for {}", competences.join(", ")),
+                };
                 lines.push(format!(
-                    "{} {roles} at {} (node {}), certificate {} ({}), {}{mark}",
+                    "{} {roles} at {} (node {}){competent}, certificate {} ({}), {}{mark}",
                     one.subject, one.organisation, one.node, one.certificate, one.status, one.origin
                 ));
             }

@@ -251,6 +251,9 @@ pub struct SubjectView {
     pub subject: SubjectId,
     /// The roles, or `node`.
     pub roles: Vec<String>,
+    /// What they are listed as competent for now, `NOMENCLATURE:CODE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub competences: Vec<String>,
     /// The node that serves them.
     pub node: SubjectId,
     /// Its organisation's name; empty where the registry does not know the node.

@@ -3,7 +3,9 @@
 use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::id::{CertificateId, SubjectId};
 use basoche_protocol::text::b64url_encode;
+use basoche_protocol::time::Instant;
 use basoche_registry::Replica;
+use basoche_registry::entry::Competence;
 use basoche_registry::log::Note;
 
 use super::server::failure;
@@ -28,6 +30,7 @@ pub(super) fn all(desk: &Desk) -> Answer {
     let nodes = registry.nodes().map(|info| SubjectView {
         subject: info.node,
         roles: vec!["node".into()],
+        competences: Vec::new(),
         node: info.node,
         organisation: info.organisation_name.clone(),
         certificate: info.seal,
@@ -44,6 +47,7 @@ pub(super) fn all(desk: &Desk) -> Answer {
         SubjectView {
             subject: info.person,
             roles: info.roles.iter().map(|role| role.name().to_owned()).collect(),
+            competences: competences(registry, &info.person, at),
             node: info.node,
             organisation: registry
                 .node(&info.node)
@@ -62,6 +66,13 @@ pub(super) fn all(desk: &Desk) -> Answer {
         registries: registries.collect(),
         subjects: nodes.chain(persons).collect(),
     }
+}
+
+/// What a person is listed as competent for, by the version of the nomenclature and the code.
+fn competences(registry: &Replica, person: &SubjectId, at: Instant) -> Vec<String> {
+    let competences = registry.competences(person, at).into_iter();
+    let text = |competence: Competence| format!("{}:{}", competence.nomenclature, competence.code);
+    competences.map(text).collect()
 }
 
 /// What a certificate is worth now.

@@ -176,7 +176,7 @@ super::numbered! {
     }
 }
 /// A short text without control characters.
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     (1..=limits::SHORT_TEXT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 

@@ -9,11 +9,13 @@ use basoche_protocol::wire::{codec, limits};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+mod attribute;
 mod holder;
 mod office;
 mod publication;
 mod withdrawal;
 
+pub use attribute::{Attribute, COMPETENCES, Competence};
 pub use holder::{
     ADDRESSES, DELAY, Endpoint, Enrolment, IdentityProof, Node, OVERLAP, Organisation, Reassociation, Renewal,
 };
@@ -173,6 +175,8 @@ contents! {
     Retirement = 13 "retirement",
     /// The witnesses have seen the log so far.
     Publication = 14 "publication",
+    /// A person is granted roles and competences, or they are withdrawn.
+    Attribute = 15 "attribute",
 }
 
 impl Kind {
@@ -200,7 +204,8 @@ impl Content {
             | Self::Veto(_)
             | Self::Endpoint(_)
             | Self::Retirement(_)
-            | Self::Publication(_) => None,
+            | Self::Publication(_)
+            | Self::Attribute(_) => None,
         }
     }
 
@@ -292,9 +297,10 @@ mod tests {
             (12, "certificate-authority"),
             (13, "retirement"),
             (14, "publication"),
+            (15, "attribute"),
         ];
         assert_eq!(kinds, expected);
-        assert_eq!(Kind::from_number(15), None);
+        assert_eq!(Kind::from_number(16), None);
         let reasons: Vec<_> = Reason::ALL
             .iter()
             .map(|reason| (reason.number(), reason.name()))

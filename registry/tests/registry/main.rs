@@ -3,6 +3,7 @@
 
 mod admission;
 mod anchors;
+mod attributes;
 mod bytes;
 mod exchange;
 mod federations;

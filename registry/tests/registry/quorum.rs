@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::engine::Registry;
 use basoche_protocol::id::{Digest, SubjectId};
 use basoche_protocol::journal::RegistryHead;
 use basoche_protocol::refusal::Code;
 use basoche_protocol::role::Role;
 use basoche_protocol::time::{Instant, Span};
-use basoche_registry::entry::{Lifting, Publication, Suspension};
+use basoche_registry::entry::{Attribute, Lifting, Publication, Suspension};
 use basoche_registry::log::{Checkpoint, KeyKind, Note, Policy};
 use basoche_registry::published::{CLOCK_AHEAD, SILENCE};
 use basoche_registry::{AnchorError, Anchors, Inadmissible};
@@ -215,6 +216,40 @@ fn what_is_taken_away_counts_at_once_and_what_is_given_back_does_not() {
     let withdrawn = revocation(&log.lawyer, None);
     log.federation.add_on((8, 8), LAWYER, withdrawn, &[]);
     assert_eq!(log.line(), "IVVIIIVVII");
+}
+
+#[test]
+fn a_further_role_waits_for_the_witnesses_and_one_that_is_withdrawn_does_not() {
+    let attribute = |granted, role| Attribute {
+        granted,
+        roles: vec![role],
+        competences: Vec::new(),
+        until: None,
+    };
+    let mut log = Log::new();
+    log.publish(day(1), day(1)).unwrap();
+    // What the lawyer has anyway changes nothing; what it has not, hangs on the witnesses.
+    log.federation
+        .add_on((2, 2), LAWYER, attribute(true, Role::Lawyer), &[]);
+    assert_eq!(log.line(), "IVVVVVVVVV");
+    log.federation
+        .add_on((3, 4), LAWYER, attribute(true, Role::Party), &[]);
+    assert_eq!(log.line(), "IVVVUUUUUU");
+    log.publish(day(6), day(6)).unwrap();
+    assert_eq!(log.line(), "IVVVVVVVVV");
+    let roles = |log: &Log, at| match log.federation.replica.status(&log.lawyer.certificate.id(), at) {
+        Status::Valid(signer) => signer.roles,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(roles(&log, day(5)), [Role::Lawyer]);
+    assert_eq!(roles(&log, day(6)), [Role::Lawyer, Role::Party]);
+    log.federation
+        .add_on((7, 8), LAWYER, attribute(false, Role::Party), &[]);
+    assert_eq!(roles(&log, day(8)), [Role::Lawyer]);
+    // Granted again, it is open whether it is held: by the word of the authority alone it is not.
+    log.federation
+        .add_on((9, 9), LAWYER, attribute(true, Role::Party), &[]);
+    assert_eq!(log.line(), "IVVVVVVVVU");
 }
 
 #[test]

@@ -10,9 +10,9 @@ use basoche_protocol::text::{hex_decode, hex_encode};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
-    CertificateAuthority, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord, Lifting, Node, Officer,
-    Organisation, Publication, Reason, Reassociation, Renewal, Retirement, Revocation, Roots, Suspension,
-    Veto,
+    Attribute, CertificateAuthority, Competence, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord,
+    Lifting, Node, Officer, Organisation, Publication, Reason, Reassociation, Renewal, Retirement,
+    Revocation, Roots, Suspension, Veto,
 };
 use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
 use basoche_registry::{Anchors, Authority, Content, Entry, EntryFile, Leaf, Replica, leaf};
@@ -447,7 +447,7 @@ fn the_further_statements() {
         format!("5820{}", "66".repeat(32)),
         format!("5820{}", "77".repeat(32)),
     );
-    let cases: [(Content, u64, Vec<&str>); 15] = [
+    let cases: [(Content, u64, Vec<&str>); 17] = [
         (
             Officer {
                 key: record(),
@@ -549,6 +549,33 @@ fn the_further_statements() {
             .into(),
             12,
             vec!["a2", "00", &record_hex, "01191234"],
+        ),
+        (
+            Attribute {
+                granted: true,
+                roles: vec![Role::Judge],
+                competences: vec![Competence {
+                    nomenclature: "n".to_owned(),
+                    code: "c".to_owned(),
+                }],
+                until: Some(at),
+            }
+            .into(),
+            15,
+            vec![
+                "a4", "00f5", "018101", "0281", "a2", "00616e", "016163", "03191234",
+            ],
+        ),
+        (
+            Attribute {
+                granted: false,
+                roles: vec![Role::Judge],
+                competences: Vec::new(),
+                until: None,
+            }
+            .into(),
+            15,
+            vec!["a2", "00f4", "018101"],
         ),
         (
             Publication {

@@ -6,6 +6,7 @@
 //! DIR/entries/00000000.entry …   the log, one file for each entry: what nodes import
 //! ```
 
+mod attribute;
 mod files;
 mod office;
 pub(super) mod publish;
@@ -178,6 +179,13 @@ pub(super) enum Command {
         office: OfficeArgs,
         #[command(flatten)]
         decision: DecisionArgs,
+    },
+    /// Grant a person a role or a competence beyond the enrolment, or withdraw it.
+    Attribute {
+        #[command(flatten)]
+        office: OfficeArgs,
+        #[command(flatten)]
+        what: attribute::AttributeArgs,
     },
     /// Believe a certificate authority (*autorité de certification*): persons' keys may have its certificates.
     CertificateAuthority {
@@ -467,6 +475,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             };
             decide(&office, &decision, content.into(), output)
         }
+        Command::Attribute { office, what } => attribute::enter(&office, what, output),
         Command::CertificateAuthority {
             office: args,
             certificate: path,

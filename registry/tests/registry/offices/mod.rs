@@ -9,8 +9,8 @@ use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
-    CertificateAuthority, Endpoint, IdentityProof, Kind, Lifting, Officer, Organisation, Reassociation,
-    Renewal, Retirement, Suspension, Veto,
+    Attribute, CertificateAuthority, Endpoint, IdentityProof, Kind, Lifting, Officer, Organisation,
+    Reassociation, Renewal, Retirement, Suspension, Veto,
 };
 use basoche_registry::leaf::Capacity;
 use basoche_registry::{
@@ -133,6 +133,12 @@ const LIFTING: Lifting = Lifting { decision: None };
 /// key is new.
 #[test]
 fn the_golden_table_of_rights() {
+    let party = Attribute {
+        granted: true,
+        roles: vec![Role::Party],
+        competences: Vec::new(),
+        until: None,
+    };
     let new = Key::new(80);
     let ca = certificate_authority();
     let officer = Officer {
@@ -147,7 +153,7 @@ fn the_golden_table_of_rights() {
         admin: Some(new.record()),
         ..kit::organisation(BAR)
     };
-    let rows: [(&str, u8, Content, &Key, &str); 19] = [
+    let rows: [(&str, u8, Content, &Key, &str); 20] = [
         ("organisation", 81, kit::organisation(BAR).into(), &seal, "+++"),
         ("node", 81, kit::node(ORGANISATION, &new, 82).into(), &new, "+++"),
         (
@@ -194,6 +200,7 @@ fn the_golden_table_of_rights() {
         ),
         ("officer", 81, officer.into(), &new, "+--"),
         ("suspension", LAWYER, SUSPENSION.into(), &seal, "++++++"),
+        ("attribute", LAWYER, party.into(), &seal, "++++++"),
         ("lifting", 83, LIFTING.into(), &seal, "+++"),
         (
             "revocation",
