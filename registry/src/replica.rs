@@ -22,7 +22,6 @@ use crate::entry::{Competence, Content, Endpoint, Entry, Kind, Node, Organisatio
 use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
 use crate::known::{Attributed, Known, Standing, Stated, Subject};
-use crate::leaf::Leaf;
 use crate::shelf::{Shelf, kind};
 
 /// Every log of the anchors, as far as it is held.
@@ -99,14 +98,14 @@ impl Replica {
         }
         let logs = anchors.authorities().iter();
         let logs: Option<Vec<_>> = logs.map(|authority| Log::open(authority, shelf)).collect();
-        let mut logs = logs?.into_iter();
+        let logs = logs?;
         let mut known = Known::new(&anchors, Some(shelf));
-        for (origin, published) in &mut known.published {
-            let genesis = shelf.leaf(origin, 0).map(|genesis| Leaf::decode(&genesis.leaf));
-            if let Some(genesis) = genesis {
-                published.begin(genesis.ok()?.envelope().header().issued_at);
+        for log in logs.iter().filter(|log| log.size() > 0) {
+            if let Some(published) = known.published.get_mut(log.authority.origin()) {
+                published.begin(log.entry(0)?.issued_at);
             }
         }
+        let mut logs = logs.into_iter();
         // Both are in the order of the anchors.
         Some(Self::of(anchors, known, |authority| {
             logs.next().unwrap_or_else(|| Log::new(authority, Some(shelf)))
