@@ -26,6 +26,7 @@ use p256::{AffinePoint, NonZeroScalar, ProjectivePoint, Scalar, U256};
 use serde_bytes::ByteBuf;
 
 use crate::Outcome;
+use crate::limits::on_all_cores;
 
 /// The log's name.
 pub(crate) const ORIGIN: &str = "generated.example";
@@ -284,18 +285,9 @@ impl Generator {
         let leaf = self.leaves(1, 2)?.pop().ok_or("no leaf was made")?;
         let leaf = Leaf::decode(&leaf.leaf)?;
         let root = self.authority.roots().first().ok_or("an authority has a root")?;
-        let cores = std::thread::available_parallelism()?.get() as u64;
-        let begun = std::time::Instant::now();
-        std::thread::scope(|scope| {
-            let work = || {
-                let mut each = 0..signatures / cores;
-                each.all(|_| leaf.envelope().check(Typ::Registry, &root.key).is_ok())
-            };
-            let lanes: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-            let good = lanes.into_iter().all(|lane| lane.join().unwrap_or(false));
-            good.then_some(()).ok_or("a signature does not verify")
-        })?;
-        Ok(begun.elapsed())
+        on_all_cores(signatures, || {
+            leaf.envelope().check(Typ::Registry, &root.key).is_ok()
+        })
     }
 
     /// Signatures in the first `entries` entries.

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use basoche_node::config::Config;
 use basoche_node::effects::{now, random};
@@ -26,6 +26,7 @@ use basoche_protocol::time::Span;
 use basoche_registry::Anchors;
 
 use crate::Outcome;
+use crate::limits::on_all_cores;
 
 /// Messages between two commits.
 const BURST: u64 = 250;
@@ -216,15 +217,8 @@ pub(crate) struct Signed {
 impl Signed {
     /// How long so many signatures like it take on all cores.
     pub(crate) fn verify(&self, signatures: u64) -> Outcome<Duration> {
-        let cores = std::thread::available_parallelism()?.get() as u64;
-        let begun = Instant::now();
-        std::thread::scope(|scope| {
-            let work =
-                || (0..signatures / cores).all(|_| self.envelope.check(Typ::Message, &self.key).is_ok());
-            let lanes: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-            let good = lanes.into_iter().all(|lane| lane.join().unwrap_or(false));
-            good.then_some(()).ok_or("a signature does not verify")
-        })?;
-        Ok(begun.elapsed())
+        on_all_cores(signatures, || {
+            self.envelope.check(Typ::Message, &self.key).is_ok()
+        })
     }
 }

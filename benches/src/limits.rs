@@ -112,6 +112,19 @@ pub(crate) fn aes256_gcm(bytes: u64) -> Outcome<Duration> {
     Ok(started.elapsed())
 }
 
+/// How long all cores together take to do something so many times, which must hold each time.
+pub(crate) fn on_all_cores(times: u64, holds: impl Fn() -> bool + Sync) -> Outcome<Duration> {
+    let cores = std::thread::available_parallelism()?.get() as u64;
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let lane = || (0..times / cores).all(|_| holds());
+        let lanes: Vec<_> = (0..cores).map(|_| scope.spawn(lane)).collect();
+        let good = lanes.into_iter().all(|lane| lane.join().unwrap_or(false));
+        good.then_some(()).ok_or("a signature does not verify")
+    })?;
+    Ok(begun.elapsed())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

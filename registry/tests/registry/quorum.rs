@@ -387,6 +387,29 @@ fn a_profession_that_is_silent_for_long_is_done_without_and_it_shows() {
 }
 
 #[test]
+fn silence_is_counted_from_the_genesis_to_the_millisecond_also_after_a_restart() {
+    let witnesses = Witnesses::new();
+    let mut log = Log {
+        federation: Federation::under(witnesses.anchors()),
+        witnesses,
+        lawyer: Key::new(LAWYER),
+    };
+    let genesis = log.federation.replica.anchors().authority(BAR).unwrap().genesis();
+    let mut entry = log.federation.next(BAR, None, genesis);
+    let begun = day(0) + Span::from_ms(500);
+    (entry.issued_at, entry.effective_at) = (begun, begun);
+    // It is read back from its shelf right after.
+    log.federation.enter(BAR, &entry, &[]).unwrap();
+    let enter = |log: &mut Log, at: Instant| {
+        let note = log.checkpoint(&log.head(), &[(0, at), (2, at)]).encode();
+        log.enter(&note, at)
+    };
+    let due = day(0) + SILENCE;
+    assert!(why(enter(&mut log, due)).contains("no quorum"));
+    assert_eq!(enter(&mut log, due + Span::from_seconds(1)), Ok(true));
+}
+
+#[test]
 fn the_policy_stands_in_the_anchors_and_in_every_genesis() {
     let witnesses = Witnesses::new();
     let anchors = witnesses.anchors();
