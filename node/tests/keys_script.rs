@@ -26,6 +26,8 @@ fn keys_are_renewed_given_anew_and_withdrawn_by_public_commands() {
             "veto",
             "suspension",
             "lifting",
+            "attribute",
+            "attribute",
             "revocation",
             "revocation"
         ]

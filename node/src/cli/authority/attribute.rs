@@ -14,7 +14,7 @@ use crate::cli::{Fault, Output, when};
 
 /// What is granted or withdrawn, and of whom.
 #[derive(Args)]
-pub(super) struct AttributeArgs {
+pub(in crate::cli) struct AttributeArgs {
     /// Whom.
     #[arg(long, value_name = "SUBJECT", value_parser = subject)]
     subject: SubjectId,
