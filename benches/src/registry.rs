@@ -137,20 +137,18 @@ pub(crate) fn measure(program: &Path, place: &Path, entries: u64, report: &mut R
         "MiB",
         "",
     ));
-    if entries <= CAUGHT_UP {
-        let title = format!("{what}: another node catches up with all of it");
-        catch_up(&mut pair, &generator, 0, entries, &title, report)?;
-        pair.halt(1)?;
+    if entries > CAUGHT_UP {
+        return pair.halt(0);
     }
+    let title = format!("{what}: another node catches up with all of it");
+    catch_up(&mut pair, &generator, 0, entries, &title, report)?;
+    pair.halt(1)?;
     pair.halt(0)?;
     Shelf::open(&config)?.fill(&generator, entries + WEEK)?;
-    if entries <= CAUGHT_UP {
-        pair.start(0)?;
-        let title = format!("{what}: a node that was away for {WEEK} more is current");
-        catch_up(&mut pair, &generator, entries, entries + WEEK, &title, report)?;
-        pair.stop()?;
-    }
-    Ok(())
+    pair.start(0)?;
+    let title = format!("{what}: a node that was away for {WEEK} more is current");
+    catch_up(&mut pair, &generator, entries, entries + WEEK, &title, report)?;
+    pair.stop()
 }
 
 /// From the start of the other node until it holds `to` entries, of which it has `from`, beside all cores verifying the

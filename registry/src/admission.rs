@@ -18,9 +18,10 @@ use crate::certificate::Certificate;
 use crate::entry::{Content, DELAY, Entry, KeyRecord, Kind, OVERLAP};
 use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
-use crate::known::{Known, Subject};
+use crate::known::Known;
 use crate::leaf::Leaf;
 use crate::published::Seen;
+use crate::record::Subject;
 
 /// A leaf that may be appended. Only [`judge`] makes one.
 #[derive(Debug)]

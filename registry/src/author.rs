@@ -12,8 +12,9 @@ use crate::anchor::Root;
 use crate::entry::{Content, Entry, Kind};
 use crate::held::Log;
 use crate::inadmissible::Inadmissible;
-use crate::known::{Holding, Known, Standing};
+use crate::known::{Known, Standing};
 use crate::leaf::{Capacity, Leaf, possession, request};
+use crate::record::Holding;
 
 /// Whose signature an entry bears.
 pub(crate) enum Author<'a> {

@@ -11,7 +11,7 @@ use basoche_protocol::wire::{codec, limits};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use crate::known::Stated;
+use crate::record::Stated;
 
 pub use crate::content::{
     ADDRESSES, Attribute, COMPETENCES, CertificateAuthority, Competence, Content, DELAY, Endpoint, Enrolment,

@@ -24,6 +24,7 @@ pub mod leaf;
 pub mod log;
 mod marks;
 pub mod published;
+mod record;
 pub mod replica;
 pub mod shelf;
 

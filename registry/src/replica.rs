@@ -21,7 +21,8 @@ use crate::anchor::{Anchors, Authority};
 use crate::entry::{Competence, Content, Endpoint, Entry, Kind, Node, Organisation};
 use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
-use crate::known::{Attributed, Known, Standing, Stated, Subject};
+use crate::known::{Known, Standing};
+use crate::record::{Attributed, Stated, Subject};
 use crate::shelf::{Shelf, kind};
 
 /// Every log of the anchors, as far as it is held.

@@ -115,14 +115,14 @@ impl Rows {
             admitted += leaf.leaf.len() + leaf.certificate.len();
             if admitted >= COMMIT_BYTES {
                 admitted = 0;
-                self.put_registry(&replica.poll_rows())?;
+                self.put_registry(replica.poll_rows())?;
                 replica.settle();
             }
             Ok(())
         })?;
         let mut rows = replica.poll_rows();
         rows.push(replica.basis());
-        self.put_registry(&rows)?;
+        self.put_registry(rows)?;
         replica.settle();
         Ok(replica)
     }
@@ -167,10 +167,10 @@ impl Rows {
         failure.map_or_else(|| scanned.map_err(Into::into), Err)
     }
 
-    fn put_registry(&self, rows: &[RegistryRow]) -> Result<(), RegistryError> {
+    fn put_registry(&self, rows: Vec<RegistryRow>) -> Result<(), RegistryError> {
         let mut batch = Batch::default();
         for row in rows {
-            self.put(&mut batch, &Row::Registry(row.clone()))?;
+            self.put(&mut batch, &Row::Registry(row))?;
         }
         Ok(self.commit(batch)?)
     }
@@ -325,7 +325,7 @@ mod tests {
         let mut row = anew.poll_rows().pop().unwrap();
         let last = row.value.len() - 1;
         row.value[last] ^= 1;
-        rows.put_registry(&[row]).unwrap();
+        rows.put_registry(vec![row]).unwrap();
         let error = rows
             .registry_verified(anchors)
             .err()
