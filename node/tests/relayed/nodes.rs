@@ -41,8 +41,12 @@ const NONE: Documents = Documents {
 };
 /// From the healing of a link until all are equal.
 const EQUAL_AFTER_HEALING: Duration = Duration::from_secs(15);
-/// From an acknowledgement until another node has the act, at 1 Mbit/s beside a document under way.
-const BESIDE_A_TRANSFER: Duration = Duration::from_secs(4);
+/// From an acknowledgement until another node has the act, at 1 Mbit/s beside a document under way that fills the
+/// queue (half a second of it): what most acts take.
+const BESIDE_A_TRANSFER: Duration = Duration::from_secs(2);
+/// What the worst of them takes: a full queue drops any datagram, and three in a row are sent again after 1.2 s, 2.4 s
+/// and 4.8 s. Behind the document it would take 25 s.
+const BESIDE_A_TRANSFER_AT_MOST: Duration = Duration::from_secs(10);
 /// Patience until every document and every receipt is everywhere.
 const EVERYWHERE: Duration = Duration::from_secs(240);
 
@@ -246,8 +250,10 @@ fn a_document_under_way_does_not_hold_up_acts() {
         "the document has come already"
     );
     println!("beside a document: acts came after {delays:.2?}");
+    delays.sort();
+    assert!(delays[delays.len() / 2] <= BESIDE_A_TRANSFER, "{delays:?}");
     assert!(
-        delays.iter().all(|delay| *delay <= BESIDE_A_TRANSFER),
+        delays.iter().all(|delay| *delay <= BESIDE_A_TRANSFER_AT_MOST),
         "{delays:?}"
     );
     scene.settle();
