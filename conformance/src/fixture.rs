@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
-use basoche_protocol::directory::{Directory, Signer, Status};
+use basoche_protocol::directory::{Certified, Delegation, Directory, Signer, Status};
 use basoche_protocol::envelope::EpochKey;
-use basoche_protocol::id::{CertificateId, DossierId, MessageId, SubjectId};
+use basoche_protocol::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::jose::{Algorithm, VerifyingKey, WrapContext};
 use basoche_protocol::role::{Assurance, Role};
 use basoche_protocol::text::hex_decode;
@@ -37,6 +37,20 @@ pub struct Fixture {
     pub wrap_private_key: String,
     /// Who may sign.
     pub signers: Vec<SignerRow>,
+    /// Who may enrol parties of which dossier.
+    pub delegations: Vec<DelegationRow>,
+}
+
+/// A delegation, as a registry would know it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DelegationRow {
+    /// To whom.
+    pub delegate: SubjectId,
+    /// What it says of its dossier.
+    pub commitment: Digest,
+    /// Keys, at most.
+    pub keys: u64,
 }
 
 /// A signer, as a registry would know it.
@@ -101,22 +115,45 @@ impl Fixture {
             };
             Some((row.certificate, (signer, row.status == "revoked")))
         });
-        Some(Registry(known.collect::<Option<_>>()?))
+        let delegations = self.delegations.iter();
+        Some(Registry {
+            signers: known.collect::<Option<_>>()?,
+            delegations: delegations
+                .map(|row| ((row.delegate, row.commitment), row.keys))
+                .collect(),
+        })
     }
 }
 
-/// Signers by certificate, and whether they are revoked.
+/// What the fixture says, as messages ask for it.
 #[derive(Debug)]
-pub struct Registry(BTreeMap<CertificateId, (Signer, bool)>);
+pub struct Registry {
+    /// By certificate, and whether they are revoked.
+    signers: BTreeMap<CertificateId, (Signer, bool)>,
+    delegations: BTreeMap<(SubjectId, Digest), u64>,
+}
 
 impl Directory for Registry {
     fn status(&self, certificate: &CertificateId, _at: Instant) -> Status {
-        match self.0.get(certificate) {
+        match self.signers.get(certificate) {
             None => Status::Undetermined {
                 reason: "not in the fixture",
             },
             Some((_, true)) => Status::Invalid { reason: "revoked" },
             Some((signer, false)) => Status::Valid(signer.clone()),
+        }
+    }
+
+    fn read_certificate(&self, der: &[u8], algorithm: Algorithm) -> Option<Certified> {
+        basoche_registry::certificate::read(der, algorithm)
+    }
+
+    fn delegation(&self, delegate: &SubjectId, commitment: &Digest, _at: Instant) -> Delegation {
+        match self.delegations.get(&(*delegate, *commitment)) {
+            Some(keys) => Delegation::Granted { keys: *keys },
+            None => Delegation::Undetermined {
+                reason: "not in the fixture",
+            },
         }
     }
 }

@@ -126,6 +126,11 @@ structures! {
     BarrierHeld { 0 ext: Option<ByteVec>, 1 barrier: Hash, }
     Gap { 0 ext: Option<ByteVec>, 1 chain: ChainId, 2 held: u64, 3 named: u64, 4 leaf: Hash, 5 named_by: Id, }
     HandOver { 0 ext: Option<ByteVec>, 1 person: Id, 2 from: Id, 3 to: Id, 4 previous: Option<Hash>, }
+    PartyEnrolment {
+        0 ext: Option<ByteVec>, 1 subject: Id, 2 name: String, 3 node: Id, 4 certificate: ByteVec, 5 algorithm: u8,
+        6 assurance: u8, 7 delegation_salt: Id, 8 possession: ByteVec, 9 encryption_spki: Option<ByteVec>,
+    }
+    KeyRevocation { 0 ext: Option<ByteVec>, 1 enrolment: Hash, 2 invalid_since: Option<u64>, 3 reason: String, }
     Contestation {
         0 ext: Option<ByteVec>, 1 deposit: Hash, 2 root: Hash, 3 finding: u8, 4 segment: Option<u64>,
         5 wrap_key: Option<ByteArray<32>>,
@@ -210,6 +215,8 @@ fn payload_again(bytes: &[u8]) -> Option<Vec<u8>> {
         13 => same::<Payload<ForkSettled>>(bytes),
         16 => same::<Payload<Barrier>>(bytes),
         17 => same::<Payload<HandOver>>(bytes),
+        18 => same::<Payload<PartyEnrolment>>(bytes),
+        19 => same::<Payload<KeyRevocation>>(bytes),
         14 => same::<Payload<Erasure>>(bytes),
         15 => same::<Payload<LegalHold>>(bytes),
         32 => same::<Payload<Held>>(bytes),

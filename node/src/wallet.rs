@@ -140,17 +140,18 @@ pub struct Wallet {
 impl Wallet {
     /// Makes the two keys and writes them to `path`, sealed under `passphrase`; never replaces a file.
     pub fn create(path: &Path, label: &str, passphrase: &SecretString) -> Result<PersonRequest, WalletError> {
-        Self::create_for(path, label, SubjectId::new(random()), passphrase)
+        Self::create_for(path, label, |_| SubjectId::new(random()), passphrase)
     }
 
-    /// The same for somebody who is in a registry already.
+    /// The same for somebody whose id is known, or follows from the certificate.
     pub fn create_for(
         path: &Path,
         label: &str,
-        subject: SubjectId,
+        subject: impl FnOnce(&CertificateId) -> SubjectId,
         passphrase: &SecretString,
     ) -> Result<PersonRequest, WalletError> {
         let (made, encryption) = (certificate::generate(label)?, certificate::generate(label)?);
+        let subject = subject(&made.id());
         let salt: [u8; 16] = random();
         let damaged = |what| WalletError::Damaged {
             path: path.to_owned(),

@@ -95,6 +95,16 @@ pub enum Untrusted {
         /// The id of what was opened.
         found: MessageId,
     },
+    /// No authority lets the author enrol parties in this dossier. PTY-1.
+    #[error("{author} may not enrol parties in this dossier: {reason}")]
+    NotDelegated {
+        /// Who tried.
+        author: SubjectId,
+        /// The registry's reason.
+        reason: &'static str,
+        /// The registry may say otherwise once it knows more.
+        open: bool,
+    },
     /// The seal does not open under the dossier's key. ENV-9.
     #[error("the sealed message {digest} does not open under its key epoch")]
     NotOpenable {
@@ -348,6 +358,7 @@ impl Error {
                 Untrusted::ClaimedAhead { .. } => Code::ClaimedAhead,
                 Untrusted::HeadMismatch { .. } => Code::HeadMismatch,
                 Untrusted::IdMismatch { .. } => Code::IdMismatch,
+                Untrusted::NotDelegated { .. } => Code::NotDelegated,
                 Untrusted::NotOpenable { .. } => Code::NotOpenable,
                 Untrusted::RoleNotHeld { .. } => Code::RoleNotHeld,
                 Untrusted::SignerInvalid { .. } => Code::SignerInvalid,

@@ -84,6 +84,12 @@ const P256_SPKI: [u8; 26] = [
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
+/// Whether `spki` is a point on P-256, in the one DER form of RFC 5480.
+pub fn is_p256_spki(spki: &[u8]) -> bool {
+    const BYTES: usize = 91;
+    spki.len() == BYTES && VerifyingKey::from_spki(Algorithm::Es256, spki).is_ok()
+}
+
 #[derive(Clone)]
 enum Verifier {
     Josekit(Box<dyn JwsVerifier>),

@@ -55,6 +55,8 @@ numbers! {
         NotOpenable = 208 "not-openable",
         /// The head does not cover the entries.
         HeadMismatch = 209 "head-mismatch",
+        /// No authority lets the author enrol parties in this dossier.
+        NotDelegated = 210 "not-delegated",
         /// No such dossier here.
         UnknownDossier = 300 "unknown-dossier",
         /// Not in the roster.
@@ -133,6 +135,7 @@ impl Code {
             Self::UnknownSigner
             | Self::ClaimedAhead
             | Self::RoleNotHeld
+            | Self::NotDelegated
             | Self::UnknownDossier
             | Self::NotParticipant
             | Self::WrongPhase
@@ -161,6 +164,9 @@ impl Code {
             Retry::AfterChange => match self {
                 Self::UnknownSigner | Self::RoleNotHeld => {
                     "Import the authority's newest entries, then try again."
+                }
+                Self::NotDelegated => {
+                    "Have your authority delegate it to you for this dossier (`basoche authority delegate`), and import its newest entries."
                 }
                 Self::ClaimedAhead => "Set the clock of the signing machine, then sign again.",
                 Self::ProvisionUnpaid => "Wait for the clerk's notice that the provision is paid in.",

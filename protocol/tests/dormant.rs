@@ -3,12 +3,14 @@
 
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::engine::{Basis, Engine, Summary};
-use basoche_protocol::envelope::{Typ, Unsigned};
-use basoche_protocol::fixture::Federation;
-use basoche_protocol::id::{Digest, DossierId, Incarnation, SubjectId};
+use basoche_protocol::envelope::{Capacity, CoSignature, Typ, Unsigned, possession};
+use basoche_protocol::fixture::{Federation, TestKey};
+use basoche_protocol::id::{Digest, DossierId, Incarnation, Salt, SubjectId};
+use basoche_protocol::jose::{Algorithm, Signer};
 use basoche_protocol::journal::{Head, SignedHead};
-use basoche_protocol::message::{Acceptance, Body, ProvisionPaid};
+use basoche_protocol::message::{Acceptance, Body, PartyEnrolment, ProvisionPaid, commitment};
 use basoche_protocol::refusal::Code;
+use basoche_protocol::role::Assurance;
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{DossierDigest, Frame, Frontier, Hello};
 use serde_bytes::ByteBuf;
@@ -107,10 +109,10 @@ fn a_summary_of_another_basis_format_or_registry_is_not_used() {
     let summary = federation.node(0).dormant().next().unwrap().clone();
     let bytes = summary.encode();
     assert_eq!(Summary::decode(&bytes).unwrap(), summary);
-    // The format is the first field: {0: 1, ...}.
-    assert_eq!(bytes[1..3], [0, 1]);
+    // The format is the first field: {0: 2, ...}.
+    assert_eq!(bytes[1..3], [0, 2]);
     let mut other = bytes.clone();
-    other[2] = 2;
+    other[2] = 1;
     assert!(Summary::decode(&other).is_err());
     assert!(Summary::decode(&bytes[..bytes.len() - 1]).is_err());
     let dormant = |basis: &Basis, registry| {
@@ -142,6 +144,50 @@ fn a_summary_of_another_basis_format_or_registry_is_not_used() {
     let mut revoked = federation.registry.clone();
     revoked.revoke(&federation.cast.clerk, Instant::default());
     assert!(!dormant(basis, revoked));
+}
+
+/// What a party has signed rests on the delegation under which it was enrolled.
+#[test]
+fn a_summary_is_not_used_under_a_registry_that_says_another_of_a_delegation() {
+    let (mut federation, dossier) = at_rest(0);
+    let (salt, key) = (Salt::new([5; 16]), TestKey::new("litigant"));
+    let commitment = commitment(&salt, &dossier);
+    let expert = federation.cast.expert.clone();
+    let until = federation.now + Span::from_seconds(1000);
+    let for_ever = (Instant::default(), until);
+    federation.registry.delegate(&expert, commitment, 1, for_ever);
+    for node in [0, 2] {
+        restart(&mut federation, node);
+    }
+    let subject = PartyEnrolment::subject_of(&dossier, &key.certificate());
+    let wanted = possession(&PartyEnrolment::place(&dossier), &subject, &key.certificate());
+    let shown = CoSignature::draft(&key, wanted, Capacity::Possession, federation.now);
+    let enrolment = PartyEnrolment {
+        ext: None,
+        subject,
+        name: "Demandeur".into(),
+        node: federation.cast.bar.subject,
+        certificate: ByteBuf::from(TestKey::certificate_of("litigant")),
+        algorithm: Algorithm::Es256,
+        assurance: Assurance::Software,
+        delegation_salt: salt,
+        possession: ByteBuf::from(shown.sign(&key).unwrap().encode()),
+        encryption_spki: None,
+    };
+    let enrol = expert.say(Some(dossier), Body::PartyEnrolment(enrolment), 9, federation.now);
+    federation.submit(2, &enrol).unwrap();
+    rest(&mut federation);
+    restart(&mut federation, 0);
+    let summary = federation.node(0).dormant().next().unwrap().clone();
+    let stays = |registry| {
+        let node = federation.node(0).node();
+        let mut engine = Engine::new(node, Incarnation::new([9; 16]), "test", registry);
+        engine.restore_dormant(dossier, summary.basis(), Some(summary.clone()))
+    };
+    assert!(stays(federation.registry.clone()));
+    let mut ended = federation.registry.clone();
+    ended.delegate(&expert, commitment, 1, (Instant::default(), Instant::default()));
+    assert!(!stays(ended));
 }
 
 fn inventories(frames: &[(usize, Frame)]) -> Vec<(usize, DossierDigest)> {

@@ -173,7 +173,9 @@ fn is_about(kind: Kind, subject: Kind) -> bool {
     match kind {
         Kind::Revocation => subject != Kind::CertificateAuthority,
         Kind::Suspension | Kind::Lifting => matches!(subject, Kind::Enrolment | Kind::Node | Kind::Officer),
-        Kind::Renewal | Kind::Reassociation | Kind::Veto | Kind::Attribute => subject == Kind::Enrolment,
+        Kind::Renewal | Kind::Reassociation | Kind::Veto | Kind::Attribute | Kind::Delegation => {
+            subject == Kind::Enrolment
+        }
         Kind::Endpoint => subject == Kind::Node,
         Kind::Retirement => subject == Kind::CertificateAuthority,
         Kind::Genesis
@@ -213,6 +215,20 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
         Content::Attribute(attribute) => {
             check_roles(profession, entry, &attribute.roles)?;
             if let Some(until) = attribute.until.filter(|until| *until < entry.effective_at) {
+                return Err(Inadmissible::Until { until });
+            }
+        }
+        // Experts are a company's, and nobody else has anything to delegate to.
+        Content::Delegation(delegation) => {
+            if let Some(subject) = entry
+                .subject
+                .filter(|_| profession != OrganisationKind::ExpertCompany)
+            {
+                let role = Role::Party;
+                return Err(Inadmissible::RoleOutsideProfession { subject, role });
+            }
+            let until = delegation.granted.map(|granted| granted.until);
+            if let Some(until) = until.filter(|until| *until < entry.effective_at) {
                 return Err(Inadmissible::Until { until });
             }
         }

@@ -147,7 +147,8 @@ impl<'a> Author<'a> {
                     return needs("a second officer, or who holds the key, for another key");
                 }
             }
-            Content::Suspension(_) | Content::Lifting(_) | Content::Attribute(_) => {}
+            Content::Suspension(_) | Content::Lifting(_) | Content::Attribute(_) | Content::Delegation(_) => {
+            }
             // One root is enough, and any officer: what is published is what the witnesses have seen.
             Content::Publication(_) => {}
             Content::Renewal(renewal) => {

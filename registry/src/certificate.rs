@@ -6,6 +6,7 @@
 use std::fmt;
 
 use basoche_protocol::crypto;
+use basoche_protocol::directory::Certified;
 use basoche_protocol::id::{CertificateId, Digest};
 use basoche_protocol::jose::{Algorithm, VerifyingKey};
 use basoche_protocol::time::Instant;
@@ -167,6 +168,16 @@ fn is_signed_by(certificate: &X509Certificate<'_>, key: &VerifyingKey) -> bool {
         None => Some(der.to_vec()),
     };
     raw.is_some_and(|raw| key.verify(tbs.as_ref(), &raw).is_ok())
+}
+
+/// What the certificate says of its key, as messages ask for it; `None` where the key cannot be used with `algorithm`.
+pub fn read(der: &[u8], algorithm: Algorithm) -> Option<Certified> {
+    let certificate = Certificate::from_der(der).ok()?;
+    Some(Certified {
+        key: VerifyingKey::from_spki(algorithm, certificate.spki()).ok()?,
+        not_before: certificate.not_before(),
+        not_after: certificate.not_after(),
+    })
 }
 
 impl fmt::Debug for Certificate {

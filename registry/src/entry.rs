@@ -14,9 +14,10 @@ use serde_bytes::ByteBuf;
 use crate::record::Stated;
 
 pub use crate::content::{
-    ADDRESSES, Attribute, COMPETENCES, CertificateAuthority, Competence, Content, DELAY, Endpoint, Enrolment,
-    Genesis, IdentityProof, KeyRecord, Kind, Lifting, Node, OVERLAP, Officer, Organisation, Publication,
-    Reason, Reassociation, Renewal, Retirement, Revocation, Roots, Suspension, Veto,
+    ADDRESSES, Attribute, COMPETENCES, CertificateAuthority, Competence, Content, DELAY, DELEGATED_KEYS,
+    Delegated, Delegation, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord, Kind, Lifting, Node,
+    OVERLAP, Officer, Organisation, Publication, Reason, Reassociation, Renewal, Retirement, Revocation,
+    Roots, Suspension, Veto,
 };
 
 /// What one entry of a log states.

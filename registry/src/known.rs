@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use basoche_protocol::directory::Signer;
+use basoche_protocol::directory::{Delegation, Signer};
 use basoche_protocol::engine::RegistryRow;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
 use basoche_protocol::role::Role;
@@ -17,7 +17,7 @@ use crate::inadmissible::Holder;
 use crate::marks::Marks;
 use crate::published::{Effect, Published, Seen};
 use crate::record::{
-    Attributed, End, Ending, Grant, Holding, Issuer, IssuerRecord, Stated, Subject, Suspended, row,
+    Attributed, End, Ending, Entrusted, Grant, Holding, Issuer, IssuerRecord, Stated, Subject, Suspended, row,
 };
 use crate::shelf::{Shelf, Table, decode, kind};
 
@@ -166,6 +166,7 @@ impl Known {
                 roles: attribute.roles.clone(),
                 until: attribute.until,
             }),
+            Content::Delegation(says) => subject.delegations.push(Entrusted { by, says: *says }),
             Content::Veto(veto) => {
                 subject.stated.retain(|stated| stated.index != veto.entry);
                 for held in &mut subject.certificates {
@@ -404,6 +405,58 @@ impl Known {
         (held || !open).then_some(held)
     }
 
+    /// What `delegate` may do inside of the dossier of `commitment` at `at`. REG-26.
+    pub(crate) fn delegation(&self, delegate: &SubjectId, commitment: &Digest, at: Instant) -> Delegation {
+        let reason = "its authority has not delegated it";
+        let Some(subject) = self.subject(delegate) else {
+            return Delegation::Undetermined { reason };
+        };
+        let mut open = false;
+        let latest = subject.delegations.iter().rev();
+        for Entrusted { by, says } in latest.filter(|one| one.says.dossier == *commitment) {
+            let Some(granted) = says.granted else {
+                if by.effective_at > at {
+                    continue;
+                }
+                return unless(
+                    open,
+                    Delegation::Ended {
+                        reason: "the delegation is withdrawn",
+                    },
+                );
+            };
+            match self.effect(&subject.origin, *by).at(at) {
+                Some(false) => continue,
+                // Another one says the same, perhaps.
+                None => {
+                    open |= at <= granted.until;
+                    continue;
+                }
+                Some(true) if at > granted.until => {
+                    return unless(
+                        open,
+                        Delegation::Ended {
+                            reason: "the delegation has ended",
+                        },
+                    );
+                }
+                Some(true) => {}
+            }
+            let stands = (0..subject.certificates.len()).any(|place| {
+                let subject = Arc::clone(&subject);
+                let standing = self.standing(&Holding { subject, place }, at);
+                matches!(standing, Standing::Valid(_) | Standing::Contested(..))
+            });
+            return match stands {
+                true => Delegation::Granted { keys: granted.keys },
+                false => Delegation::Undetermined {
+                    reason: "who enrolled the key may not sign",
+                },
+            };
+        }
+        unless(open, Delegation::Undetermined { reason })
+    }
+
     /// The rule of [`Replica::status`](crate::Replica). REG-8.
     pub(crate) fn standing(&self, held: &Holding, at: Instant) -> Standing {
         let issuer = held.issuer.and_then(|issuer| self.issuers.get(&issuer));
@@ -453,6 +506,16 @@ impl Known {
             return Standing::Contested(signer, "declared compromised since before this instant");
         }
         Standing::Valid(signer)
+    }
+}
+
+/// What is said, unless a grant whose publication is yet to come may say otherwise.
+const fn unless(open: bool, said: Delegation) -> Delegation {
+    match open {
+        true => Delegation::Undetermined {
+            reason: "the delegation is not published",
+        },
+        false => said,
     }
 }
 

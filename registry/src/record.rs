@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::certificate::Certificate;
-use crate::entry::{Content, Entry, Kind, Officer, Reason};
+use crate::entry::{Content, Delegation, Entry, Kind, Officer, Reason};
 use crate::shelf::kind;
 
 /// An organisation, a node, a person, an officer or a certificate authority. Fields are positions in the store: append only.
@@ -37,6 +37,15 @@ pub(crate) struct Subject {
     pub(crate) suspensions: Vec<Suspended>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) attributes: Vec<Attributed>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) delegations: Vec<Entrusted>,
+}
+
+/// What an expert was let to do inside of a dossier, or no longer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Entrusted {
+    pub(crate) by: Stated,
+    pub(crate) says: Delegation,
 }
 
 /// Roles granted or withdrawn by an entry, which may also say so of competences.
@@ -224,6 +233,7 @@ impl Subject {
             certificates: Vec::new(),
             suspensions: Vec::new(),
             attributes: Vec::new(),
+            delegations: Vec::new(),
         }
     }
 

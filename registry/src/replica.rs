@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use basoche_protocol::directory::{Directory, Status};
+use basoche_protocol::directory::{Certified, Delegation, Directory, Status};
 use basoche_protocol::engine::{Registry, RegistryRow};
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
+use basoche_protocol::jose::Algorithm;
 use basoche_protocol::journal::RegistryHead;
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::Instant;
@@ -18,6 +19,7 @@ use basoche_protocol::wire::frame::RegistryLeaf;
 
 use crate::admission;
 use crate::anchor::{Anchors, Authority};
+use crate::certificate;
 use crate::entry::{Competence, Content, Endpoint, Entry, Kind, Node, Organisation};
 use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
@@ -438,6 +440,14 @@ impl Directory for Replica {
             Standing::Invalid(reason) => Status::Invalid { reason },
             Standing::Undetermined(reason) => Status::Undetermined { reason },
         }
+    }
+
+    fn read_certificate(&self, der: &[u8], algorithm: Algorithm) -> Option<Certified> {
+        certificate::read(der, algorithm)
+    }
+
+    fn delegation(&self, delegate: &SubjectId, commitment: &Digest, at: Instant) -> Delegation {
+        self.known.delegation(delegate, commitment, at)
     }
 }
 

@@ -5,13 +5,15 @@ use basoche_protocol::document::{DocumentKey, key_commitment, plaintext_commitme
 use basoche_protocol::envelope::EpochKey;
 use basoche_protocol::id::{DossierId, KeySalt};
 use basoche_protocol::message::DocumentRef;
+use p256::pkcs8::EncodePublicKey;
 
 use super::cbor::Value::{self, A, B, Bool, M, T, U};
 use super::cbor::{bytes, text};
 use super::messages::{Context, Kind, payload};
 use super::world::{
-    BAR_NODE, CLERK, COURT_NODE, EPOCH_KEY, EXPERT, EXPERT_NODE, ISSUED_AT, JUDGE, LAWYER, PARTY, Person,
-    apv, header, id, person_apv, wrap_of,
+    BAR_NODE, CLERK, COURT_NODE, DELEGATION_SALT, EPOCH_KEY, EXPERT, EXPERT_NODE, ISSUED_AT, JUDGE, LAWYER,
+    LITIGANT_CERTIFICATE, PARTY, Person, apv, encryption_key, header, id, litigant_id, person_apv,
+    possession, wrap_of,
 };
 
 const DAY_MS: u64 = 86_400_000;
@@ -400,6 +402,45 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
             vec![("nowhere", 3, bytes(&COURT_NODE.id()))],
         ),
         kind(
+            18,
+            "party-enrolment",
+            EXPERT,
+            Some(LAWYER),
+            M(vec![
+                (1, "subject", bytes(&litigant_id(dossier))),
+                (2, "name", text("The claimant")),
+                (3, "node", bytes(&BAR_NODE.id())),
+                (4, "certificate", bytes(LITIGANT_CERTIFICATE)),
+                (5, "algorithm", U(1)),
+                (6, "assurance", U(2)),
+                (7, "delegation_salt", bytes(&DELEGATION_SALT)),
+                (8, "possession", bytes(&possession(dossier, 1))),
+            ]),
+            vec![(9, bytes(&encryption_spki()))],
+            (2, U(1)),
+            vec![
+                ("name_empty", 2, text("")),
+                ("certificate_empty", 4, bytes(&[])),
+                ("assurance_of_a_seal", 6, U(4)),
+                ("possession_no_envelope", 8, bytes(&[0x80])),
+                ("possession_of_a_holder", 8, bytes(&possession(dossier, 4))),
+                ("encryption_no_point", 9, bytes(&[4; 91])),
+            ],
+        ),
+        kind(
+            19,
+            "key-revocation",
+            PARTY,
+            Some(LAWYER),
+            M(vec![
+                (1, "enrolment", bytes(deposit)),
+                (3, "reason", text("The card was stolen.")),
+            ]),
+            vec![(2, U(NOW_MS))],
+            (1, bytes(&[0; 31])),
+            vec![("reason_empty", 3, text(""))],
+        ),
+        kind(
             32,
             "held",
             BAR_NODE,
@@ -499,6 +540,11 @@ pub(crate) fn kinds(context: &Context) -> Vec<Kind> {
         exhibits.further = personal_exhibits(dossier);
     }
     kinds
+}
+
+fn encryption_spki() -> Vec<u8> {
+    let spki = encryption_key().verifying_key().to_public_key_der();
+    spki.unwrap().into_vec()
 }
 
 /// A wrap of the document's key for a person. All have the same encryption key here, and each its own context.

@@ -1,8 +1,8 @@
 //! Fixed keys, persons and times, and everything that is signed, sealed or wrapped with them.
 
-use basoche_conformance::fixture::{Fixture, RECEIVED_AT, SignerRow};
+use basoche_conformance::fixture::{DelegationRow, Fixture, RECEIVED_AT, SignerRow};
 use basoche_protocol::crypto::{AeadKey, hkdf_sha256, sha256};
-use basoche_protocol::id::{CertificateId, DossierId, MessageId, SubjectId};
+use basoche_protocol::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::role::{Assurance, Role};
 use basoche_protocol::text::{b64url_encode, hex_encode};
 use openssl::bn::BigNumContext;
@@ -56,6 +56,13 @@ pub(crate) const BAR_NODE: Person = person("bar node", 0x23, 0x23, 6, "valid");
 pub(crate) const REVOKED: Person = person("revoked lawyer", 0x16, 0x23, 4, "revoked");
 pub(crate) const UNKNOWN: Person = person("unknown lawyer", 0x17, 0x23, 4, "unknown");
 
+/// A party whose key is enrolled inside of the dossier: no registry knows it.
+pub(crate) const LITIGANT: Person = person("litigant", 0, 0x23, 5, "unknown");
+/// Its self-signed certificate, DER, from 2026 to 2036.
+pub(crate) const LITIGANT_CERTIFICATE: &[u8] = include_bytes!("litigant.der");
+/// The salt of the delegation in the fixture.
+pub(crate) const DELEGATION_SALT: [u8; 16] = [0xd5; 16];
+
 const SIGNERS: [Person; 9] = [
     JUDGE,
     CLERK,
@@ -75,9 +82,12 @@ impl Person {
         SigningKey::from_slice(&scalar).unwrap()
     }
 
-    /// SHA-256 of what stands for the certificate.
+    /// SHA-256 of the certificate, or of what stands for it.
     pub(crate) fn certificate(&self) -> [u8; 32] {
-        sha256(&[b"basoche test certificate ", self.name.as_bytes()])
+        match self.name {
+            "litigant" => sha256(&[LITIGANT_CERTIFICATE]),
+            name => sha256(&[b"basoche test certificate ", name.as_bytes()]),
+        }
     }
 
     /// The subject id.
@@ -130,6 +140,30 @@ pub(crate) fn signature(signer: &Person, header: &str, payload: &[u8]) -> Vec<u8
 pub(crate) fn envelope_of(header: &str, payload: &[u8], signature: &[u8]) -> Vec<u8> {
     let parts = [header.as_bytes(), payload, signature];
     Value::A(parts.iter().map(|part| Value::B(part.to_vec())).collect()).encode()
+}
+
+/// The id of the party of a dossier whose first key is the litigant's. SPEC PTY-2.
+pub(crate) fn litigant_id(dossier: &[u8; 32]) -> Vec<u8> {
+    let (dossier, certificate) = (
+        Value::B(dossier.to_vec()),
+        Value::B(LITIGANT.certificate().to_vec()),
+    );
+    let what = Value::A(vec![Value::T("basoche-party/1".to_owned()), dossier, certificate]);
+    sha256(&[&what.encode()])[..16].to_vec()
+}
+
+/// The litigant's co-signature, in this capacity, that it wants its key in the dossier. SPEC PTY-1.
+pub(crate) fn possession(dossier: &[u8; 32], capacity: u64) -> Vec<u8> {
+    let what = Value::A(vec![
+        Value::T("basoche-possession/1".to_owned()),
+        Value::T(format!("dossier/{}", hex_encode(dossier))),
+        Value::B(litigant_id(dossier)),
+        Value::B(LITIGANT.certificate().to_vec()),
+    ]);
+    let target = Value::B(sha256(&[&what.encode()]).to_vec());
+    let statement = Value::M(vec![(0, "target", target), (1, "capacity", Value::U(capacity))]).encode();
+    let header = header(&LITIGANT, "basoche-cosignature");
+    envelope_of(&header, &statement, &signature(&LITIGANT, &header, &statement))
 }
 
 /// A message's envelope, signed by `signer`.
@@ -238,5 +272,20 @@ pub(crate) fn fixture(dossier: [u8; 32], message: [u8; 32]) -> Fixture {
         wrap_recipient: SubjectId::new(EXPERT_NODE.id()),
         wrap_private_key: hex_encode(encryption_key().to_pkcs8_der().unwrap().as_bytes()),
         signers: SIGNERS.iter().map(Person::row).collect(),
+        delegations: vec![delegation(&EXPERT, &dossier), delegation(&LAWYER, &dossier)],
+    }
+}
+
+/// What lets somebody enrol two parties of the dossier. SPEC REG-26.
+fn delegation(delegate: &Person, dossier: &[u8; 32]) -> DelegationRow {
+    let what = Value::A(vec![
+        Value::T("basoche-delegation/1".to_owned()),
+        Value::B(DELEGATION_SALT.to_vec()),
+        Value::B(dossier.to_vec()),
+    ]);
+    DelegationRow {
+        delegate: SubjectId::new(delegate.id()),
+        commitment: Digest::new(sha256(&[&what.encode()])),
+        keys: 2,
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
-use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::dossier::{OpenedItem, Received, Replica};
 use basoche_protocol::envelope::Envelope;
 use basoche_protocol::error::{Error, Untrusted};
@@ -41,8 +40,6 @@ struct Standing {
 pub(super) struct Journal {
     pub(super) replica: Replica,
     pub(super) receipts: Receipts,
-    /// Entries, by leaf hash, whose message was signed with a key that was declared compromised since before it.
-    pub(super) contested: BTreeMap<Digest, &'static str>,
     /// The member of each entry's message, by leaf hash.
     pub(super) names: BTreeMap<Digest, String>,
     heads: Vec<Standing>,
@@ -95,7 +92,6 @@ impl Journal {
         Self {
             replica,
             receipts: Receipts::default(),
-            contested: BTreeMap::new(),
             names: BTreeMap::new(),
             heads: Vec::new(),
         }
@@ -121,12 +117,6 @@ impl Journal {
         for entry in entries {
             let name = names.name(&entry);
             let envelope = read_message(members, &name, &entry, claims);
-            if let Some(envelope) = &envelope {
-                let certificate = envelope.header().certificate;
-                if let Status::Contested { reason, .. } = registry.status(&certificate, entry.recorded_at) {
-                    self.contested.insert(entry.leaf(), reason);
-                }
-            }
             self.names.insert(entry.leaf(), name);
             items.push(OpenedItem { entry, envelope });
         }

@@ -228,6 +228,8 @@ impl Named {
                 | Body::Barrier(_)
                 | Body::BarrierHeld(_)
                 | Body::Gap(_)
+                | Body::PartyEnrolment(_)
+                | Body::KeyRevocation(_)
                 | Body::HandOver(_) => {}
             }
         }

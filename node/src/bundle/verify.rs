@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
+use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::document::{Decryptor, DocumentKey, Encryptor, LeafHasher, Sealed, ciphertext_len};
 use basoche_protocol::dossier::{DocumentFact, Replica};
 use basoche_protocol::envelope::{Envelope, Typ, verify_node};
 use basoche_protocol::error::{Error, Malformed, Untrusted};
 use basoche_protocol::id::{Digest, DossierId};
-use basoche_protocol::journal::{Content, Verdict as Effect};
+use basoche_protocol::journal::{Content, Record, Verdict as Effect};
 use basoche_protocol::message::Extent;
 use basoche_protocol::role::Class;
 use basoche_registry::{Anchors, Replica as Registry};
@@ -154,7 +155,7 @@ fn check<R: Read + Seek>(
             Some(journal) => {
                 reach = claim_chains(&journal, &mut claims);
                 claim_forks(&journal, &registry, &mut claims);
-                claim_messages(&journal, &mut claims);
+                claim_messages(&journal, &registry, &mut claims);
                 check_tombstones(&mut members, &journal, &mut claims);
                 mailbox::check(&mut members, &registry, &journal, &mut claims);
                 check_documents(&mut members, &journal, opener, &mut claims);
@@ -265,13 +266,13 @@ fn claim_forks(journal: &Journal, registry: &Registry, claims: &mut Claims) {
 }
 
 /// For each message: who signed it, when it was recorded, what it did, and which nodes' heads cover it.
-fn claim_messages(journal: &Journal, claims: &mut Claims) {
+fn claim_messages(journal: &Journal, registry: &Registry, claims: &mut Claims) {
     let chains = journal.replica.chains();
     for (branch, seq, record) in journal.replica.records() {
         let id = format!("message:{}", record.message);
         let leaf = chains.get(&branch).and_then(|chain| chain.leaf(seq));
         let member = leaf.and_then(|leaf| journal.names.get(&leaf)).map(String::as_str);
-        let contested = leaf.and_then(|leaf| journal.contested.get(&leaf));
+        let contested = doubted(journal, record, registry);
         let receipts = journal.receipts.of(&journal.replica, &branch, seq);
         let receipts = receipts
             .iter()
@@ -312,6 +313,18 @@ fn claim_messages(journal: &Journal, claims: &mut Claims) {
                 claims.add(Verdict::Proved, id, code.name(), member, what);
             }
         }
+    }
+}
+
+/// Why a message is contested, if the key that signed it was declared compromised since before it.
+fn doubted(journal: &Journal, record: &Record, registry: &Registry) -> Option<&'static str> {
+    let Content::Authentic(_, signer) = &record.content else {
+        return None;
+    };
+    let inside = journal.replica.state().inside(registry);
+    match inside.status(signer, record.recorded_at) {
+        Status::Contested { reason, .. } => Some(reason),
+        Status::Valid(_) | Status::Invalid { .. } | Status::Undetermined { .. } => None,
     }
 }
 

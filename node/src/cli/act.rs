@@ -245,7 +245,7 @@ impl Act {
             Some(earlier) => earlier,
             None => self.submit(self.role()?, body(self)?)?,
         };
-        done(output, lodged, self.wait.wait, None)
+        self.tell(output, lodged)
     }
 
     /// The same of a milestone: a barrier follows it, so that its quittance can be had. That the barrier could not be
@@ -270,7 +270,17 @@ impl Act {
 
     /// Lodges the barrier of a milestone, once for the author's key of the act.
     fn make_barrier(&self, role: Role) -> Result<MessageId, Fault> {
-        let key = self.key.as_ref().map(|key| format!("{key}/barrier"));
+        self.also("barrier", role, || self.barrier(super::barrier::in_seven_days()))
+    }
+
+    /// Lodges what follows from the act, once for the author's key of it.
+    pub(super) fn also(
+        &self,
+        what: &str,
+        role: Role,
+        body: impl FnOnce() -> Result<Body, Fault>,
+    ) -> Result<MessageId, Fault> {
+        let key = self.key.as_ref().map(|key| format!("{key}/{what}"));
         let wait = WaitArgs {
             wait: Level::Deposited,
             ..self.wait.clone()
@@ -278,9 +288,13 @@ impl Act {
         if let Some(earlier) = self.earlier_under(key.clone(), &wait)? {
             return Ok(earlier.message);
         }
-        let body = self.barrier(super::barrier::in_seven_days())?;
-        let (envelope, _) = sign(&self.wallet, role, Some(self.dossier), body)?;
+        let (envelope, _) = sign(&self.wallet, role, Some(self.dossier), body()?)?;
         Ok(submit(&self.client, envelope, key, &wait)?.message)
+    }
+
+    /// Prints what became of the act.
+    pub(super) fn tell(&self, output: &Output, lodged: Lodged) -> Result<ExitCode, Fault> {
+        done(output, lodged, self.wait.wait, None)
     }
 
     /// The exit code of a wait: 75 when the level was not reached in time.

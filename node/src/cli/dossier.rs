@@ -18,6 +18,7 @@ use super::act::{
     ActArgs, WaitArgs, dossier_id, found, instant, message_id, show, subject, subject_id, subjects,
 };
 use super::barrier;
+use super::parties::{self, EnrolArgs, RevokeArgs};
 use super::person::{PersonArgs, sign};
 use super::proof::ProofArgs;
 use super::{Fault, NodeArgs, Output, erasure, proof};
@@ -52,6 +53,16 @@ pub(super) enum Command {
         /// A lawyer, with the party represented if there is one.
         #[arg(long, value_parser = lawyer, value_name = "SUBJECT[=PARTY]")]
         lawyer: Vec<(SubjectId, Option<SubjectId>)>,
+    },
+    /// The expert enrols the key of a party whom no registry knows, by delegation, and adds the party.
+    Enrol {
+        #[command(flatten)]
+        what: EnrolArgs,
+    },
+    /// The party, the expert or the court withdraws a key that was enrolled in this dossier, for good.
+    RevokeKey {
+        #[command(flatten)]
+        what: RevokeArgs,
     },
     /// The expert removes parties and lawyers; a node that then serves nobody of the dossier gets no later key.
     Remove {
@@ -299,6 +310,8 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 remove: vec![],
             }))
         }),
+        Command::Enrol { what } => parties::enrol(&what, output),
+        Command::RevokeKey { what } => parties::revoke(what, output),
         Command::Remove { act, participant } => act.open()?.run(output, |_| {
             Ok(Body::RosterChange(RosterChange {
                 ext: None,
@@ -492,6 +505,12 @@ fn describe(view: &DossierView) -> String {
             one.role.name(),
             one.subject,
             one.organisation
+        ));
+    }
+    for one in &view.parties {
+        lines.push(format!(
+            "  party    {} is {}, by the key of message {}: {}",
+            one.subject, one.name, one.enrolment, one.status
         ));
     }
     for message in &view.messages {

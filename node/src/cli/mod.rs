@@ -15,6 +15,7 @@ mod erasure;
 mod fault;
 mod node;
 mod output;
+mod parties;
 mod person;
 mod personal;
 mod proof;

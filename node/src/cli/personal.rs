@@ -26,6 +26,12 @@ const ENROL: &str = "Have them enrolled with an encryption key: `basoche wallet 
                      request again, `basoche authority person` enrols them, `basoche annuaire import` brings it here; \
                      then hand the key on with `basoche document grant`.";
 
+/// The key to which documents are wrapped, or why there is none.
+fn encryption_key(spki: Option<&str>, none: Option<String>) -> Result<Vec<u8>, String> {
+    let spki = spki.and_then(b64url_decode);
+    spki.ok_or_else(|| none.unwrap_or_else(|| "its encryption key cannot be read".into()))
+}
+
 /// A person for whom a document's key can be wrapped.
 struct Recipient {
     subject: SubjectId,
@@ -69,13 +75,18 @@ impl Readers {
         }
         let known = subjects(&act.client)?;
         let key_of = |one: &ParticipantView| {
+            let mut inside = view.parties.iter();
+            if let Some(inside) = inside.find(|party| party.subject == one.subject) {
+                return encryption_key(
+                    inside.encryption_spki.as_deref(),
+                    inside.no_encryption_key.clone(),
+                );
+            }
             let found = known.iter().find(|known| known.subject == one.subject);
             let Some(found) = found else {
                 return Err("not in this node's registry".to_owned());
             };
-            let spki = found.encryption_spki.as_deref().and_then(b64url_decode);
-            let reason = found.no_encryption_key.clone();
-            spki.ok_or_else(|| reason.unwrap_or_else(|| "its encryption key cannot be read".into()))
+            encryption_key(found.encryption_spki.as_deref(), found.no_encryption_key.clone())
         };
         let (mut recipients, mut without_key) = (Vec::new(), Vec::new());
         for one in view.participants.iter().filter(|one| wanted(&one.subject)) {

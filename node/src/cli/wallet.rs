@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use basoche_protocol::id::{CertificateId, MessageId, SubjectId};
+use basoche_protocol::id::{CertificateId, DossierId, MessageId, SubjectId};
 use basoche_protocol::jose::Signer;
+use basoche_protocol::message::PartyEnrolment;
 use basoche_protocol::text::{b64url_decode, b64url_encode};
 use basoche_registry::entry::{KeyRecord, Reason, Renewal, Revocation, Veto};
 use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 use serde_json::json;
 
+use super::act::dossier_id;
 use super::fault::exit;
 use super::person::{PassphraseArgs, PersonArgs};
 use super::values::{certificate_id as certificate, reason, subject};
@@ -43,6 +45,13 @@ pub(super) enum Command {
         /// Whose it is, if its holder is in the registry already and has lost the key (case 2-B).
         #[arg(long, value_name = "SUBJECT", value_parser = subject, requires = "authority")]
         subject: Option<SubjectId>,
+        /// The one dossier for which it is, of a party whom no authority enrols: the request then proves that the holder wants
+        /// the key there, and is for the expert (`basoche dossier enrol`).
+        #[arg(long, value_parser = dossier_id, conflicts_with = "authority")]
+        dossier: Option<DossierId>,
+        /// Whose it is, if its holder has had a key in that dossier before.
+        #[arg(long, value_name = "SUBJECT", value_parser = subject, requires = "dossier")]
+        party: Option<SubjectId>,
         #[command(flatten)]
         passphrase: PassphraseArgs,
     },
@@ -118,14 +127,23 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             request,
             authority,
             subject,
+            dossier,
+            party,
             passphrase,
         } => {
             check_free(&request)?;
-            let subject = subject.unwrap_or_else(|| SubjectId::new(random()));
+            let whose = |certificate: &CertificateId| {
+                let first = dossier.map(|dossier| PartyEnrolment::subject_of(&dossier, certificate));
+                subject
+                    .or(party)
+                    .or(first)
+                    .unwrap_or_else(|| SubjectId::new(random()))
+            };
             let passphrase = passphrase.read()?;
-            let mut enrolment = Wallet::create_for(&out, &label, subject, &passphrase)?;
-            if let Some(origin) = authority {
-                enrolment.possession = Some(show_possession(&Wallet::open(&out, &passphrase)?, &origin)?);
+            let mut enrolment = Wallet::create_for(&out, &label, whose, &passphrase)?;
+            let place = authority.or_else(|| dossier.as_ref().map(PartyEnrolment::place));
+            if let Some(place) = place {
+                enrolment.possession = Some(show_possession(&Wallet::open(&out, &passphrase)?, &place)?);
             }
             write_json(&request, &enrolment)?;
             show(&out, &enrolment, output, || {
@@ -143,7 +161,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let holder = asks.person.open()?;
             let known = Known::by_node(&asks.node, holder.subject)?;
             let passphrase = asks.person.passphrase()?;
-            let made = Wallet::create_for(&out, &label, holder.subject, &passphrase)?;
+            let made = Wallet::create_for(&out, &label, |_| holder.subject, &passphrase)?;
             let new = Wallet::open(&out, &passphrase)?;
             let unfit = || {
                 Fault::new(
@@ -261,9 +279,9 @@ impl Known {
     }
 }
 
-/// The proof that the wallet's holder wants its key in that log.
-fn show_possession(wallet: &Wallet, origin: &str) -> Result<String, Fault> {
-    let target = possession(origin, &wallet.subject, &wallet.certificate());
+/// The proof that the wallet's holder wants its key in that log or dossier.
+fn show_possession(wallet: &Wallet, place: &str) -> Result<String, Fault> {
+    let target = possession(place, &wallet.subject, &wallet.certificate());
     sign(wallet, target, Capacity::Possession)
 }
 

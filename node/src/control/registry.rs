@@ -1,7 +1,6 @@
 //! What the registry says, as the control socket shows it.
 
-use basoche_protocol::directory::{Directory, Status};
-use basoche_protocol::id::{CertificateId, SubjectId};
+use basoche_protocol::id::SubjectId;
 use basoche_protocol::text::b64url_encode;
 use basoche_protocol::time::Instant;
 use basoche_registry::Replica;
@@ -10,12 +9,12 @@ use basoche_registry::log::Note;
 
 use super::server::failure;
 use super::{Answer, CheckpointView, EntryView, RegistryView, SeenView, SubjectView};
-use crate::desk::Desk;
+use crate::desk::{Desk, worth};
 use crate::effects::now;
 
 /// How far each log is held, and who is in them.
 pub(super) fn all(desk: &Desk) -> Answer {
-    let registry = desk.engine().registry();
+    let (registry, at) = (desk.engine().registry(), now());
     let registries = desk.registries().into_iter().map(|head| {
         let published = registry.published(&head.origin);
         RegistryView {
@@ -35,13 +34,12 @@ pub(super) fn all(desk: &Desk) -> Answer {
         organisation: info.organisation_name.clone(),
         certificate: info.seal,
         last: registry.last_entry(&info.node).unwrap_or_default(),
-        status: worth(registry, &info.seal),
+        status: worth(registry, &info.seal, at),
         origin: info.origin.clone(),
         test: info.test,
         encryption_spki: None,
         no_encryption_key: None,
     });
-    let at = now();
     let persons = registry.persons().into_iter().map(|info| {
         let key = registry.person_encryption_key(&info.person, at);
         SubjectView {
@@ -55,7 +53,7 @@ pub(super) fn all(desk: &Desk) -> Answer {
                 .unwrap_or_default(),
             certificate: info.certificate,
             last: registry.last_entry(&info.person).unwrap_or_default(),
-            status: worth(registry, &info.certificate),
+            status: worth(registry, &info.certificate, at),
             origin: info.origin.clone(),
             test: info.test,
             no_encryption_key: key.as_ref().err().map(|&reason| reason.to_owned()),
@@ -75,16 +73,6 @@ fn competences(registry: &Replica, person: &SubjectId, at: Instant) -> Vec<Strin
     competences.map(text).collect()
 }
 
-/// What a certificate is worth now.
-fn worth(registry: &Replica, certificate: &CertificateId) -> String {
-    match registry.status(certificate, now()) {
-        Status::Valid(_) => "valid".to_owned(),
-        Status::Contested { reason, .. } | Status::Invalid { reason } | Status::Undetermined { reason } => {
-            reason.to_owned()
-        }
-    }
-}
-
 /// What the registry has said of somebody.
 pub(super) fn history(desk: &Desk, subject: &SubjectId) -> Answer {
     let registry = desk.engine().registry();
@@ -96,7 +84,7 @@ pub(super) fn history(desk: &Desk, subject: &SubjectId) -> Answer {
             kind: entry.content.kind().name().to_owned(),
             issued_at: entry.issued_at.to_string(),
             effective_at: entry.effective_at.to_string(),
-            status: certificate.map(|certificate| worth(registry, &certificate)),
+            status: certificate.map(|certificate| worth(registry, &certificate, now())),
             certificate,
         }
     });

@@ -12,7 +12,9 @@ use super::contest::{ContestationView, contested};
 use super::erase::{HoldView, TombstoneView, orders};
 use super::forks::{ForkView, forks};
 use super::gaps::{GapView, gaps};
+use super::parties::{PartyView, parties};
 use super::{Desk, Level, RetiringView, WaitView};
+use crate::effects::now;
 use crate::operator::{Condition, MailboxView};
 use crate::quittance::QuittanceView;
 
@@ -191,6 +193,9 @@ pub struct DossierView {
     pub dires: Vec<MessageId>,
     /// The roster.
     pub participants: Vec<ParticipantView>,
+    /// The keys of parties that were enrolled in it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub parties: Vec<PartyView>,
     /// The messages, in a causal order.
     pub messages: Vec<MessageView>,
     /// The documents.
@@ -294,6 +299,7 @@ impl Desk {
             dires_due: state.dires_due().map(|due| due.to_string()),
             dires: state.dires().keys().copied().collect(),
             participants: participants.collect(),
+            parties: parties(replica, self.engine.registry(), now()),
             messages: self.messages(replica),
             documents: self.documents(replica),
             forks: forks(replica),

@@ -113,6 +113,8 @@ impl State {
             | Body::Barrier(_)
             | Body::BarrierHeld(_)
             | Body::Gap(_)
+            | Body::PartyEnrolment(_)
+            | Body::KeyRevocation(_)
             | Body::HandOver(_) => None,
         };
         let missing = missing.or_else(|| document.map(|document| document.deposit));
@@ -152,6 +154,15 @@ impl State {
             MessageType::Dire => &[Phase::InProgress, Phase::PreReport],
             MessageType::PreReport => &[Phase::InProgress],
             MessageType::Report => &[Phase::PreReport],
+            // As long as there is something that a party may still do.
+            MessageType::PartyEnrolment => &[
+                Phase::Setup,
+                Phase::InProgress,
+                Phase::PreReport,
+                Phase::ReportFiled,
+                Phase::FeeAssessment,
+                Phase::FeesFixed,
+            ],
             MessageType::FeeClaim => &[Phase::ReportFiled],
             MessageType::FeeOrder => &[Phase::FeeAssessment],
             MessageType::CloseDossier => &[Phase::FeesFixed, Phase::Declined],
@@ -166,6 +177,7 @@ impl State {
             | MessageType::Barrier
             | MessageType::BarrierHeld
             | MessageType::Gap
+            | MessageType::KeyRevocation
             | MessageType::HandOver => Phase::ALL,
         };
         if open.contains(&phase) {
@@ -197,6 +209,10 @@ impl State {
                     .ok_or(Refused::NotRecipient { author, root })
             }
             Body::RosterChange(change) => self.check_roster_change(change),
+            Body::PartyEnrolment(enrolment) => self.check_enrolment(enrolment),
+            Body::KeyRevocation(revocation) => {
+                self.check_revocation(message.author, message.role, revocation)
+            }
             Body::Report(report) => self.check_report(report, at, outside),
             // BAR-2: it asks those who are members, and all of them.
             Body::Barrier(barrier) => {

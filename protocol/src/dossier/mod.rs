@@ -7,6 +7,7 @@ mod closing;
 mod decide;
 mod erasure;
 mod keys;
+mod parties;
 mod quittance;
 mod replica;
 mod seats;
@@ -15,6 +16,7 @@ mod verdict;
 
 pub use decide::RULES;
 pub use erasure::{Hold, Tombstone};
+pub use parties::{Inside, PartyKey};
 pub use quittance::{Absence, Answer, Quittance};
 pub use replica::{OpenedItem, Received, Replica, RunItem};
 pub use state::{

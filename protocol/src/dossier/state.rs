@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Serialize, Serializer};
 
 use super::erasure::Hold;
+use super::parties::{PartyKey, Withdrawn};
 use crate::amount::EuroCents;
-use crate::id::{Digest, MessageId, SubjectId};
+use crate::id::{CertificateId, Digest, MessageId, SubjectId};
 use crate::journal::{ChainId, Citation};
 use crate::message::{
     Body, Designation, DocumentRef, Extent, Finding, Message, MessageType, Participant, Residual, Stated,
@@ -241,6 +242,12 @@ pub struct State {
     /// Who moved where, by person and the hand-over that it follows. SEAT-3.
     #[serde(serialize_with = "pairs")]
     pub(super) handed_over: BTreeMap<(SubjectId, Follows), (Done, SubjectId)>,
+    /// Keys that were enrolled inside, by certificate and message: two experts may answer for one key.
+    #[serde(serialize_with = "pairs")]
+    pub(super) party_keys: BTreeMap<(CertificateId, MessageId), PartyKey>,
+    /// By enrolment and revocation.
+    #[serde(serialize_with = "pairs")]
+    pub(super) withdrawn: BTreeMap<(MessageId, MessageId), Withdrawn>,
 }
 
 /// A map as an array of `[key, value]`: our encoding has unsigned keys only.
@@ -544,6 +551,9 @@ impl State {
                 let place = (said.deposit, said.root, fact.author, said.finding);
                 let known = self.contested.entry(place).or_insert(Contested { at, segment });
                 *known = (*known).min(Contested { at, segment });
+            }
+            Body::PartyEnrolment(_) | Body::KeyRevocation(_) => {
+                self.note_keys(fact.id, fact.at, fact.author, &fact.body);
             }
             Body::ExhibitDeposit(_) => {}
         }

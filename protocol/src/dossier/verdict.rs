@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Replica, State};
+use super::{Inside, Replica, State};
 use crate::directory::{Directory, Status};
 use crate::envelope::{self, Envelope, EpochKey};
 use crate::error::{Error, Refused, Untrusted};
@@ -90,39 +90,9 @@ impl Replica {
         if self.erased.contains_key(&id) && !planted(Bug::NoResidual) {
             return (Verdict::Effective, content);
         }
-        let (message, signer) = match content {
-            Content::Rejected => {
-                return (Verdict::WithoutEffect(Code::BadSignature), content);
-            }
-            // A revocation that has come since, and took effect before this was recorded, undoes it. REG-8.
-            Content::Authentic(message, signer) => {
-                if let Status::Invalid { .. } = directory.status(&signer, at) {
-                    let verdict = Verdict::WithoutEffect(Code::SignerInvalid);
-                    return (verdict, Content::Authentic(message, signer));
-                }
-                (message, signer)
-            }
-            Content::Absent => return (Verdict::Pending(Need::Message(id)), content),
-            Content::Sealed(sealed) => {
-                let Some(key) = self.keys.get(&sealed.key_epoch()) else {
-                    return (
-                        Verdict::Pending(Need::Key(sealed.key_epoch())),
-                        Content::Sealed(sealed),
-                    );
-                };
-                let opened = sealed.open(&self.dossier, id, key);
-                match authentic(opened, recorded, directory) {
-                    Ok(authentic) => authentic,
-                    // It is kept as it is as long as another key may yet open it, or the registry say otherwise.
-                    Err(verdict) if may_change(verdict) => return (verdict, Content::Sealed(sealed)),
-                    Err(verdict) => return (verdict, Content::Rejected),
-                }
-            }
-            Content::Opened(envelope) => match authentic(Ok((*envelope).clone()), recorded, directory) {
-                Ok(authentic) => authentic,
-                Err(verdict) if may_change(verdict) => return (verdict, Content::Opened(envelope)),
-                Err(verdict) => return (verdict, Content::Rejected),
-            },
+        let (message, signer) = match self.authenticate(recorded, past, content, directory) {
+            Ok(found) => found,
+            Err(kept) => return kept,
         };
         let outside = self.outside(&message.body);
         let lawful = match &message.body {
@@ -149,6 +119,57 @@ impl Replica {
             Err(error) => Verdict::WithoutEffect(error.code()),
         };
         (verdict, Content::Authentic(message, signer))
+    }
+
+    /// The message and the certificate that signed it; or the verdict on what cannot be believed (yet), and what is kept of
+    /// it. What was enrolled inside of the dossier counts as far as the entry's past knows it. PTY-3.
+    fn authenticate(
+        &mut self,
+        recorded: Recorded,
+        past: &Past,
+        content: Content,
+        directory: &dyn Directory,
+    ) -> Result<(Arc<Message>, CertificateId), (Verdict, Content)> {
+        let id = recorded.message;
+        let (opened, content) = match content {
+            // What has come since may undo it: a revocation that took effect before this was recorded. REG-8.
+            Content::Authentic(message, signer) => {
+                let inside = self.inside(recorded.branch, past, directory);
+                return match still_authentic(&message, &signer, recorded, &inside) {
+                    Ok(()) => Ok((message, signer)),
+                    Err(verdict) => Err((verdict, Content::Authentic(message, signer))),
+                };
+            }
+            Content::Rejected => return Err((Verdict::WithoutEffect(Code::BadSignature), content)),
+            Content::Absent => return Err((Verdict::Pending(Need::Message(id)), content)),
+            Content::Opened(envelope) => (Ok((*envelope).clone()), Content::Opened(envelope)),
+            Content::Sealed(sealed) => {
+                let epoch = sealed.key_epoch();
+                let Some(key) = self.keys.get(&epoch) else {
+                    return Err((Verdict::Pending(Need::Key(epoch)), Content::Sealed(sealed)));
+                };
+                (sealed.open(&self.dossier, id, key), Content::Sealed(sealed))
+            }
+        };
+        let inside = self.inside(recorded.branch, past, directory);
+        authentic(opened, recorded, &inside).map_err(|verdict| {
+            // It is kept as it is as long as another key may yet open it, or the registry say otherwise.
+            let kept = if may_change(verdict) {
+                content
+            } else {
+                Content::Rejected
+            };
+            (verdict, kept)
+        })
+    }
+
+    /// The registry, and what this past of an entry of `branch` says of parties' keys.
+    fn inside<'a>(&'a mut self, branch: Branch, past: &Past, directory: &'a dyn Directory) -> Inside<'a> {
+        let state = match self.state.has_party_keys() && !self.covers_all(past) {
+            true => self.state_at(past, branch.chain.node),
+            false => &self.state,
+        };
+        Inside { state, directory }
     }
 
     /// The verdict on a lawful act that has its place in the order of its chain: past a fork it waits for the court's
@@ -302,7 +323,10 @@ const fn may_change(verdict: Verdict) -> bool {
     let Verdict::WithoutEffect(code) = verdict else {
         return true;
     };
-    matches!(code, Code::NotOpenable | Code::SignerInvalid | Code::RoleNotHeld)
+    matches!(
+        code,
+        Code::NotOpenable | Code::SignerInvalid | Code::RoleNotHeld | Code::NotDelegated
+    )
 }
 
 /// The message of an opened envelope, or the verdict on one that cannot be believed (yet).
@@ -320,14 +344,36 @@ fn authentic(
         }
         .into()),
     });
-    match exact.and_then(|envelope| envelope::verify(envelope, directory, recorded.at)) {
-        Ok(verified) => Ok((
-            Arc::new(verified.message().clone()),
-            verified.envelope().header().certificate,
-        )),
-        Err(Error::Untrusted(Untrusted::UnknownSigner { .. })) => {
-            Err(Verdict::Pending(Need::Signer(recorded.message)))
+    let verified = exact.and_then(|envelope| envelope::verify(envelope, directory, recorded.at));
+    let verified = verified.map_err(|error| doubt(&error, recorded.message))?;
+    Ok((
+        Arc::new(verified.message().clone()),
+        verified.envelope().header().certificate,
+    ))
+}
+
+/// The verdict on a message that was authentic, if what the registry says now undoes it.
+fn still_authentic(
+    message: &Message,
+    signer: &CertificateId,
+    recorded: Recorded,
+    directory: &dyn Directory,
+) -> Result<(), Verdict> {
+    match directory.status(signer, recorded.at) {
+        Status::Valid(_) | Status::Contested { .. } => {}
+        Status::Invalid { .. } => return Err(Verdict::WithoutEffect(Code::SignerInvalid)),
+        Status::Undetermined { .. } => return Err(Verdict::Pending(Need::Signer(recorded.message))),
+    }
+    envelope::check_enrolment(message, directory, recorded.at)
+        .map_err(|error| doubt(&error, recorded.message))
+}
+
+/// The verdict on what is not authentic: what the registry may yet tell is waited for.
+fn doubt(error: &Error, message: MessageId) -> Verdict {
+    match error {
+        Error::Untrusted(Untrusted::UnknownSigner { .. } | Untrusted::NotDelegated { open: true, .. }) => {
+            Verdict::Pending(Need::Signer(message))
         }
-        Err(error) => Err(Verdict::WithoutEffect(error.code())),
+        error => Verdict::WithoutEffect(error.code()),
     }
 }

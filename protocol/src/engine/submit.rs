@@ -8,7 +8,7 @@ use crate::error::{Error, Refused};
 use crate::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
 use crate::jose::WrapContext;
 use crate::journal::{Branch, Citation, EpochWrap, HeadRow};
-use crate::message::Body;
+use crate::message::{Body, Message};
 use crate::plant::{Bug, planted};
 use crate::time::Instant;
 
@@ -76,7 +76,7 @@ impl<R: Registry> Engine<R> {
         stored: &dyn Fn(&Digest) -> bool,
     ) -> Result<Needs, Error> {
         let envelope = Envelope::decode(envelope)?;
-        let verified = envelope::verify(envelope, &self.registry, now)?;
+        let verified = self.verify(envelope, now)?;
         let message = verified.message();
         let founding = matches!(message.body, Body::Designation(_));
         let dossier = match message.dossier {
@@ -123,6 +123,19 @@ impl<R: Registry> Engine<R> {
             verified,
             dossier,
         })
+    }
+
+    /// The message, by the registry and by what its dossier says of parties' keys. PTY-3.
+    fn verify(&self, envelope: Envelope, now: Instant) -> Result<Verified, Error> {
+        let named = Message::decode(envelope.payload())?.dossier;
+        let held = named.and_then(|dossier| self.dossiers.get(&dossier));
+        match held {
+            Some(held) => {
+                let inside = held.replica.state().inside(&self.registry);
+                envelope::verify(envelope, &inside, now)
+            }
+            None => envelope::verify(envelope, &self.registry, now),
+        }
     }
 
     /// Records what [`Self::prepare`] has accepted just before. An [`Event::Accepted`] follows once it is deposited.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::Held;
-use crate::directory::{Directory, Status};
+use crate::directory::{Delegation, Directory, Status};
 use crate::dossier::{BarrierFact, Phase, Statement};
 use crate::error::Malformed;
 use crate::id::{CertificateId, Digest, DossierId, Incarnation, MessageId, SubjectId};
@@ -16,7 +16,7 @@ use crate::time::Instant;
 use crate::wire::codec;
 
 /// The format of summaries. One of another format is not used.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// The largest summary, in bytes: a frontier, wraps and a head are bounded by their frames.
 const SUMMARY_BYTES: usize = 1 << 20;
 
@@ -64,6 +64,9 @@ pub struct Summary {
     pub(super) unstated: u64,
     /// The certificates that its verdicts rest on, and the last instant at which each counts.
     pub(super) signers: Vec<(CertificateId, Instant)>,
+    /// The delegations that they rest on, and the last instant at which each counts. PTY-3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) delegations: Vec<(SubjectId, Digest, Instant)>,
 }
 
 impl Summary {
@@ -169,7 +172,11 @@ impl Summary {
         let invalid = |(certificate, at): &(CertificateId, Instant)| {
             matches!(directory.status(certificate, *at), Status::Invalid { .. })
         };
-        !self.signers.iter().any(invalid)
+        let granted = |(delegate, commitment, at): &(SubjectId, Digest, Instant)| {
+            let delegation = directory.delegation(delegate, commitment, *at);
+            matches!(delegation, Delegation::Granted { .. })
+        };
+        !self.signers.iter().any(invalid) && self.delegations.iter().all(granted)
     }
 }
 
@@ -221,6 +228,7 @@ impl Held {
             }
         }
         let mut signers = BTreeMap::<CertificateId, Instant>::new();
+        let mut delegations = BTreeMap::<(SubjectId, Digest), Instant>::new();
         for (_, _, record) in replica.records() {
             // What was not authentic may have become so once it is read back under a larger registry.
             let Content::Authentic(_, signer) = &record.content else {
@@ -231,6 +239,13 @@ impl Held {
             }
             let last = signers.entry(*signer).or_default();
             *last = (*last).max(record.recorded_at);
+            let enrolled = state
+                .party_keys()
+                .filter(|(message, _)| *message == record.message);
+            for (_, key) in state.sponsors(signer).chain(enrolled) {
+                let last = delegations.entry((key.by, state.delegation_of(key))).or_default();
+                *last = (*last).max(record.recorded_at);
+            }
         }
         let heads = replica.heads();
         let equal: BTreeSet<_> = heads
@@ -267,6 +282,10 @@ impl Held {
             bytes,
             unstated,
             signers: signers.into_iter().collect(),
+            delegations: delegations
+                .into_iter()
+                .map(|((delegate, commitment), at)| (delegate, commitment, at))
+                .collect(),
         })
     }
 }

@@ -9,12 +9,15 @@
 //! ```
 //! The signing input is that of RFC 7515; the bytes received are the bytes verified, stored and forwarded.
 
+mod cosignature;
 mod header;
 mod sealed;
 mod verify;
 
+pub use cosignature::{Capacity, CoSignature, possession};
 pub use header::{Header, Typ};
 pub use sealed::{EpochKey, Sealed};
+pub(crate) use verify::check_enrolment;
 pub use verify::{Verified, verify, verify_node};
 
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! From a well-formed envelope to an authentic message. SPEC §5.3.
 
-use super::{Envelope, Typ};
-use crate::directory::{Directory, Signer, Status};
-use crate::error::{Error, Untrusted};
-use crate::id::{MessageId, SubjectId};
-use crate::message::Message;
+use super::{Envelope, Typ, possession};
+use crate::directory::{Delegation, Directory, Signer, Status};
+use crate::error::{Error, Malformed, Untrusted};
+use crate::id::{DossierId, MessageId, SubjectId};
+use crate::message::{Body, Message, PartyEnrolment, commitment};
 use crate::plant::{Bug, planted};
 use crate::role::Role;
 use crate::time::{Instant, Span};
@@ -53,7 +53,8 @@ impl Verified {
 
 /// Verifies a message against the registry as of `at`, the instant at which it was recorded (certified, once it is).
 ///
-/// The checks, in the order of SPEC §5.3: body, claimed time, certificate status, signature, author, role.
+/// The checks, in the order of SPEC §5.3: body, claimed time, certificate status, signature, author, role, and of a party's
+/// enrolment what it rests on.
 pub fn verify(envelope: Envelope, directory: &dyn Directory, at: Instant) -> Result<Verified, Error> {
     let message = Message::decode(envelope.payload())?;
     let header = envelope.header();
@@ -100,12 +101,53 @@ pub fn verify(envelope: Envelope, directory: &dyn Directory, at: Instant) -> Res
         }
         .into());
     }
+    check_enrolment(&message, directory, at)?;
     Ok(Verified {
         envelope,
         message,
         signer,
         contested,
     })
+}
+
+/// PTY-1: who enrols a party may do so in this dossier at `at`, and the party wants the key. Other messages pass.
+pub(crate) fn check_enrolment(
+    message: &Message,
+    directory: &dyn Directory,
+    at: Instant,
+) -> Result<(), Error> {
+    let (Body::PartyEnrolment(enrolment), Some(dossier)) = (&message.body, &message.dossier) else {
+        return Ok(());
+    };
+    check_possession(enrolment, dossier, directory)?;
+    let author = message.author;
+    let commitment = commitment(&enrolment.delegation_salt, dossier);
+    let (reason, open) = match directory.delegation(&author, &commitment, at) {
+        Delegation::Granted { keys: 1.. } => return Ok(()),
+        Delegation::Granted { keys: 0 } => ("as many keys as were delegated are enrolled", false),
+        Delegation::Ended { reason } => (reason, false),
+        Delegation::Undetermined { reason } => (reason, true),
+    };
+    let refused = Untrusted::NotDelegated { author, reason, open };
+    Err(refused.into())
+}
+
+/// Whoever holds the key wants it in this dossier, as this party.
+fn check_possession(
+    enrolment: &PartyEnrolment,
+    dossier: &DossierId,
+    directory: &dyn Directory,
+) -> Result<(), Error> {
+    let certificate = enrolment.certificate_id();
+    let certified = directory.read_certificate(&enrolment.certificate, enrolment.algorithm);
+    let certified = certified.ok_or_else(Malformed::bad_value)?;
+    let shown = enrolment.shown()?;
+    shown.envelope().check(Typ::CoSignature, &certified.key)?;
+    let wanted = possession(&PartyEnrolment::place(dossier), &enrolment.subject, &certificate);
+    if shown.envelope().header().certificate != certificate || shown.target() != wanted {
+        return Err(Untrusted::BadSignature { certificate }.into());
+    }
+    Ok(())
 }
 
 /// Checks that `envelope` was signed as a `typ` by the seal of `node`, whose certificate was valid at `at`, the instant

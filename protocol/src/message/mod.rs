@@ -22,10 +22,12 @@ mod gap;
 mod hand_over;
 mod held;
 mod key_grant;
+mod key_revocation;
 mod key_wrap;
 mod legal_hold;
 mod made_available;
 mod opening;
+mod party_enrolment;
 mod pre_report;
 mod provision_paid;
 mod report;
@@ -50,10 +52,12 @@ pub use gap::Gap;
 pub use hand_over::HandOver;
 pub use held::{Held, Stated};
 pub use key_grant::KeyGrant;
+pub use key_revocation::KeyRevocation;
 pub use key_wrap::KeyWrap;
 pub use legal_hold::LegalHold;
 pub use made_available::MadeAvailable;
 pub use opening::Opening;
+pub use party_enrolment::{PartyEnrolment, commitment};
 pub use pre_report::PreReport;
 pub use provision_paid::ProvisionPaid;
 pub use report::{Answer, Report};
@@ -224,6 +228,10 @@ messages! {
     16 Barrier "barrier", from [Judge, Clerk, Expert], readers Member, timestamp Sync, section "6.21";
     /// A person moves to another node, with whatever seat they hold.
     17 HandOver "hand-over", from [Judge, Clerk, Expert], readers Member, timestamp Batch, section "6.22";
+    /// The expert enrols a party's key inside of the dossier, by delegation of an authority.
+    18 PartyEnrolment "party-enrolment", from [Expert], readers Member, timestamp Batch, section "6.26";
+    /// A key that was enrolled inside of the dossier is withdrawn (*révocation*).
+    19 KeyRevocation "key-revocation", from [Judge, Clerk, Expert, Party], readers Member, timestamp Batch, section "6.27";
     /// A node holds all bytes of a document durably (*date de dépôt* at that node).
     32 Held "held", from [Node], readers Member, timestamp Batch, section "6.13";
     /// A node makes a document available to those it serves (*mise à disposition*), CPC art. 748-3.
@@ -281,7 +289,9 @@ impl MessageType {
             | Self::KeyGrant
             | Self::Barrier
             | Self::BarrierHeld
-            | Self::Gap => false,
+            | Self::Gap
+            | Self::PartyEnrolment
+            | Self::KeyRevocation => false,
         }
     }
 }

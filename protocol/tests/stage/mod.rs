@@ -5,37 +5,53 @@ use std::sync::Arc;
 
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::crypto::{self, AeadKey};
-use basoche_protocol::directory::{Directory, Status};
+use basoche_protocol::directory::{Certified, Delegation, Directory, Status};
 use basoche_protocol::dossier::{Replica, RunItem};
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row};
-use basoche_protocol::envelope::{EpochKey, Sealed, Typ, Unsigned};
+use basoche_protocol::envelope::{Capacity, CoSignature, EpochKey, Sealed, Typ, Unsigned, possession};
 use basoche_protocol::error::Error;
 use basoche_protocol::fixture::{
     Actor, Cast, Federation, Signing, TestKey, TestRegistry, document, key_wraps, personal_document,
 };
-use basoche_protocol::id::{CertificateId, Digest, DossierId, Incarnation, KeySalt, MessageId, SubjectId};
-use basoche_protocol::journal::{ChainId, EpochWrap, Head, HeadRow, RegistryHead, SignedHead};
+use basoche_protocol::id::{
+    CertificateId, Digest, DossierId, Incarnation, KeySalt, MessageId, Salt, SubjectId,
+};
+use basoche_protocol::jose::{Algorithm, Signer};
+use basoche_protocol::journal::{ChainId, EpochWrap, Head, HeadRow, RegistryHead, SignedHead, Verdict};
 use basoche_protocol::message::{
-    Acceptance, Answer, Body, Dire, ExhibitDeposit, KeyGrant, PreReport, ProvisionPaid, Report, RosterChange,
+    Acceptance, Answer, Body, Dire, ExhibitDeposit, KeyGrant, PartyEnrolment, PreReport, ProvisionPaid,
+    Report, RosterChange,
 };
 use basoche_protocol::refusal::Code;
 use basoche_protocol::role::{Assurance, Class, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::tree::Tree;
-use basoche_protocol::wire::codec;
 use basoche_protocol::wire::frame::{Frame, Hello, Item, RegistryLeaf, Run};
+use basoche_protocol::wire::{codec, limits};
 use serde_bytes::ByteBuf;
+
+/// See [`Annuaire`].
+pub(crate) const DELEGATIONS: &str = "delegations";
 
 /// When every scenario begins.
 pub(crate) const START: Instant = Instant::from_seconds(1_790_000_000);
 
-/// A registry whose "leaves" revoke the party's key from the second `index` on.
+/// A registry whose "leaves" revoke the party's key from the second `index` on; those of the log [`DELEGATIONS`] let the expert
+/// enrol parties: a commitment, how many, from when and until when.
 #[derive(Clone)]
 pub(crate) struct Annuaire(pub(crate) TestRegistry);
 
 impl Directory for Annuaire {
     fn status(&self, certificate: &CertificateId, at: Instant) -> Status {
         self.0.status(certificate, at)
+    }
+
+    fn read_certificate(&self, der: &[u8], algorithm: Algorithm) -> Option<Certified> {
+        self.0.read_certificate(der, algorithm)
+    }
+
+    fn delegation(&self, delegate: &SubjectId, commitment: &Digest, at: Instant) -> Delegation {
+        self.0.delegation(delegate, commitment, at)
     }
 }
 
@@ -48,9 +64,14 @@ impl Registry for Annuaire {
         Vec::new()
     }
 
-    fn import(&mut self, _origin: &str, index: u64, _leaf: &RegistryLeaf) -> Result<bool, Error> {
-        self.0
-            .revoke(&Cast::default().party, Instant::from_seconds(index));
+    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Error> {
+        let cast = Cast::default();
+        if origin == DELEGATIONS {
+            let (commitment, keys, from, until) = codec::decode(&leaf.leaf, limits::LEAF_BYTES)?;
+            self.0.delegate(&cast.expert, commitment, keys, (from, until));
+        } else {
+            self.0.revoke(&cast.party, Instant::from_seconds(index));
+        }
         Ok(true)
     }
 
@@ -444,6 +465,16 @@ impl Peer {
     }
 }
 
+/// The verdict of the court's node on entry `seq` of the peer's chain.
+pub(crate) fn verdict(it: &Stage, peer: &Peer, seq: u64) -> Verdict {
+    it.replica()
+        .chain(&peer.chain)
+        .unwrap()
+        .record(seq)
+        .unwrap()
+        .verdict
+}
+
 /// Signs a head as a `typ` with any key.
 pub(crate) fn sign_head(key: &TestKey, typ: Typ, head: &Head) -> Vec<u8> {
     Unsigned::new(typ, key, head.time, head.encode())
@@ -565,4 +596,28 @@ pub(crate) fn under_way(nodes: usize, seed: u64) -> (Federation, Arc<Cast>, Doss
         federation.settle(5000);
     }
     (federation, cast, dossier)
+}
+
+/// The salt of the delegations in these tests.
+pub(crate) const DELEGATION_SALT: Salt = Salt::new([5; 16]);
+
+/// The key of a name, wanted in the dossier by whoever has the first key of `holder` there.
+pub(crate) fn enrolment(dossier: &DossierId, holder: &str, name: &str) -> PartyEnrolment {
+    let key = TestKey::new(name);
+    let certificate = key.certificate();
+    let subject = PartyEnrolment::subject_of(dossier, &TestKey::new(holder).certificate());
+    let wanted = possession(&PartyEnrolment::place(dossier), &subject, &certificate);
+    let shown = CoSignature::draft(&key, wanted, Capacity::Possession, START).sign(&key);
+    PartyEnrolment {
+        ext: None,
+        subject,
+        name: "Demandeur".into(),
+        node: Cast::default().bar.subject,
+        certificate: ByteBuf::from(TestKey::certificate_of(name)),
+        algorithm: Algorithm::Es256,
+        assurance: Assurance::Software,
+        delegation_salt: DELEGATION_SALT,
+        possession: ByteBuf::from(shown.unwrap().encode()),
+        encryption_spki: Some(ByteBuf::from(key.spki())),
+    }
 }

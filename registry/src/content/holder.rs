@@ -1,7 +1,7 @@
 //! Who is enrolled: organisations, nodes and persons, their keys, and how these follow each other. SPEC §9.2.
 
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
-use basoche_protocol::jose::{Algorithm, VerifyingKey};
+use basoche_protocol::jose::{Algorithm, is_p256_spki};
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::limits;
@@ -206,12 +206,6 @@ fn is_address(text: &str) -> bool {
     host && port
         .parse::<u16>()
         .is_ok_and(|number| number != 0 && number.to_string() == port)
-}
-
-/// An uncompressed point on P-256, in the one DER form of RFC 5480.
-fn is_p256_spki(spki: &[u8]) -> bool {
-    const BYTES: usize = 91;
-    spki.len() == BYTES && VerifyingKey::from_spki(Algorithm::Es256, spki).is_ok()
 }
 
 #[cfg(test)]

@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 mod attribute;
+mod delegation;
 mod holder;
 mod office;
 mod publication;
 mod withdrawal;
 
 pub use attribute::{Attribute, COMPETENCES, Competence};
+pub use delegation::{DELEGATED_KEYS, Delegated, Delegation};
 pub use holder::{
     ADDRESSES, DELAY, Endpoint, Enrolment, IdentityProof, Node, OVERLAP, Organisation, Reassociation, Renewal,
 };
@@ -177,6 +179,8 @@ contents! {
     Publication = 14 "publication",
     /// A person is granted roles and competences, or they are withdrawn.
     Attribute = 15 "attribute",
+    /// An expert may enrol parties inside of a dossier.
+    Delegation = 16 "delegation",
 }
 
 impl Kind {
@@ -205,7 +209,8 @@ impl Content {
             | Self::Endpoint(_)
             | Self::Retirement(_)
             | Self::Publication(_)
-            | Self::Attribute(_) => None,
+            | Self::Attribute(_)
+            | Self::Delegation(_) => None,
         }
     }
 
@@ -298,9 +303,10 @@ mod tests {
             (13, "retirement"),
             (14, "publication"),
             (15, "attribute"),
+            (16, "delegation"),
         ];
         assert_eq!(kinds, expected);
-        assert_eq!(Kind::from_number(16), None);
+        assert_eq!(Kind::from_number(17), None);
         let reasons: Vec<_> = Reason::ALL
             .iter()
             .map(|reason| (reason.number(), reason.name()))

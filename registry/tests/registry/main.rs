@@ -5,6 +5,7 @@ mod admission;
 mod anchors;
 mod attributes;
 mod bytes;
+mod delegations;
 mod exchange;
 mod federations;
 mod kit;

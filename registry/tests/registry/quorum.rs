@@ -54,51 +54,54 @@ impl Witnesses {
     }
 }
 
-/// The log of the bar from genesis (day 0) to an organisation and its node (day 0) and a lawyer (day 1), under witnesses
-/// who have seen nothing.
-struct Log {
-    federation: Federation,
+/// A log, the bar's where nothing else is said, from genesis (day 0) to an organisation and its node (day 0) and a person
+/// (day 1), under witnesses who have seen nothing.
+pub(crate) struct Log {
+    pub(crate) federation: Federation,
+    origin: &'static str,
     witnesses: Witnesses,
     lawyer: Key,
 }
 
 impl Log {
     fn new() -> Self {
+        Self::of(BAR, LAWYER, Role::Lawyer)
+    }
+
+    pub(crate) fn of(origin: &'static str, person: u8, role: Role) -> Self {
         let witnesses = Witnesses::new();
         let anchors = witnesses.anchors();
-        let genesis = anchors.authority(BAR).unwrap().genesis();
+        let genesis = anchors.authority(origin).unwrap().genesis();
         let mut federation = Federation::under(anchors);
-        federation.add(BAR, None, genesis, &[]).unwrap();
-        let organisation = organisation(BAR);
+        federation.add(origin, None, genesis, &[]).unwrap();
+        let organisation = organisation(origin);
         federation
-            .add(BAR, Some(ORGANISATION), organisation, &[])
+            .add(origin, Some(ORGANISATION), organisation, &[])
             .unwrap();
         let seal = Key::new(NODE);
         let node = node(ORGANISATION, &seal, NODE + 100);
-        federation.add(BAR, Some(NODE), node, seal.der()).unwrap();
-        let lawyer = Key::new(LAWYER);
-        federation.add_on(
-            (1, 1),
-            LAWYER,
-            enrolment(&lawyer, Role::Lawyer, NODE),
-            lawyer.der(),
-        );
+        federation.add(origin, Some(NODE), node, seal.der()).unwrap();
+        let key = Key::new(person);
+        let mut entry = federation.next(origin, Some(person), enrolment(&key, role, NODE));
+        (entry.issued_at, entry.effective_at) = (day(1), day(1));
+        assert_eq!(federation.enter(origin, &entry, key.der()), Ok(true));
         Self {
             federation,
+            origin,
             witnesses,
-            lawyer,
+            lawyer: key,
         }
     }
 
     fn head(&self) -> RegistryHead {
         let mut heads = self.federation.replica.heads().into_iter();
-        heads.find(|head| head.origin == BAR).unwrap()
+        heads.find(|head| head.origin == self.origin).unwrap()
     }
 
     /// The checkpoint of `head`, signed by the log, and cosigned by each of these witnesses at its instant.
     fn checkpoint(&self, head: &RegistryHead, seen: &[(usize, Instant)]) -> Note {
         let mut note = Note::new(Checkpoint::text(head)).unwrap();
-        Holder::log(BAR).sign(&mut note, day(0));
+        Holder::log(self.origin).sign(&mut note, day(0));
         for (witness, at) in seen {
             self.witnesses.0[*witness].sign(&mut note, *at);
         }
@@ -108,13 +111,15 @@ impl Log {
     /// Enters a note as what is published, at `at`.
     fn enter(&mut self, note: &str, at: Instant) -> Result<bool, Inadmissible> {
         let checkpoint = note.to_owned();
-        let mut entry = self.federation.next(BAR, None, Publication { checkpoint });
+        let mut entry = self
+            .federation
+            .next(self.origin, None, Publication { checkpoint });
         (entry.issued_at, entry.effective_at) = (at, at);
-        self.federation.enter(BAR, &entry, &[])
+        self.federation.enter(self.origin, &entry, &[])
     }
 
     /// The log as it is now, seen by one witness of each profession on `seen`, entered on `entered`.
-    fn publish(&mut self, seen: Instant, entered: Instant) -> Result<bool, Inadmissible> {
+    pub(crate) fn publish(&mut self, seen: Instant, entered: Instant) -> Result<bool, Inadmissible> {
         let by = [0, 2, 4].map(|witness| (witness, seen));
         let note = self.checkpoint(&self.head(), &by);
         self.enter(&note.encode(), entered)
@@ -390,6 +395,7 @@ fn a_profession_that_is_silent_for_long_is_done_without_and_it_shows() {
 fn silence_is_counted_from_the_genesis_to_the_millisecond_also_after_a_restart() {
     let witnesses = Witnesses::new();
     let mut log = Log {
+        origin: BAR,
         federation: Federation::under(witnesses.anchors()),
         witnesses,
         lawyer: Key::new(LAWYER),

@@ -10,9 +10,9 @@ use basoche_protocol::text::{hex_decode, hex_encode};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
-    Attribute, CertificateAuthority, Competence, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord,
-    Lifting, Node, Officer, Organisation, Publication, Reason, Reassociation, Renewal, Retirement,
-    Revocation, Roots, Suspension, Veto,
+    Attribute, CertificateAuthority, Competence, Delegated, Delegation, Endpoint, Enrolment, Genesis,
+    IdentityProof, KeyRecord, Lifting, Node, Officer, Organisation, Publication, Reason, Reassociation,
+    Renewal, Retirement, Revocation, Roots, Suspension, Veto,
 };
 use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
 use basoche_registry::{Anchors, Authority, Content, Entry, EntryFile, Leaf, Replica, leaf};
@@ -447,7 +447,7 @@ fn the_further_statements() {
         format!("5820{}", "66".repeat(32)),
         format!("5820{}", "77".repeat(32)),
     );
-    let cases: [(Content, u64, Vec<&str>); 17] = [
+    let cases: [(Content, u64, Vec<&str>); 19] = [
         (
             Officer {
                 key: record(),
@@ -576,6 +576,24 @@ fn the_further_statements() {
             .into(),
             15,
             vec!["a2", "00f4", "018101"],
+        ),
+        (
+            Delegation {
+                dossier: digest,
+                granted: Some(Delegated { keys: 9, until: at }),
+            }
+            .into(),
+            16,
+            vec!["a2", "00", &sixes, "01", "a2", "0009", "01191234"],
+        ),
+        (
+            Delegation {
+                dossier: digest,
+                granted: None,
+            }
+            .into(),
+            16,
+            vec!["a1", "00", &sixes],
         ),
         (
             Publication {

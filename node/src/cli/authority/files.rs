@@ -45,7 +45,7 @@ pub(super) fn envelopes(texts: &[String], path: &Path) -> Result<Vec<Envelope>, 
     texts.iter().map(decode).collect()
 }
 
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T, Fault> {
+pub(in crate::cli) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T, Fault> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(path);
@@ -61,7 +61,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<
     serde_json::from_slice(&bytes).map_err(|error| bad_request(path, format!("not {what}: {error}")))
 }
 
-pub(super) fn check_version(version: u64, path: &Path) -> Result<(), Fault> {
+pub(in crate::cli) fn check_version(version: u64, path: &Path) -> Result<(), Fault> {
     if version == 1 {
         Ok(())
     } else {
@@ -72,7 +72,7 @@ pub(super) fn check_version(version: u64, path: &Path) -> Result<(), Fault> {
     }
 }
 
-pub(super) fn bad_request(path: &Path, what: impl ToString) -> Fault {
+pub(in crate::cli) fn bad_request(path: &Path, what: impl ToString) -> Fault {
     let message = format!("{}: {}", path.display(), what.to_string());
     Fault::new(exit::MALFORMED, "malformed", message, path.display())
         .action("Have the file written again by the program that it comes from.")

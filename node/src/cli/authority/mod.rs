@@ -7,7 +7,8 @@
 //! ```
 
 mod attribute;
-mod files;
+mod delegate;
+pub(super) mod files;
 mod office;
 pub(super) mod publish;
 
@@ -186,6 +187,13 @@ pub(super) enum Command {
         office: OfficeArgs,
         #[command(flatten)]
         what: attribute::AttributeArgs,
+    },
+    /// Let an expert enrol the keys of parties inside of one dossier (*délégation d'enrôlement*), prolong or withdraw that.
+    Delegate {
+        #[command(flatten)]
+        office: OfficeArgs,
+        #[command(flatten)]
+        what: delegate::DelegateArgs,
     },
     /// Believe a certificate authority (*autorité de certification*): persons' keys may have its certificates.
     CertificateAuthority {
@@ -476,6 +484,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             decide(&office, &decision, content.into(), output)
         }
         Command::Attribute { office, what } => attribute::enter(&office, what, output),
+        Command::Delegate { office, what } => delegate::enter(&office, what, output),
         Command::CertificateAuthority {
             office: args,
             certificate: path,
