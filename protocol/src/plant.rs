@@ -27,6 +27,8 @@ pub enum Bug {
     ProofsUnchecked,
     /// Whatever an authority enters as published is taken for published, whoever has seen it. Breaks REG-22.
     NoQuorum,
+    /// What a party's key is worth is asked of all that a replica has. Breaks PTY-3.
+    PartiesOfNow,
     /// A summary is believed although the journal has gone on since it was made.
     StaleSummaryBelieved,
 }

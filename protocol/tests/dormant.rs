@@ -3,14 +3,12 @@
 
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::engine::{Basis, Engine, Summary};
-use basoche_protocol::envelope::{Capacity, CoSignature, Typ, Unsigned, possession};
-use basoche_protocol::fixture::{Federation, TestKey};
-use basoche_protocol::id::{Digest, DossierId, Incarnation, Salt, SubjectId};
-use basoche_protocol::jose::{Algorithm, Signer};
+use basoche_protocol::envelope::{Typ, Unsigned};
+use basoche_protocol::fixture::{DELEGATION_SALT, Federation, party_enrolment};
+use basoche_protocol::id::{Digest, DossierId, Incarnation, SubjectId};
 use basoche_protocol::journal::{Head, SignedHead};
-use basoche_protocol::message::{Acceptance, Body, PartyEnrolment, ProvisionPaid, commitment};
+use basoche_protocol::message::{Acceptance, Body, ProvisionPaid, commitment};
 use basoche_protocol::refusal::Code;
-use basoche_protocol::role::Assurance;
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{DossierDigest, Frame, Frontier, Hello};
 use serde_bytes::ByteBuf;
@@ -150,8 +148,7 @@ fn a_summary_of_another_basis_format_or_registry_is_not_used() {
 #[test]
 fn a_summary_is_not_used_under_a_registry_that_says_another_of_a_delegation() {
     let (mut federation, dossier) = at_rest(0);
-    let (salt, key) = (Salt::new([5; 16]), TestKey::new("litigant"));
-    let commitment = commitment(&salt, &dossier);
+    let commitment = commitment(&DELEGATION_SALT, &dossier);
     let expert = federation.cast.expert.clone();
     let until = federation.now + Span::from_seconds(1000);
     let for_ever = (Instant::default(), until);
@@ -159,21 +156,8 @@ fn a_summary_is_not_used_under_a_registry_that_says_another_of_a_delegation() {
     for node in [0, 2] {
         restart(&mut federation, node);
     }
-    let subject = PartyEnrolment::subject_of(&dossier, &key.certificate());
-    let wanted = possession(&PartyEnrolment::place(&dossier), &subject, &key.certificate());
-    let shown = CoSignature::draft(&key, wanted, Capacity::Possession, federation.now);
-    let enrolment = PartyEnrolment {
-        ext: None,
-        subject,
-        name: "Demandeur".into(),
-        node: federation.cast.bar.subject,
-        certificate: ByteBuf::from(TestKey::certificate_of("litigant")),
-        algorithm: Algorithm::Es256,
-        assurance: Assurance::Software,
-        delegation_salt: salt,
-        possession: ByteBuf::from(shown.sign(&key).unwrap().encode()),
-        encryption_spki: None,
-    };
+    let bar = federation.cast.bar.subject;
+    let enrolment = party_enrolment(&dossier, "litigant", "litigant", bar);
     let enrol = expert.say(Some(dossier), Body::PartyEnrolment(enrolment), 9, federation.now);
     federation.submit(2, &enrol).unwrap();
     rest(&mut federation);

@@ -7,7 +7,7 @@ mod stage;
 use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::dossier::{Received, Replica};
 use basoche_protocol::envelope::{Capacity, CoSignature, possession};
-use basoche_protocol::fixture::{Actor, TestKey};
+use basoche_protocol::fixture::{Actor, DELEGATION_SALT, TestKey, litigant};
 use basoche_protocol::id::{DossierId, Incarnation, MessageId, Salt};
 use basoche_protocol::jose::Signer;
 use basoche_protocol::journal::{Need, Verdict};
@@ -43,13 +43,7 @@ fn delegated(keys: u64) -> Stage {
 
 /// The party whose first key has that name; it signs with the key of another.
 fn party(it: &Stage, holder: &str, name: &str) -> Actor {
-    Actor {
-        subject: enrolment(&it.dossier, holder, name).subject,
-        node: it.cast.bar.subject,
-        role: Role::Party,
-        assurance: Assurance::Software,
-        key: TestKey::new(name),
-    }
+    litigant(&enrolment(&it.dossier, holder, name), name)
 }
 
 fn enrol(it: &mut Stage, enrolment: PartyEnrolment) -> Result<MessageId, Code> {

@@ -10,6 +10,7 @@ mod acts;
 mod forger;
 mod malice;
 mod oracle;
+mod parties;
 mod plan;
 mod proofs;
 mod world;
@@ -169,6 +170,11 @@ fn every_seed_keeps_every_promise() {
     let seeds = number("BASOCHE_SEEDS").unwrap_or_else(|| if long() { 10_000 } else { 100 });
     let (failures, done) = search(0..seeds, None, false, false);
     println!("simulator: {seeds} seeds, {} failed; {done:?}", failures.len());
+    let parties = ["enrolled", "joined", "by a party", "withdrawn"];
+    assert!(
+        seeds < 100 || parties.iter().all(|act| done.contains_key(*act)),
+        "no party was enrolled, spoke or lost its key"
+    );
     assert!(
         seeds < 100 || done.contains_key("busy"),
         "no quota was ever exceeded"
@@ -276,6 +282,12 @@ fn writing_on_at_one_members_word_is_found() {
 #[test]
 fn trusting_claimed_time_is_found() {
     must_be_found("trusting claimed time", Some(Bug::TrustClaimedTime), false, 0);
+}
+
+#[test]
+fn judging_a_party_by_what_came_since_is_found() {
+    let bug = Some(Bug::PartiesOfNow);
+    must_be_found("judging a party by what came since", bug, false, 0);
 }
 
 #[test]

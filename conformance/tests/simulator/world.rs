@@ -51,6 +51,7 @@ impl Company {
         let cast = Cast::new(NODES, signing);
         let mut registry = cast.registry();
         registry.revoke(&cast.further[0].1, REVOKED);
+        registry.delegate_all(&cast.expert, 3);
         Self {
             cast: Arc::new(cast),
             registry,

@@ -8,15 +8,14 @@ use basoche_protocol::crypto::{self, AeadKey};
 use basoche_protocol::directory::{Certified, Delegation, Directory, Status};
 use basoche_protocol::dossier::{Replica, RunItem};
 use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row};
-use basoche_protocol::envelope::{Capacity, CoSignature, EpochKey, Sealed, Typ, Unsigned, possession};
+use basoche_protocol::envelope::{EpochKey, Sealed, Typ, Unsigned};
 use basoche_protocol::error::Error;
 use basoche_protocol::fixture::{
-    Actor, Cast, Federation, Signing, TestKey, TestRegistry, document, key_wraps, personal_document,
+    Actor, Cast, Federation, Signing, TestKey, TestRegistry, document, key_wraps, party_enrolment,
+    personal_document,
 };
-use basoche_protocol::id::{
-    CertificateId, Digest, DossierId, Incarnation, KeySalt, MessageId, Salt, SubjectId,
-};
-use basoche_protocol::jose::{Algorithm, Signer};
+use basoche_protocol::id::{CertificateId, Digest, DossierId, Incarnation, KeySalt, MessageId, SubjectId};
+use basoche_protocol::jose::Algorithm;
 use basoche_protocol::journal::{ChainId, EpochWrap, Head, HeadRow, RegistryHead, SignedHead, Verdict};
 use basoche_protocol::message::{
     Acceptance, Answer, Body, Dire, ExhibitDeposit, KeyGrant, PartyEnrolment, PreReport, ProvisionPaid,
@@ -598,26 +597,7 @@ pub(crate) fn under_way(nodes: usize, seed: u64) -> (Federation, Arc<Cast>, Doss
     (federation, cast, dossier)
 }
 
-/// The salt of the delegations in these tests.
-pub(crate) const DELEGATION_SALT: Salt = Salt::new([5; 16]);
-
 /// The key of a name, wanted in the dossier by whoever has the first key of `holder` there.
 pub(crate) fn enrolment(dossier: &DossierId, holder: &str, name: &str) -> PartyEnrolment {
-    let key = TestKey::new(name);
-    let certificate = key.certificate();
-    let subject = PartyEnrolment::subject_of(dossier, &TestKey::new(holder).certificate());
-    let wanted = possession(&PartyEnrolment::place(dossier), &subject, &certificate);
-    let shown = CoSignature::draft(&key, wanted, Capacity::Possession, START).sign(&key);
-    PartyEnrolment {
-        ext: None,
-        subject,
-        name: "Demandeur".into(),
-        node: Cast::default().bar.subject,
-        certificate: ByteBuf::from(TestKey::certificate_of(name)),
-        algorithm: Algorithm::Es256,
-        assurance: Assurance::Software,
-        delegation_salt: DELEGATION_SALT,
-        possession: ByteBuf::from(shown.unwrap().encode()),
-        encryption_spki: Some(ByteBuf::from(key.spki())),
-    }
+    party_enrolment(dossier, holder, name, Cast::default().bar.subject)
 }
