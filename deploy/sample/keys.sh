@@ -95,6 +95,7 @@ shown() { "$basoche" annuaire show --config node.toml; }
 run authority attribute --dir bar --as officer-1.wallet --subject "$lawyer" --grant --role party --competence cnb-2011:droit-immobilier
 run annuaire import --config node.toml bar
 shown | grep -q "lawyer, party at .*competent for cnb-2011:droit-immobilier"
+run annuaire search --config node.toml --role lawyer --competence droit-immobilier essai | grep -q "^$lawyer lawyer, party"
 run authority attribute --dir bar --as officer-1.wallet --subject "$lawyer" --withdraw --role party --competence cnb-2011:droit-immobilier
 run annuaire import --config node.toml bar
 if shown | grep -q "party\|droit-immobilier"; then
@@ -121,5 +122,11 @@ run annuaire history --config node.toml "$lawyer"
 
 say "The log as files under a signed checkpoint, and checked from there"
 run authority publish --dir bar --out log
-run annuaire check --anchors anchors.json log
+run annuaire verify --anchors anchors.json log
+
+say "A copy of the log, from what the node holds: the same files"
+run annuaire cosign --config node.toml log/checkpoint
+run annuaire export --config node.toml --origin bar.example --out copy
+diff -r log copy
+run annuaire verify --anchors anchors.json copy
 say "Done."

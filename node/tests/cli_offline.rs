@@ -301,7 +301,7 @@ fn three_authorities_enrol_nodes_and_persons_offline() {
     let anchors = place.json(&[anchors.as_slice(), &["court", "bar", "company"]].concat());
     assert_eq!(anchors["authorities"].as_array().unwrap().len(), 3);
 
-    let check = ["annuaire", "check", "--anchors", "anchors.json"];
+    let check = ["annuaire", "verify", "--anchors", "anchors.json"];
     let check = [check.as_slice(), &["court", "bar", "company/entries"]].concat();
     let checked = place.json(&check);
     let registries = checked["registries"].as_array().unwrap();
@@ -336,7 +336,7 @@ fn a_log_that_was_changed_is_refused_with_the_file_named() {
         place.json(&organisation("court", name));
     }
     place.json(&["authority", "anchors", "--out", "anchors.json", "court"]);
-    let check = ["annuaire", "check", "--anchors", "anchors.json", "court"];
+    let check = ["annuaire", "verify", "--anchors", "anchors.json", "court"];
     let state = organisation("court", "trois");
     place.json(&check);
 
@@ -369,7 +369,7 @@ fn a_log_that_was_changed_is_refused_with_the_file_named() {
     std::fs::write(&file, b"not an entry").unwrap();
     let malformed = place.fail(65, &check);
     assert_eq!(malformed["where"], "court/entries/00000001.entry");
-    let nowhere = ["annuaire", "check", "--anchors", "anchors.json", "nowhere"];
+    let nowhere = ["annuaire", "verify", "--anchors", "anchors.json", "nowhere"];
     says(&place.fail(2, &nowhere), "unreadable", &["nowhere"]);
 }
 
@@ -379,7 +379,7 @@ fn an_authority_that_is_not_anchored_is_refused() {
     place.authority("court", "court");
     place.authority("bar", "bar");
     place.json(&["authority", "anchors", "--out", "anchors.json", "bar"]);
-    let error = place.fail(77, &["annuaire", "check", "--anchors", "anchors.json", "court"]);
+    let error = place.fail(77, &["annuaire", "verify", "--anchors", "anchors.json", "court"]);
     let part = "no anchor names an authority court.trial";
     says(&error, "head-mismatch", &[part]);
     // Nor can two of one name be anchored, or one take the place of another.

@@ -206,7 +206,7 @@ fn an_authority_publishes_and_a_directory_put_back_signs_nothing() {
     // Anchors of before do not have the key, those of now do.
     state("un");
     assert_eq!(publish().ok()["size"], 2);
-    let check = |anchors: &str| office.ask(&["annuaire", "check", "--anchors", anchors, "log"]);
+    let check = |anchors: &str| office.ask(&["annuaire", "verify", "--anchors", anchors, "log"]);
     check("anchors.json").fails(77, "published-log", "checkpoint", "fetch it again");
     let anchors = ["authority", "anchors", "--out", "new.json", "authorities/justice"];
     office.ask(&anchors).ok();

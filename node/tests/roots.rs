@@ -101,7 +101,7 @@ fn two_of_three_roots_begin_a_log_and_go_on_with_it() {
     // Whoever is given the anchors checks it.
     let anchors = ["authority", "anchors", "--out", "roots.json", "bar"];
     custodians.0.ask(&anchors).ok();
-    let check = ["annuaire", "check", "--anchors", "roots.json", "bar"];
+    let check = ["annuaire", "verify", "--anchors", "roots.json", "bar"];
     assert_eq!(custodians.0.ask(&check).ok()["registries"][0]["size"], 2);
     let written = std::fs::read(custodians.0.root.join("roots.json")).unwrap();
     let written: Value = serde_json::from_slice(&written).unwrap();
@@ -116,6 +116,6 @@ fn two_of_three_roots_begin_a_log_and_go_on_with_it() {
     bar.remove("threshold");
     bar.remove("further_roots");
     std::fs::write(custodians.0.root.join("other.json"), other.to_string()).unwrap();
-    let check = ["annuaire", "check", "--anchors", "other.json", "bar"];
+    let check = ["annuaire", "verify", "--anchors", "other.json", "bar"];
     assert_eq!(custodians.0.ask(&check).exit, 77);
 }

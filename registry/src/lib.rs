@@ -26,6 +26,7 @@ mod marks;
 pub mod published;
 mod record;
 pub mod replica;
+pub mod search;
 pub mod shelf;
 
 pub use anchor::{AnchorError, Anchors, Authority};

@@ -32,7 +32,7 @@ use crate::shelf::{Shelf, kind};
 pub struct Replica {
     anchors: Anchors,
     logs: BTreeMap<Arc<str>, Log>,
-    known: Known,
+    pub(crate) known: Known,
 }
 
 /// What the registry says of a node.

@@ -27,7 +27,7 @@ pub trait Shelf: fmt::Debug + Send + Sync {
     /// The value of a row.
     fn get(&self, kind: u8, key: &[u8], index: u64) -> Option<Vec<u8>>;
 
-    /// Every value of rows of one kind, in any order.
+    /// Every value of rows of one kind, in any order. `take` asks nothing of the shelf, which may be locked.
     fn each(&self, kind: u8, take: &mut dyn FnMut(Vec<u8>));
 
     /// The values of the rows of one kind and key, ascending by index.

@@ -74,7 +74,7 @@ impl World {
         let clock = self.federation.clock(node(speaker));
         let (actor, body, at) = match saying {
             Saying::Exhibit => (speaker, self.brought(dossier, speaker, number), clock),
-            Saying::Dire if number % 4 == 0 => return self.litigate(dossier, number / 4),
+            Saying::Dire if number.is_multiple_of(4) => return self.litigate(dossier, number / 4),
             Saying::Dire => (speaker, dire(number), clock),
             Saying::Provision if self.rng.below(4) == 0 && self.settle() => return,
             Saying::Provision => (&cast.clerk, paid(number), self.federation.clock(0)),

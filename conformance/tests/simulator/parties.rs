@@ -65,7 +65,7 @@ impl World {
                 let body = Body::KeyRevocation(KeyRevocation {
                     ext: None,
                     enrolment,
-                    invalid_since: (number % 2 == 0).then_some(key.at),
+                    invalid_since: number.is_multiple_of(2).then_some(key.at),
                     reason: "Téléphone volé.".into(),
                 });
                 self.put("withdrawn", 0, &cast.clerk, dossier, body);

@@ -384,10 +384,14 @@ pub(super) fn show(client: &Client, dossier: DossierId) -> Result<DossierView, F
     }
 }
 
-/// Everybody in the node's registry.
-pub(super) fn subjects(client: &Client) -> Result<Vec<SubjectView>, Fault> {
-    match client.ask(&Request::Registry)? {
-        Answer::Registry { subjects, .. } => Ok(subjects),
+/// What the node's registry says of each of these; those whom it does not know are left out.
+pub(super) fn subjects(
+    client: &Client,
+    of: impl IntoIterator<Item = SubjectId>,
+) -> Result<Vec<SubjectView>, Fault> {
+    let of = of.into_iter().collect();
+    match client.ask(&Request::Subjects { of })? {
+        Answer::Subjects { subjects, .. } => Ok(subjects),
         _ => Err(unexpected()),
     }
 }

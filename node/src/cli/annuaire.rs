@@ -11,17 +11,20 @@ use basoche_protocol::id::SubjectId;
 use basoche_protocol::refusal::Retry;
 use basoche_protocol::text::b64url_encode;
 use basoche_registry::file::FILE_BYTES;
+use basoche_registry::search::Query;
 use basoche_registry::{Anchors, EntryFile, Inadmissible, Replica};
 use clap::Subcommand;
 use serde_json::json;
 
 use super::authority::publish::published_fault;
 use super::checkpoint::cosign;
+use super::copy::export;
 use super::fault::exit;
+use super::search::{self, SearchArgs};
 use super::values::subject;
 use super::{Fault, NodeArgs, Output};
 use crate::config::Config;
-use crate::control::{Answer, ClientError, EntryView, RegistryView, Request};
+use crate::control::{Answer, ClientError, EntryView, RegistryView, Request, SUBJECTS};
 use crate::published::{self, CHECKPOINT};
 
 /// Bytes of entries in one request to the node.
@@ -42,10 +45,15 @@ pub(super) enum Command {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
-    /// Say how far the running node holds each log, and who is in them.
+    /// Say how far the running node holds each log, and who is in them: a thousand at most, nodes first.
     Show {
         #[command(flatten)]
         node: NodeArgs,
+    },
+    /// Find nodes and persons: all that is given must fit.
+    Search {
+        #[command(flatten)]
+        what: SearchArgs,
     },
     /// Tell the nodes of a log's checkpoint, wait for the policy's witnesses, and put their lines into its file.
     ///
@@ -68,8 +76,19 @@ pub(super) enum Command {
         #[arg(value_name = "SUBJECT", value_parser = subject)]
         subject: SubjectId,
     },
-    /// Check entries against the anchors, without a node.
-    Check {
+    /// Write a log as this node holds it, up to the largest checkpoint that it knows, as files that any web server serves.
+    Export {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// The log.
+        #[arg(long)]
+        origin: String,
+        /// The new directory.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Verify entries against the anchors, without a node: every signature and every rule of admission.
+    Verify {
         /// The anchor file.
         #[arg(long, value_name = "FILE")]
         anchors: PathBuf,
@@ -83,13 +102,15 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
     match command {
         Command::Import { node, paths } => import(&node, &paths, output),
         Command::Show { node } => show(&node, output),
+        Command::Search { what } => search::run(what, output),
         Command::Cosign {
             node,
             checkpoint,
             wait,
         } => cosign(&node, &checkpoint, Duration::from_secs(wait), output),
         Command::History { node, subject } => history(&node, subject, output),
-        Command::Check { anchors, paths } => check(&anchors, &paths, output),
+        Command::Export { node, origin, out } => export(&node, &origin, &out, output),
+        Command::Verify { anchors, paths } => verify(&anchors, &paths, output),
     }
 }
 
@@ -150,17 +171,12 @@ fn named(error: ClientError, files: &[Found]) -> Fault {
 
 fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
     let anchors = anchors(&Config::read(&node.config)?.anchors)?;
-    let Answer::Registry { registries, subjects } = node.client()?.ask(&Request::Registry)? else {
+    let client = node.client()?;
+    let Answer::Registry { registries } = client.ask(&Request::Registry)? else {
         return Err(ClientError::Broken("it answered something else".into()).into());
     };
+    let found = search::find(&client, Query::default(), SUBJECTS)?;
     let is_test = |origin: &str| anchors.authority(origin).is_some_and(|one| one.is_test());
-    let mark = |test: bool| {
-        if test {
-            format!(" ({TEST_MARK})")
-        } else {
-            String::new()
-        }
-    };
     let rows: Vec<_> = registries
         .iter()
         .map(|one| {
@@ -171,7 +187,7 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
         })
         .collect();
     output.answer(
-        &json!({ "v": 1, "registries": rows, "subjects": subjects }),
+        &json!({ "v": 1, "registries": rows, "subjects": found.subjects, "more": found.more }),
         || {
             let mut lines = Vec::new();
             for one in &registries {
@@ -184,21 +200,19 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
                     seen(one)
                 ));
             }
-            for one in &subjects {
-                let (roles, mark) = (one.roles.join(", "), mark(one.test));
-                let competent = match one.competences.as_slice() {
-                    [] => String::new(),
-                    competences => format!(", competent for {}", competences.join(", ")),
-                };
-                lines.push(format!(
-                    "{} {roles} at {} (node {}){competent}, certificate {} ({}), {}{mark}",
-                    one.subject, one.organisation, one.node, one.certificate, one.status, one.origin
-                ));
-            }
+            lines.push(found.describe());
             lines.join("\n")
         },
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is written after whatever an authority for trials says.
+pub(super) fn mark(test: bool) -> String {
+    match test {
+        true => format!(" ({TEST_MARK})"),
+        false => String::new(),
+    }
 }
 
 /// Who has seen a log, in words.
@@ -246,7 +260,7 @@ fn history(node: &NodeArgs, subject: SubjectId, output: &Output) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(anchors_file: &Path, paths: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {
+fn verify(anchors_file: &Path, paths: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {
     let found = read_any(paths, || anchors(anchors_file))?;
     let replica = admit(anchors(anchors_file)?, &found)?;
     let heads = replica.heads();
@@ -262,11 +276,7 @@ fn check(anchors_file: &Path, paths: &[PathBuf], output: &Output) -> Result<Exit
         .collect();
     output.answer(&json!({ "v": 1, "registries": rows }), || {
         let line = |origin: &str, size: u64| {
-            let mark = if is_test(origin) {
-                format!(" ({TEST_MARK})")
-            } else {
-                String::new()
-            };
+            let mark = mark(is_test(origin));
             format!("registry {origin}{mark}: {size} entries, all admissible")
         };
         let lines: Vec<_> = heads.iter().map(|head| line(&head.origin, head.size)).collect();

@@ -291,7 +291,8 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             .open()?
             .run(output, |_| Ok(Body::Decline(Decline { ext: None, reason }))),
         Command::Add { act, party, lawyer } => act.open()?.run(output, |act| {
-            let known = subjects(&act.client)?;
+            let named = lawyer.iter().map(|(one, _)| *one).chain(party.iter().copied());
+            let known = subjects(&act.client, named)?;
             let party = party.into_iter().map(|one| (one, Role::Party, None));
             let lawyer = lawyer
                 .into_iter()
@@ -460,7 +461,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
 
 fn designate(order: Designate, output: &Output) -> Result<ExitCode, Fault> {
     let (client, wallet) = (order.node.client()?, order.person.open()?);
-    let known = subjects(&client)?;
+    let known = subjects(&client, [order.judge, order.expert])?;
     let role = if wallet.subject == order.clerk {
         Role::Clerk
     } else {

@@ -73,7 +73,7 @@ impl Readers {
             return Err(Fault::new(exit::REFUSED, "not-participant", what, "--to")
                 .action("Have the expert add them: `basoche dossier add`."));
         }
-        let known = subjects(&act.client)?;
+        let known = subjects(&act.client, view.participants.iter().map(|one| one.subject))?;
         let key_of = |one: &ParticipantView| {
             let mut inside = view.parties.iter();
             if let Some(inside) = inside.find(|party| party.subject == one.subject) {

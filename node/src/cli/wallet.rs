@@ -15,12 +15,11 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 use serde_json::json;
 
-use super::act::dossier_id;
+use super::act::{dossier_id, subjects};
 use super::fault::exit;
 use super::person::{PassphraseArgs, PersonArgs};
 use super::values::{certificate_id as certificate, reason, subject};
 use super::{Fault, NodeArgs, Output, when};
-use crate::control::{Answer, ClientError, Request};
 use crate::effects::{now, random};
 use crate::files::write_new;
 use crate::wallet::{HolderRequest, PersonRequest, Wallet};
@@ -246,10 +245,7 @@ struct Known {
 
 impl Known {
     fn by_node(node: &NodeArgs, subject: SubjectId) -> Result<Self, Fault> {
-        let Answer::Registry { subjects, .. } = node.client()?.ask(&Request::Registry)? else {
-            return Err(ClientError::Broken("it answered something else".into()).into());
-        };
-        let known = subjects.into_iter().find(|one| one.subject == subject);
+        let known = subjects(&node.client()?, [subject])?.pop();
         let known = known.ok_or_else(|| {
             let message = format!("{subject} is in no log that the node holds");
             Fault::new(exit::REFUSED, "unknown-subject", message, subject)

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use basoche_protocol::id::{CertificateId, Digest, DossierId, MessageId, SubjectId};
 use basoche_protocol::message::DocumentRef;
+use basoche_registry::search::Query;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::Copied;
@@ -23,6 +24,8 @@ use crate::desk::{DossierView, FrontierView, Level, ProofsView, RetirementView, 
 pub const SOCKET: &str = "control.sock";
 /// Messages or documents of one request, at most.
 pub const BATCH: usize = 512;
+/// Subjects of one answer, at most.
+pub const SUBJECTS: usize = 1000;
 /// The longest request or answer line, in bytes.
 pub const LINE_BYTES: usize = 8 << 20;
 
@@ -135,8 +138,27 @@ pub enum Request {
         /// Entry files, base64url.
         entries: Vec<String>,
     },
-    /// How far each registry is held, and who is in it.
+    /// How far each registry is held.
     Registry,
+    /// Leaves of a log that this node holds, as many as an answer takes.
+    Leaves {
+        /// The log.
+        origin: String,
+        /// The index of the first.
+        from: u64,
+    },
+    /// What the registry says of those who fit, [`SUBJECTS`] of them at most.
+    Search {
+        /// What is looked for.
+        query: Query,
+        /// How many at most.
+        most: usize,
+    },
+    /// What the registry says of each of these, [`SUBJECTS`] of them at most; those whom it does not know are left out.
+    Subjects {
+        /// Whom.
+        of: Vec<SubjectId>,
+    },
     /// What the registry has said of somebody, entry by entry.
     History {
         /// Whom.
@@ -359,8 +381,18 @@ pub enum Answer {
     Registry {
         /// The logs.
         registries: Vec<RegistryView>,
-        /// Who is in them.
+    },
+    /// To [`Request::Leaves`]; none where there are no more.
+    Leaves {
+        /// Each leaf and the certificate beside it, base64url.
+        leaves: Vec<(String, String)>,
+    },
+    /// To [`Request::Search`] and [`Request::Subjects`].
+    Subjects {
+        /// Nodes first, then persons, each ascending by id.
         subjects: Vec<SubjectView>,
+        /// How many fit besides.
+        more: u64,
     },
     /// To [`Request::History`]; empty where no log is about them.
     History {

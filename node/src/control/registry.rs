@@ -1,20 +1,22 @@
 //! What the registry says, as the control socket shows it.
 
+use basoche_protocol::engine::Registry;
 use basoche_protocol::id::SubjectId;
 use basoche_protocol::text::b64url_encode;
 use basoche_protocol::time::Instant;
-use basoche_registry::Replica;
 use basoche_registry::entry::Competence;
 use basoche_registry::log::Note;
+use basoche_registry::search::Query;
+use basoche_registry::{NodeInfo, PersonInfo, Replica};
 
 use super::server::failure;
-use super::{Answer, CheckpointView, EntryView, RegistryView, SeenView, SubjectView};
+use super::{Answer, CheckpointView, EntryView, LINE_BYTES, RegistryView, SUBJECTS, SeenView, SubjectView};
 use crate::desk::{Desk, worth};
 use crate::effects::now;
 
-/// How far each log is held, and who is in them.
+/// How far each log is held.
 pub(super) fn all(desk: &Desk) -> Answer {
-    let (registry, at) = (desk.engine().registry(), now());
+    let registry = desk.engine().registry();
     let registries = desk.registries().into_iter().map(|head| {
         let published = registry.published(&head.origin);
         RegistryView {
@@ -26,43 +28,79 @@ pub(super) fn all(desk: &Desk) -> Answer {
             root: head.root,
         }
     });
-    let nodes = registry.nodes().map(|info| SubjectView {
+    Answer::Registry {
+        registries: registries.collect(),
+    }
+}
+
+/// Leaves of a log from `from` on.
+pub(super) fn leaves(registry: &Replica, origin: &str, from: u64) -> Answer {
+    let leaves = registry.leaves(origin, from, LINE_BYTES / 2).into_iter();
+    let leaves = leaves.map(|leaf| (b64url_encode(&leaf.leaf), b64url_encode(&leaf.certificate)));
+    Answer::Leaves {
+        leaves: leaves.collect(),
+    }
+}
+
+/// Those who fit. Goes through the whole registry: not for the desk's thread.
+pub(super) fn search(registry: &Replica, query: &Query, most: usize) -> Answer {
+    let found = registry.search(query, now(), most.min(SUBJECTS));
+    views(registry, &found.subjects, found.more)
+}
+
+/// What is said of each of these.
+pub(super) fn subjects(registry: &Replica, of: &[SubjectId]) -> Answer {
+    let known = &of[..of.len().min(SUBJECTS)];
+    views(registry, known, (of.len() - known.len()) as u64)
+}
+
+fn views(registry: &Replica, of: &[SubjectId], more: u64) -> Answer {
+    let at = now();
+    let nodes = of.iter().filter_map(|node| registry.node(node));
+    let nodes = nodes.map(|info| node_view(registry, info, at));
+    let persons = of.iter().filter_map(|person| registry.person(person));
+    let persons = persons.map(|info| person_view(registry, &info, at));
+    Answer::Subjects {
+        subjects: nodes.chain(persons).collect(),
+        more,
+    }
+}
+
+fn node_view(registry: &Replica, info: NodeInfo, at: Instant) -> SubjectView {
+    SubjectView {
         subject: info.node,
         roles: vec!["node".into()],
         competences: Vec::new(),
         node: info.node,
-        organisation: info.organisation_name.clone(),
+        organisation: info.organisation_name,
         certificate: info.seal,
         last: registry.last_entry(&info.node).unwrap_or_default(),
         status: worth(registry, &info.seal, at),
-        origin: info.origin.clone(),
+        origin: info.origin,
         test: info.test,
         encryption_spki: None,
         no_encryption_key: None,
-    });
-    let persons = registry.persons().into_iter().map(|info| {
-        let key = registry.person_encryption_key(&info.person, at);
-        SubjectView {
-            subject: info.person,
-            roles: info.roles.iter().map(|role| role.name().to_owned()).collect(),
-            competences: competences(registry, &info.person, at),
-            node: info.node,
-            organisation: registry
-                .node(&info.node)
-                .map(|node| node.organisation_name)
-                .unwrap_or_default(),
-            certificate: info.certificate,
-            last: registry.last_entry(&info.person).unwrap_or_default(),
-            status: worth(registry, &info.certificate, at),
-            origin: info.origin.clone(),
-            test: info.test,
-            no_encryption_key: key.as_ref().err().map(|&reason| reason.to_owned()),
-            encryption_spki: key.ok().map(|spki| b64url_encode(&spki)),
-        }
-    });
-    Answer::Registry {
-        registries: registries.collect(),
-        subjects: nodes.chain(persons).collect(),
+    }
+}
+
+fn person_view(registry: &Replica, info: &PersonInfo, at: Instant) -> SubjectView {
+    let key = registry.person_encryption_key(&info.person, at);
+    SubjectView {
+        subject: info.person,
+        roles: info.roles.iter().map(|role| role.name().to_owned()).collect(),
+        competences: competences(registry, &info.person, at),
+        node: info.node,
+        organisation: registry
+            .node(&info.node)
+            .map(|node| node.organisation_name)
+            .unwrap_or_default(),
+        certificate: info.certificate,
+        last: registry.last_entry(&info.person).unwrap_or_default(),
+        status: worth(registry, &info.certificate, at),
+        origin: info.origin.clone(),
+        test: info.test,
+        no_encryption_key: key.as_ref().err().map(|&reason| reason.to_owned()),
+        encryption_spki: key.ok().map(|spki| b64url_encode(&spki)),
     }
 }
 

@@ -15,6 +15,7 @@ use basoche_protocol::message::{Body, Message};
 use basoche_protocol::refusal::{Code, Retry};
 use basoche_protocol::role::Class;
 use basoche_protocol::text::b64url_decode;
+use basoche_registry::Replica;
 use basoche_registry::file::EntryFile;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -162,6 +163,16 @@ impl Server {
         }
     }
 
+    /// Asks the registry as it is now, while the desk goes on.
+    async fn look_up(
+        &self,
+        question: impl FnOnce(&Replica) -> Answer + Send + 'static,
+    ) -> Result<Answer, SubmitError> {
+        let registry = self.desk.ask(|desk| Arc::clone(desk.engine().registry())).await?;
+        let answered = spawn_blocking(move || question(&registry)).await;
+        answered.map_err(|_| SubmitError::Unavailable(Code::Stopping))
+    }
+
     async fn reply(&self, request: Request) -> Answer {
         let answered = match request {
             Request::Status => {
@@ -182,6 +193,15 @@ impl Server {
             Request::Proofs { dossier, message, at } => self.prove(dossier, message, at).await,
             Request::Retire { to } => self.retire(to).await,
             Request::Registry => self.desk.ask(|desk| registry::all(desk)).await,
+            Request::Leaves { origin, from } => {
+                self.look_up(move |known| registry::leaves(known, &origin, from))
+                    .await
+            }
+            Request::Search { query, most } => {
+                self.look_up(move |known| registry::search(known, &query, most))
+                    .await
+            }
+            Request::Subjects { of } => self.look_up(move |known| registry::subjects(known, &of)).await,
             Request::History { subject } => {
                 self.desk.ask(move |desk| registry::history(desk, &subject)).await
             }

@@ -13,6 +13,7 @@ mod log;
 mod offices;
 mod quorum;
 mod replicas;
+mod search;
 mod shelf;
 mod status;
 mod vectors;
