@@ -108,6 +108,12 @@ run wallet create --out party-2.wallet --label claimant --dossier "$dossier" --p
 enrol party-2 run
 act dire party-2 --number 2 --text 'La fissure a deux ans.'
 
+say "A document for the party and the clerk alone is sealed for the party's key"
+printf 'Certificat médical.\n' >certificate.txt
+deposit=$(run document deposit --config node.toml --as clerk.wallet --dossier "$dossier" --class personal --to "$party" --json certificate.txt | member message)
+run document open --config node.toml --as party-2.wallet --dossier "$dossier" --deposit "$deposit" --out opened.txt
+cmp certificate.txt opened.txt
+
 say "A third key is more than was delegated"
 run wallet create --out other.wallet --label other --dossier "$dossier" --request other.json
 enrol other refused not-delegated
@@ -118,7 +124,7 @@ run annuaire import --config node.toml company
 refused signer-invalid dossier dire --config node.toml --as party-2.wallet --dossier "$dossier" --number 3 --text 'Too late.'
 run dossier show --config node.toml --dossier "$dossier"
 
-say "Anybody can check it offline: the first dire is contested, all else is proved"
+say "Anybody can check it offline: the first dire is contested, what is for the party alone is not disclosed, all else is proved"
 run export --config node.toml --dossier "$dossier" --out bundle.zip
 run verify --anchors anchors.json bundle.zip || test $? = 3
 say "Done."
