@@ -3,12 +3,15 @@
 
 use basoche_protocol::amount::EuroCents;
 use basoche_protocol::engine::{Basis, Engine, Summary};
-use basoche_protocol::envelope::{Typ, Unsigned};
-use basoche_protocol::fixture::{DELEGATION_SALT, Federation, party_enrolment};
+use basoche_protocol::envelope::{Envelope, Typ, Unsigned};
+use basoche_protocol::fixture::{DELEGATION_SALT, Federation, litigant, party_enrolment};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, SubjectId};
 use basoche_protocol::journal::{Head, SignedHead};
-use basoche_protocol::message::{Acceptance, Body, ProvisionPaid, commitment};
+use basoche_protocol::message::{
+    Acceptance, Body, KeyRevocation, Participant, ProvisionPaid, RosterChange, commitment,
+};
 use basoche_protocol::refusal::Code;
+use basoche_protocol::role::Role;
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{DossierDigest, Frame, Frontier, Hello};
 use serde_bytes::ByteBuf;
@@ -142,6 +145,9 @@ fn a_summary_of_another_basis_format_or_registry_is_not_used() {
     let mut revoked = federation.registry.clone();
     revoked.revoke(&federation.cast.clerk, Instant::default());
     assert!(!dormant(basis, revoked));
+    let mut unknown = federation.registry.clone();
+    unknown.forget(&federation.cast.clerk);
+    assert!(!dormant(basis, unknown));
 }
 
 /// What a party has signed rests on the delegation under which it was enrolled.
@@ -158,8 +164,36 @@ fn a_summary_is_not_used_under_a_registry_that_says_another_of_a_delegation() {
     }
     let bar = federation.cast.bar.subject;
     let enrolment = party_enrolment(&dossier, "litigant", "litigant", bar);
-    let enrol = expert.say(Some(dossier), Body::PartyEnrolment(enrolment), 9, federation.now);
-    federation.submit(2, &enrol).unwrap();
+    let enrol = expert.say(
+        Some(dossier),
+        Body::PartyEnrolment(enrolment.clone()),
+        9,
+        federation.now,
+    );
+    federation.deposit(2, &enrol).unwrap();
+    let enrolled = Envelope::decode(&enrol).unwrap().id();
+    let party = litigant(&enrolment, "litigant");
+    let joining = Participant {
+        subject: party.subject,
+        role: Role::Party,
+        node: bar,
+        represents: None,
+    };
+    let change = Body::RosterChange(RosterChange {
+        ext: None,
+        add: vec![joining],
+        remove: vec![],
+    });
+    let join = expert.say(Some(dossier), change, 9, federation.now);
+    federation.submit(2, &join).unwrap();
+    let revocation = Body::KeyRevocation(KeyRevocation {
+        ext: None,
+        enrolment: enrolled,
+        invalid_since: None,
+        reason: "clé perdue".into(),
+    });
+    let revoke = party.say(Some(dossier), revocation, 9, federation.now);
+    federation.submit(2, &revoke).unwrap();
     rest(&mut federation);
     restart(&mut federation, 0);
     let summary = federation.node(0).dormant().next().unwrap().clone();

@@ -283,10 +283,6 @@ fn a_withdrawn_key_signs_no_more_and_what_it_signed_before_stays_or_is_contested
     assert!(matches!(worth(after(1)), Status::Valid(_)));
     assert!(matches!(worth(after(10)), Status::Contested { .. }));
     assert!(matches!(worth(after(20)), Status::Invalid { .. }));
-    assert_eq!(
-        state.party_key_withdrawn(&litigant.key.certificate()),
-        Some(after(20))
-    );
     assert!(
         state
             .party_encryption_key(&litigant.subject, after(30), it.engine.registry())

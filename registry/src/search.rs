@@ -32,7 +32,7 @@ pub struct Query {
 /// Who was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Those with the least ids, ascending.
+    /// Nodes first, then persons, each ascending by id: the first of them.
     pub subjects: Vec<SubjectId>,
     /// How many others.
     pub more: u64,
@@ -57,7 +57,7 @@ impl Replica {
                 return;
             }
             match query.competence {
-                None => least.take(subject.id),
+                None => least.take(subject.kind, subject.id),
                 Some(_) if subject.attributes.is_empty() => {}
                 Some(_) => listed.push(subject.id),
             }
@@ -66,20 +66,20 @@ impl Replica {
         for subject in listed {
             let listed = self.competences(&subject, at);
             if listed.iter().any(|one| is_of(one, code)) {
-                least.take(subject);
+                least.take(Kind::Enrolment, subject);
             }
         }
         Found {
             more: least.fit - least.ids.len() as u64,
-            subjects: least.ids.into_iter().collect(),
+            subjects: least.ids.into_iter().map(|(_, id)| id).collect(),
         }
     }
 }
 
-/// The least ids of those that fit.
+/// The first of those that fit: nodes before persons, the least ids.
 struct Least {
     most: usize,
-    ids: BTreeSet<SubjectId>,
+    ids: BTreeSet<(bool, SubjectId)>,
     /// How many fit.
     fit: u64,
 }
@@ -93,9 +93,9 @@ impl Least {
         }
     }
 
-    fn take(&mut self, id: SubjectId) {
+    fn take(&mut self, kind: Kind, id: SubjectId) {
         self.fit += 1;
-        self.ids.insert(id);
+        self.ids.insert((kind != Kind::Node, id));
         if self.ids.len() > self.most {
             self.ids.pop_last();
         }

@@ -75,11 +75,6 @@ impl State {
         self.party_keys.iter().map(|((_, message), key)| (*message, key))
     }
 
-    /// When an enrolled key was withdrawn, if it was.
-    pub fn party_key_withdrawn(&self, certificate: &CertificateId) -> Option<Instant> {
-        self.withdrawals(certificate).map(|withdrawn| withdrawn.at).min()
-    }
-
     /// Whether any key was enrolled inside.
     pub(super) fn has_party_keys(&self) -> bool {
         !self.party_keys.is_empty()

@@ -167,16 +167,17 @@ impl Summary {
         self.nodes.contains(node) || (wrote && self.equal.iter().all(|other| other == node))
     }
 
-    /// Whether the registry says of every signer what it said when the verdicts were formed. REG-8.
+    /// Whether the registry says of every signer what it said when the verdicts were formed: that it may sign. REG-8, PTY-3.
     pub(super) fn is_current(&self, directory: &dyn Directory) -> bool {
-        let invalid = |(certificate, at): &(CertificateId, Instant)| {
-            matches!(directory.status(certificate, *at), Status::Invalid { .. })
+        let signs = |(certificate, at): &(CertificateId, Instant)| {
+            let status = directory.status(certificate, *at);
+            matches!(status, Status::Valid(_) | Status::Contested { .. })
         };
         let granted = |(delegate, commitment, at): &(SubjectId, Digest, Instant)| {
             let delegation = directory.delegation(delegate, commitment, *at);
             matches!(delegation, Delegation::Granted { .. })
         };
-        !self.signers.iter().any(invalid) && self.delegations.iter().all(granted)
+        self.signers.iter().all(signs) && self.delegations.iter().all(granted)
     }
 }
 
@@ -237,8 +238,11 @@ impl Held {
             if record.verdict == Verdict::WithoutEffect(Code::SignerInvalid) {
                 return None;
             }
-            let last = signers.entry(*signer).or_default();
-            *last = (*last).max(record.recorded_at);
+            // Of a key that was enrolled inside the registry says nothing but what was delegated.
+            if state.sponsors(signer).next().is_none() {
+                let last = signers.entry(*signer).or_default();
+                *last = (*last).max(record.recorded_at);
+            }
             let enrolled = state
                 .party_keys()
                 .filter(|(message, _)| *message == record.message);

@@ -102,12 +102,17 @@ fn all_that_is_given_must_fit() {
 }
 
 #[test]
-fn of_many_the_least_are_given_and_the_others_counted() {
-    let federation = peopled();
+fn of_many_the_nodes_and_the_least_are_given_and_the_others_counted() {
+    let mut federation = peopled();
+    // A person whose id is less than any node's comes after the nodes all the same.
+    let key = Key::new(90);
+    let enrolled = enrolment(&key, Role::Lawyer, 22);
+    federation.add(BAR, Some(1), enrolled, key.der()).unwrap();
     let all = found(&federation, Query::default());
-    for most in [0, 1, 5, 8, 9] {
+    assert_eq!(all[..4], [12, 22, 32, 1].map(subject));
+    for most in [0, 1, 5, 9, 10] {
         let some = federation.replica.search(&Query::default(), day(3), most);
-        assert_eq!(some.subjects, all[..most.min(8)]);
-        assert_eq!(some.more, 8 - some.subjects.len() as u64);
+        assert_eq!(some.subjects, all[..most.min(9)]);
+        assert_eq!(some.more, 9 - some.subjects.len() as u64);
     }
 }
