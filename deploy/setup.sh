@@ -30,6 +30,8 @@ needs=(
     'nft|nftables|test|loses packets between them'
     'rsync|rsync|test|the peer of the document benchmark'
     'sshd|openssh-server|test|the same; the binary only, the service stays off'
+    'named|bind9|test|a name server with signed zones; the binary only, the service stays off'
+    'dnssec-signzone|bind9-utils|test|signs them'
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -109,11 +111,15 @@ install_packages() {
         status=1
     fi
     if [[ -n $own_policy ]]; then "${root[@]}" rm -f "$policy"; fi
-    if ((status == 0)) && [[ $packages == *openssh-server* ]]; then
-        logged "${root[@]}" env DPKG_MAINTSCRIPT_PACKAGE=openssh-server deb-systemd-helper disable ssh.service || true
-        logged "${root[@]}" update-rc.d ssh disable || true
-        say "openssh-server is there for its binary; its service is disabled."
-    fi
+    local of package service
+    for of in openssh-server:ssh bind9:named; do
+        package=${of%:*} service=${of#*:}
+        if ((status == 0)) && [[ " $packages " == *" $package "* ]]; then
+            logged "${root[@]}" env DPKG_MAINTSCRIPT_PACKAGE="$package" deb-systemd-helper disable "$service.service" || true
+            logged "${root[@]}" update-rc.d "$service" disable || true
+            say "$package is there for its binary; its service is disabled."
+        fi
+    done
     return $status
 }
 

@@ -131,6 +131,8 @@ impl Pair {
             let made = ask(&[
                 "wallet",
                 "create",
+                "--authority",
+                &format!("{}.example", NODES[node][2]),
                 "--out",
                 &wallet,
                 "--label",
@@ -435,7 +437,9 @@ fn enrol_node(
     );
     fs::write(home.join("node.toml"), content)?;
     let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));
-    let made = program.ask(&["node", "init", "--config", &config, "--request", &request])?;
+    let origin = format!("{}.example", dir.trim_start_matches("authorities/"));
+    let init = ["node", "init", "--config", &config, "--authority", &origin];
+    let made = program.ask(&[&init[..], &["--request", &request]].concat())?;
     let line = ["authority", "organisation", "--dir", dir, "--name", organisation];
     let registered = ask(&[&line[..], &["--identifier", name]].concat())?;
     let organisation = text(&registered, "subject")?;

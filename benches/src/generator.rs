@@ -166,9 +166,14 @@ impl Generator {
     }
 
     fn key(&self, index: u64) -> Outcome<Key> {
+        self.key_at(index, &self.der(&point(self.seed, index)))
+    }
+
+    /// The same, whose certificate is known already.
+    fn key_at(&self, index: u64, der: &[u8]) -> Outcome<Key> {
         Ok(Key {
             signing: signing_key(scalar(self.seed, index))?,
-            certificate: certificate_of(&self.der(&point(self.seed, index))),
+            certificate: certificate_of(der),
         })
     }
 
@@ -223,6 +228,7 @@ impl Generator {
                     encryption_spki: None,
                     issuer: None,
                 };
+                beside = vec![(self.key_at(index, &certificate)?, Capacity::Possession)];
                 (Some(self.subject(index)), None, enrolment.into())
             }
         };
@@ -292,7 +298,10 @@ impl Generator {
 
     /// Signatures in the first `entries` entries.
     pub(crate) fn signatures(entries: u64) -> u64 {
-        entries + 2 * ((entries + PERIOD - RENEWS - 1) / PERIOD)
+        let of = |place| (entries + PERIOD - place - 1) / PERIOD;
+        let (revocations, renewals) = (of(REVOKES), of(RENEWS));
+        let enrolments = entries.saturating_sub(1 + revocations + renewals);
+        entries + enrolments + 2 * renewals
     }
 }
 

@@ -26,7 +26,7 @@ say "The authority: a root that stays offline, and two officers who enrol in its
 run authority init --dir bar --origin bar.example --profession bar --test
 run authority log-key --dir bar
 for n in 1 2; do
-    run wallet create --out "officer-$n.wallet" --label "officer $n" --request "officer-$n.json"
+    run wallet create --out "officer-$n.wallet" --label "officer $n" --authority bar.example --request "officer-$n.json"
     run authority officer --dir bar --request "officer-$n.json" --revocations-per-hour 10 --until "$(later '+1 year')"
 done
 run authority anchors --out anchors.json bar
@@ -41,7 +41,7 @@ passphrase_file = "passphrase"
 allow_private_addresses = true
 TOML
 printf '%s\n' "$BASOCHE_PASSPHRASE" >passphrase
-node=$(run node init --config node.toml --request node.json --json | member node)
+node=$(run node init --config node.toml --authority bar.example --request node.json --json | member node)
 organisation=$(run authority organisation --dir bar --as officer-1.wallet --name 'Barreau (essai)' --identifier bar --json | member subject)
 run authority node --dir bar --as officer-1.wallet --organisation "$organisation" --request node.json
 lawyer=$(run wallet create --out lawyer.wallet --label lawyer --authority bar.example --request lawyer.json --json | member subject)
@@ -110,6 +110,64 @@ run authority accept --dir bar --as officer-1.wallet --request old.json
 run authority revoke --dir bar --as officer-1.wallet --certificate "$new" --reason role-ended
 run annuaire import --config node.toml bar
 test "$(worth)" = "revoked: the role has ended"
+
+say "A certificate authority of the trade: persons may have its certificates, on a card for instance"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 3650 -subj '/CN=CA (essai)' \
+    -addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign,cRLSign' 2>/dev/null
+cat >ca.cnf <<'CNF'
+[ca]
+default_ca = trial
+[trial]
+database = ca.index
+serial = ca.serial
+new_certs_dir = .
+default_md = sha256
+policy = any
+x509_extensions = signs
+crlnumber = ca.crlnumber
+[any]
+commonName = supplied
+[signs]
+keyUsage = critical,digitalSignature,nonRepudiation
+CNF
+touch ca.index
+echo 4242 >ca.serial
+echo 01 >ca.crlnumber
+ca() { openssl ca -config ca.cnf -cert ca.pem -keyfile ca.key "$@" 2>/dev/null; }
+run authority certificate-authority --dir bar --certificate ca.pem --algorithm ES256 --until "$(later '+5 years')"
+run wallet create --out plain.wallet --label advocate --request plain.json
+run wallet certificate-request --as plain.wallet --out advocate.csr
+openssl req -inform DER -in advocate.csr -out advocate.csr.pem
+ca -batch -notext -days 365 -in advocate.csr.pem -out advocate.pem
+advocate=$(run wallet certify --as plain.wallet --certificate advocate.pem --out advocate.wallet --authority bar.example --request advocate.json --json | member subject)
+run authority person --dir bar --as officer-1.wallet --request advocate.json --role lawyer --node "$node"
+# $1 days from now the next list is due.
+publish_list() { ca -gencrl -crldays "$1" -out list.pem; }
+publish_list 7
+run authority crl --dir bar --list list.pem
+
+say "The certificate authority withdraws a certificate. Its list says so; the log does, once an officer has entered it"
+ca -revoke advocate.pem -crl_reason keyCompromise
+publish_list 7
+if run authority crl --dir bar --list list.pem; then
+    echo "a certificate that is withdrawn there and in force here was not told of" >&2
+    exit 1
+fi
+run authority crl --dir bar --as officer-1.wallet --list list.pem --enter
+run authority crl --dir bar --list list.pem
+run annuaire import --config node.toml bar
+"$basoche" annuaire show --config node.toml --json | sed "s/.*\"subject\":\"$advocate\"//" | grep -q 'revoked: the key is compromised'
+# A list whose successor is overdue proves nothing of today.
+ca -gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200108000000Z -out old.pem
+code=0
+run authority crl --dir bar --list old.pem || code=$?
+test "$code" = 3
+
+say "Where the node is reached: it asks itself"
+run node endpoint --config node.toml --request endpoint.json
+run authority accept --dir bar --as officer-1.wallet --request endpoint.json
+run annuaire import --config node.toml bar
+"$basoche" annuaire history --config node.toml "$node" | grep -q endpoint
 
 say "The root puts an officer out of office; what was enrolled stays"
 run authority revoke --dir bar --certificate "$(run wallet show officer-2.wallet --json | member certificate)" --reason role-ended

@@ -56,7 +56,7 @@ passphrase_file = "passphrase"
 allow_private_addresses = true
 TOML
 printf '%s\n' "$BASOCHE_PASSPHRASE" >passphrase
-node=$(run node init --config node.toml --request node.json --json | member node)
+node=$(run node init --config node.toml --authority court.example --request node.json --json | member node)
 organisation=$(run authority organisation --dir court --name 'Tribunal (essai)' --identifier court --json | member subject)
 run authority node --dir court --organisation "$organisation" --request node.json
 for person in court:judge court:clerk company:expert; do

@@ -65,7 +65,7 @@ passphrase_file = "passphrase"
 allow_private_addresses = true
 TOML
     port=$((port + 1))
-    node[$name]=$(run node init --config "$name.toml" --request "$name.json" --json | member node)
+    node[$name]=$(run node init --config "$name.toml" --authority "$name.example" --request "$name.json" --json | member node)
     run node witness --config "$name.toml" --name "$name.example/witness" --json | member witness >"$name.vkey"
 done
 

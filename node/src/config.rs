@@ -71,6 +71,8 @@ pub struct Config {
     /// What this node keeps for others, and where it leaves and collects parcels itself.
     #[serde(default)]
     pub mailbox: Mailbox,
+    /// Where to ask for nodes whose addresses in the registry are out of date. Nowhere without this.
+    pub dns: Option<Dns>,
     /// Pages that show how the node is. None are served without this.
     pub operator: Option<Operator>,
     /// Log filter, as `tracing` reads it: `info`, `basoche_node=debug`.
@@ -80,6 +82,16 @@ pub struct Config {
 
 fn default_log() -> String {
     "info".into()
+}
+
+/// Discovery by DNS, whose answers DNSSEC proves. DNS-1.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dns {
+    /// The name server that is asked: one of the node's own network that passes signatures on.
+    pub server: SocketAddr,
+    /// A file with `DNSKEY` lines of the root zone that is believed; that of the Internet if not given.
+    pub trust_anchor: Option<PathBuf>,
 }
 
 /// Where `/livez`, `/readyz` and `/metrics` are served.
@@ -223,6 +235,9 @@ impl Config {
         config.data = base.join(&config.data);
         config.anchors = base.join(&config.anchors);
         config.passphrase_file = config.passphrase_file.map(|file| base.join(file));
+        if let Some(dns) = &mut config.dns {
+            dns.trust_anchor = dns.trust_anchor.take().map(|file| base.join(file));
+        }
         let bounds = &config.limits;
         if bounds.control_connections == 0 || bounds.transfers == 0 || bounds.queue == 0 {
             return Err(fail("limits: every bound must be at least 1".into()));

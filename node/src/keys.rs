@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use basoche_protocol::crypto;
+use basoche_protocol::envelope::{Capacity, CoSignature, possession};
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
-use basoche_protocol::jose::{Algorithm, DecryptionKey, SoftwareKey, VerifyingKey};
+use basoche_protocol::jose::{Algorithm, DecryptionKey, KeyError, Signer, SoftwareKey, VerifyingKey};
+use basoche_protocol::text::b64url_encode;
 use basoche_registry::Certificate;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::certificate::{self, CertificateError};
-use crate::effects::random;
+use crate::effects::{now, random};
 use crate::files::write_new;
 use crate::quic::{Identity, Secrets};
 use crate::vault::{StorageKey, VaultError};
@@ -56,6 +58,16 @@ pub struct NodeRequest {
     pub tls_spki_sha256: Digest,
     /// Where peers reach it, `host:port`.
     pub addresses: Vec<String>,
+    /// The seal's signature that the node wants it in its authority's log, base64url. REG-9.
+    pub possession: String,
+}
+
+/// The proof that whoever holds the key of `signer` wants it to be `subject`'s at that place: in the log of that origin, or
+/// in a dossier. REG-9, PTY-1.
+pub fn show_possession(signer: &dyn Signer, subject: &SubjectId, place: &str) -> Result<String, KeyError> {
+    let wanted = possession(place, subject, &signer.certificate());
+    let shown = CoSignature::draft(signer, wanted, Capacity::Possession, now()).sign(signer)?;
+    Ok(b64url_encode(&shown.encode()))
 }
 
 /// The private halves, as stored. Secret: no `Debug`, no `Display`.
@@ -201,11 +213,20 @@ impl NodeKeys {
         }
     }
 
-    /// The public halves, for the authority.
-    pub fn request(&self, addresses: Vec<String>) -> Result<NodeRequest, KeysError> {
-        use basoche_protocol::text::b64url_encode;
-        let tls = self.identity().spki_sha256();
-        let tls = tls.map_err(|error| KeysError::Damaged {
+    /// SHA-256 of the SubjectPublicKeyInfo of the transport key.
+    pub fn tls_spki_sha256(&self) -> Result<Digest, KeysError> {
+        let spki = self.identity().spki_sha256();
+        let spki = spki.map_err(|error| KeysError::Damaged {
+            path: FILE.into(),
+            what: error.to_string(),
+        })?;
+        Ok(Digest::new(spki))
+    }
+
+    /// The public halves, for the authority whose log is `origin`.
+    pub fn request(&self, origin: &str, addresses: Vec<String>) -> Result<NodeRequest, KeysError> {
+        let shown = show_possession(&self.seal()?, &self.node(), origin);
+        let possession = shown.map_err(|error| KeysError::Damaged {
             path: FILE.into(),
             what: error.to_string(),
         })?;
@@ -214,8 +235,9 @@ impl NodeKeys {
             node: self.node(),
             seal_certificate: b64url_encode(&self.stored.seal_certificate),
             encryption_spki: b64url_encode(&self.stored.encryption_spki),
-            tls_spki_sha256: Digest::new(tls),
+            tls_spki_sha256: self.tls_spki_sha256()?,
             addresses,
+            possession,
         })
     }
 }

@@ -16,6 +16,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod desk;
+pub mod discovery;
 pub mod disk;
 pub mod documents;
 pub mod effects;

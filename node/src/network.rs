@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use basoche_protocol::id::{Digest, SubjectId};
 use basoche_protocol::mailbox;
+use basoche_protocol::time::Instant;
 use basoche_registry::Replica;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
 use crate::blob::BlobStore;
 use crate::desk::{DeskHandle, Input, Outside};
+use crate::discovery::{Discovery, Wanted};
 use crate::documents::{self, Download, Request, TakenIn, TransferError, Unexamined, Want};
 use crate::effects::now;
 use crate::mailbox::Mailboxes;
@@ -44,7 +46,15 @@ pub struct Phonebook {
 #[derive(Default)]
 struct Entries {
     keys: BTreeMap<[u8; 32], NodeId>,
-    addresses: BTreeMap<NodeId, Vec<String>>,
+    contacts: BTreeMap<NodeId, Contact>,
+}
+
+/// Where the registry says that a node is.
+#[derive(Clone)]
+struct Contact {
+    wanted: Wanted,
+    /// Until when that is fresh; for good if not given.
+    fresh_until: Option<Instant>,
 }
 
 impl Phonebook {
@@ -55,9 +65,15 @@ impl Phonebook {
             let key = *info.tls_spki_sha256.as_bytes();
             if registry.node_of_tls_key(&key, now()) == Some(info.node) {
                 fresh.keys.insert(key, *info.node.as_bytes());
-                fresh
-                    .addresses
-                    .insert(*info.node.as_bytes(), info.addresses.clone());
+                let contact = Contact {
+                    wanted: Wanted {
+                        node: info.node,
+                        tls_spki_sha256: info.tls_spki_sha256,
+                        addresses: info.addresses,
+                    },
+                    fresh_until: info.fresh_until,
+                };
+                fresh.contacts.insert(*info.node.as_bytes(), contact);
             }
         }
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
@@ -75,15 +91,15 @@ impl Phonebook {
         self.entries
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .addresses
+            .contacts
             .keys()
             .copied()
             .collect()
     }
 
-    fn addresses(&self, node: &NodeId) -> Vec<String> {
+    fn contact(&self, node: &NodeId) -> Option<Contact> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.addresses.get(node).cloned().unwrap_or_default()
+        entries.contacts.get(node).cloned()
     }
 }
 
@@ -171,6 +187,7 @@ pub struct Network {
     blobs: Arc<dyn BlobStore>,
     own: SubjectId,
     allow_private: bool,
+    discovery: Option<Arc<Discovery>>,
     serving: Arc<Serving>,
     redial: Arc<Notify>,
     connected: Arc<Mutex<BTreeMap<NodeId, ConnectionId>>>,
@@ -189,6 +206,7 @@ impl Network {
         blobs: Arc<dyn BlobStore>,
         own: SubjectId,
         allow_private: bool,
+        discovery: Option<Discovery>,
         serving: Serving,
         mailboxes: Mailboxes,
     ) -> (Self, NetworkOutside, Work) {
@@ -212,6 +230,7 @@ impl Network {
             blobs,
             own,
             allow_private,
+            discovery: discovery.map(Arc::new),
             serving: Arc::new(serving),
             redial,
             connected: Arc::default(),

@@ -18,6 +18,7 @@ use crate::blob::{BlobError, BlobStore, FileBlobs};
 use crate::config::{Config, ConfigError};
 use crate::control;
 use crate::desk::{Checkpoints, Desk, DeskHandle, Input, Outbox, Parts};
+use crate::discovery::Discovery;
 use crate::disk::Space;
 use crate::documents::TakenIn;
 use crate::effects::{now, random};
@@ -104,13 +105,16 @@ pub enum NodeError {
         /// What it cannot be before.
         bound: Instant,
     },
+    /// The trust anchor of discovery cannot be used.
+    #[error("dns.trust_anchor: {0}")]
+    Dns(String),
     /// A thread or the runtime failed.
     #[error("internal: {0}")]
     Internal(String),
 }
 
 /// Makes a node: data directory, storage key, keys, empty store. Gives what an authority needs to enrol it.
-pub fn init(path: &Path) -> Result<NodeRequest, NodeError> {
+pub fn init(path: &Path, origin: &str) -> Result<NodeRequest, NodeError> {
     keep_private();
     let config = Config::read(path)?;
     let passphrase = config.passphrase(path)?;
@@ -123,17 +127,24 @@ pub fn init(path: &Path) -> Result<NodeRequest, NodeError> {
     create_store(&config.data.join("store"))?;
     FileBlobs::open(&config.data.join("blobs"))?;
     let keys = NodeKeys::create(&config.data, &storage)?;
-    Ok(keys.request(config.addresses)?)
+    Ok(keys.request(origin, config.addresses)?)
 }
 
-/// What an authority needs to enrol the node, once more. Only the vault and the keys are read.
-pub fn request(path: &Path) -> Result<NodeRequest, NodeError> {
+/// What the authority of that log needs to enrol the node, once more. Only the vault and the keys are read.
+pub fn request(path: &Path, origin: &str) -> Result<NodeRequest, NodeError> {
+    let (config, keys) = keys(path)?;
+    Ok(keys.request(origin, config.addresses)?)
+}
+
+/// The node's configuration and its keys, whether it runs or not.
+pub(crate) fn keys(path: &Path) -> Result<(Config, NodeKeys), NodeError> {
     let config = Config::read(path)?;
     if !config.data.is_dir() {
         return Err(NodeError::NoData { path: config.data });
     }
     let storage = vault::open(&config.data, &config.passphrase(path)?)?;
-    Ok(NodeKeys::open(&config.data, &storage)?.request(config.addresses)?)
+    let keys = NodeKeys::open(&config.data, &storage)?;
+    Ok((config, keys))
 }
 
 /// Makes the key with which the node cosigns checkpoints from its next start on; gives the public half, for the policy.
@@ -359,6 +370,11 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
     };
     let mailboxes = Mailboxes::new(config.mailbox.clone(), keep, keys.seal()?);
     let (outbox, stored) = (Outbox::read(&rows)?, rows.clone());
+    let discovery = config.dns.as_ref().map(|dns| {
+        let monitor = Arc::clone(&monitor);
+        Discovery::new(dns.server, dns.trust_anchor.as_deref(), monitor)
+    });
+    let discovery = discovery.transpose().map_err(NodeError::Dns)?;
     let (network, outside, work) = Network::new(
         endpoint,
         phonebook,
@@ -366,6 +382,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         Arc::clone(&blobs),
         keys.node(),
         config.allow_private_addresses,
+        discovery,
         Serving::new(config.limits.transfers, config.limits.daily_bytes_per_peer),
         mailboxes,
     );

@@ -9,6 +9,7 @@ use basoche_protocol::id::{CertificateId, Digest, DossierId, SubjectId};
 use basoche_protocol::jose::{KeyError, Signer, SoftwareKey};
 use basoche_protocol::message::KeyWrap;
 use basoche_protocol::text::{b64url_decode, b64url_encode};
+use basoche_registry::Certificate;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -47,6 +48,9 @@ pub enum WalletError {
         /// Which file.
         path: PathBuf,
     },
+    /// A certificate is of another key than the wallet's.
+    #[error("the certificate is not one of the wallet's key, or cannot be read")]
+    OtherKey,
     /// A key could not be made.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -60,14 +64,14 @@ pub struct PersonRequest {
     pub v: u64,
     /// The person's id.
     pub subject: SubjectId,
-    /// Certificate, DER, base64url. It is signed with its own key, which proves possession of it.
+    /// Certificate, DER, base64url.
     pub certificate: String,
     /// DER SubjectPublicKeyInfo of the key to which personal documents are wrapped, base64url. Who is enrolled without
     /// one is nobody's recipient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption_spki: Option<String>,
-    /// The holder's signature that it wants this key in an authority's log, base64url: present where the wallet was made
-    /// for one. REG-9.
+    /// The holder's signature that it wants this key in an authority's log, base64url. No log takes a person's or officer's key
+    /// without; a root's needs none. REG-9, REG-12.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub possession: Option<String>,
 }
@@ -134,6 +138,8 @@ pub struct Wallet {
     pub label: String,
     key: SoftwareKey,
     /// DER PKCS#8.
+    signature_key: Zeroizing<Vec<u8>>,
+    /// DER PKCS#8.
     encryption_key: Zeroizing<Vec<u8>>,
 }
 
@@ -173,11 +179,7 @@ impl Wallet {
             encryption_spki: b64url_encode(&encryption.spki),
             sealed_encryption_key: seal(Place::Encryption, &encryption.private_key_pkcs8),
         };
-        let json = serde_json::to_vec_pretty(&stored).map_err(|_| damaged("it cannot be written as JSON"))?;
-        write_new(path, &json, 0o600).map_err(|source| WalletError::File {
-            path: path.to_owned(),
-            source,
-        })?;
+        stored.write(path)?;
         Ok(stored.into_request())
     }
 
@@ -203,14 +205,16 @@ impl Wallet {
                 .map(|key| Zeroizing::new(key.to_vec()))
                 .map_err(|_| wrong())
         };
-        let key = open(Place::Signature, sealed)?;
+        let signature_key = open(Place::Signature, sealed)?;
         let encryption_key = open(Place::Encryption, bytes(&stored.sealed_encryption_key)?)?;
         let id = CertificateId::new(sha256(&[&certificate]));
-        let key = SoftwareKey::from_pkcs8(&key, id).map_err(|_| damaged("the key is not a P-256 key"))?;
+        let key =
+            SoftwareKey::from_pkcs8(&signature_key, id).map_err(|_| damaged("the key is not a P-256 key"))?;
         Ok(Self {
             subject: stored.subject,
             label: stored.label,
             key,
+            signature_key,
             encryption_key,
         })
     }
@@ -218,6 +222,29 @@ impl Wallet {
     /// What the authority needs; the passphrase is not.
     pub fn request(path: &Path) -> Result<PersonRequest, WalletError> {
         Stored::read(path).map(Stored::into_request)
+    }
+
+    /// What a certificate authority needs to issue a certificate for the signature key: PKCS #10, DER.
+    pub fn certificate_request(&self) -> Result<Vec<u8>, WalletError> {
+        Ok(certificate::request(&self.label, &self.signature_key)?)
+    }
+
+    /// Writes the wallet at `from` with another certificate of the same key to `to`; never replaces a file.
+    ///
+    /// # Errors
+    /// [`WalletError::OtherKey`] where the certificate is of another key, or none.
+    pub fn certify(from: &Path, to: &Path, certificate: &Certificate) -> Result<PersonRequest, WalletError> {
+        let held = Stored::read(from)?;
+        let now = b64url_decode(&held.certificate).and_then(|der| Certificate::from_der(&der).ok());
+        if now.is_none_or(|now| now.spki() != certificate.spki()) {
+            return Err(WalletError::OtherKey);
+        }
+        let stored = Stored {
+            certificate: b64url_encode(certificate.der()),
+            ..held
+        };
+        stored.write(to)?;
+        Ok(stored.into_request())
     }
 
     /// The key of a personal document, from the wrap for this wallet's holder.
@@ -243,6 +270,16 @@ impl Stored {
             encryption_spki: Some(self.encryption_spki),
             possession: None,
         }
+    }
+
+    /// Writes it to a new file.
+    fn write(&self, path: &Path) -> Result<(), WalletError> {
+        let file = |source| WalletError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let json = serde_json::to_vec_pretty(self).map_err(|error| file(error.into()))?;
+        write_new(path, &json, 0o600).map_err(file)
     }
 
     fn read(path: &Path) -> Result<Self, WalletError> {

@@ -115,23 +115,29 @@ impl Place {
         std::fs::write(self.path(&config), toml).unwrap();
         std::fs::write(self.path("passphrase"), "a passphrase for the node\n").unwrap();
         let request = format!("{name}-node.json");
-        let made = self.json(&["node", "init", "--config", &config, "--request", &request]);
+        let origin = format!("{name}.trial");
+        let ask = |verb, request: &str| {
+            let line = ["node", verb, "--config", &config, "--authority", &origin];
+            let mut said = self.json(&[&line[..], &["--request", request]].concat());
+            // No two signatures are the same.
+            assert!(said.as_object_mut().unwrap().remove("possession").is_some());
+            said
+        };
+        let made = ask("init", &request);
         // A request that was lost is written again, the same.
         let again = format!("{name}-again.json");
-        assert_eq!(
-            self.json(&["node", "request", "--config", &config, "--request", &again]),
-            made
-        );
+        assert_eq!(ask("request", &again), made);
         let enrolled = self.json(&enrol_node(name, organisation, &again));
         assert_eq!(enrolled["subject"], made["node"]);
         text(&enrolled["subject"])
     }
 
     /// A wallet and its request, `NAME.wallet` and `NAME.json`.
-    fn wallet(&self, name: &str) -> Value {
+    fn wallet(&self, authority: &str, name: &str) -> Value {
         let (wallet, request) = (format!("{name}.wallet"), format!("{name}.json"));
         let files = ["--out", &wallet, "--label", name, "--request", &request];
-        self.json(&[&["wallet", "create"], files.as_slice()].concat())
+        let origin = format!("{authority}.trial");
+        self.json(&[&["wallet", "create", "--authority", &origin], files.as_slice()].concat())
     }
 
     fn entries(&self, authority: &str) -> usize {
@@ -143,7 +149,7 @@ impl Place {
     fn court(&self) -> String {
         let organisation = self.authority("court", "court");
         let node = self.node("court", &organisation);
-        self.wallet("judge");
+        self.wallet("court", "judge");
         self.json(&person("court", "judge.json", "judge", &node));
         self.json(&["authority", "anchors", "--out", "anchors.json", "court"]);
         node
@@ -287,7 +293,7 @@ fn three_authorities_enrol_nodes_and_persons_offline() {
         let node = place.node(name, &organisation);
         for (number, role) in roles.into_iter().enumerate() {
             let holder = format!("{role}-{number}");
-            let made = place.wallet(&holder);
+            let made = place.wallet(name, &holder);
             let shown = place.json(&["wallet", "show", &format!("{holder}.wallet")]);
             assert_eq!(shown["subject"], made["subject"]);
             assert_eq!(shown["certificate"], made["certificate"]);
@@ -409,7 +415,7 @@ fn a_wrong_passphrase_opens_nothing_and_writes_nothing() {
     says(&none, "no-passphrase", &["no passphrase"]);
     assert_eq!(place.entries("court"), 2);
 
-    place.wallet("judge");
+    place.wallet("court", "judge");
     let before = std::fs::read(place.path("judge.wallet")).unwrap();
     let again = ["wallet", "create", "--out", "judge.wallet", "--label", "x"];
     let again = [again.as_slice(), &["--request", "new.json"]].concat();
@@ -422,7 +428,7 @@ fn a_wrong_passphrase_opens_nothing_and_writes_nothing() {
 fn an_authority_enrols_within_its_profession_only() {
     let place = Place::new();
     let node = place.court();
-    place.wallet("expert");
+    place.wallet("court", "expert");
     let error = place.fail(77, &person("court", "expert.json", "expert", &node));
     let parts = ["entry 4 of court.trial", "cannot enrol", "as expert"];
     says(&error, "role-not-held", &parts);
@@ -434,6 +440,34 @@ fn an_authority_enrols_within_its_profession_only() {
     std::fs::write(place.path("stolen.json"), request.to_string()).unwrap();
     let stolen = place.fail(77, &person("court", "stolen.json", "clerk", &node));
     says(&stolen, "head-mismatch", &["a key of this entry belongs to"]);
+    // Nor is one enrolled whose holder has not asked for it, in this log.
+    let alone = [
+        "wallet",
+        "create",
+        "--out",
+        "alone.wallet",
+        "--label",
+        "x",
+        "--request",
+        "alone.json",
+    ];
+    place.json(&alone);
+    let unasked = place.fail(65, &person("court", "alone.json", "clerk", &node));
+    says(&unasked, "malformed", &["alone.json", "wants it in a log"]);
+    let whole = [
+        "wallet",
+        "show",
+        "alone.wallet",
+        "--request",
+        "whole.json",
+        "--authority",
+        "court.trial",
+    ];
+    place.json(&whole);
+    place.json(&person("court", "whole.json", "clerk", &node));
+    place.wallet("bar", "elsewhere");
+    let elsewhere = place.fail(65, &person("court", "elsewhere.json", "clerk", &node));
+    says(&elsewhere, "bad-value", &["possession is shown for another log"]);
     request["more"] = 1.into();
     std::fs::write(place.path("more.json"), request.to_string()).unwrap();
     let more = place.fail(65, &person("court", "more.json", "clerk", &node));
@@ -449,7 +483,7 @@ fn an_authority_enrols_within_its_profession_only() {
     );
     let late = [unknown.as_slice(), &["--effective-at", "tomorrow"]].concat();
     says(&place.fail(2, &late), "usage", &["tomorrow"]);
-    assert_eq!(place.entries("court"), 4);
+    assert_eq!(place.entries("court"), 5);
 }
 
 /// Decodes from stdin, as raw bytes, and gives the exit code and the report.

@@ -34,6 +34,17 @@ fn keys_are_renewed_given_anew_and_withdrawn_by_public_commands() {
     );
 }
 
+/// Negative control: if the list does not say that the certificate is withdrawn, that is noticed.
+#[test]
+fn the_script_notices_a_list_that_says_nothing() {
+    let whole = text(NAME);
+    let revokes = "ca -revoke ";
+    assert_eq!(whole.matches(revokes).count(), 1);
+    let (output, _, stderr) = play(NAME, &whole.replace(revokes, "echo "));
+    assert!(!output.status.success());
+    assert!(stderr.contains("was not told of"), "{stderr}");
+}
+
 /// Negative control: without the second officer's signature the script fails where it should.
 #[test]
 fn the_script_notices_what_does_not_go_through() {

@@ -78,6 +78,8 @@ impl Scene {
         let made = [
             "wallet",
             "create",
+            "--authority",
+            "barreaux.example",
             "--out",
             "wallets/party",
             "--label",

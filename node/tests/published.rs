@@ -6,7 +6,7 @@ mod office;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use basoche_node::certificate;
+use basoche_node::certificate::{self, Generated};
 use basoche_node::published::{self, CHECKPOINT, PublishedError};
 use basoche_protocol::crypto::{Ed25519Key, sha256};
 use basoche_protocol::id::{CertificateId, Salt, SubjectId};
@@ -15,6 +15,7 @@ use basoche_protocol::role::OrganisationKind;
 use basoche_protocol::time::Instant;
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::Organisation;
+use basoche_registry::leaf::{Capacity, CoSignature, possession};
 use basoche_registry::log::{Checkpoint, Key, KeyKind, Note};
 use basoche_registry::{Anchors, Authority, AuthorityLog, Content, Replica};
 
@@ -53,16 +54,24 @@ impl Publisher {
             dir: tempfile::tempdir().unwrap(),
         };
         let genesis = publisher.authority.genesis();
-        publisher.state(None, genesis.into(), &[]);
+        publisher.state(None, genesis.into(), None);
         publisher
     }
 
-    fn state(&mut self, subject: Option<SubjectId>, content: Content, certificate: &[u8]) {
+    fn state(&mut self, subject: Option<SubjectId>, content: Content, made: Option<&Generated>) {
         let at = Instant::from_seconds(1_790_000_000);
+        let shown = made.map(|made| {
+            let key = SoftwareKey::from_pkcs8(&made.private_key_pkcs8, made.id()).unwrap();
+            let wanted = possession(ORIGIN, &subject.unwrap(), &made.id());
+            let shown = CoSignature::draft(&key, wanted, Capacity::Possession, at);
+            shown.sign(&key).unwrap()
+        });
+        let certificate = made.map_or(&[][..], |made| &made.certificate_der);
         let salt = Salt::new([0; 16]);
         let unsigned = self.log.draft(&self.root, subject, content, at, at, salt);
         let signed = unsigned.sign(&self.root).unwrap();
-        let (_, leaf) = self.log.commit(signed, vec![], certificate).unwrap();
+        let shown = shown.into_iter().collect();
+        let (_, leaf) = self.log.commit(signed, shown, certificate).unwrap();
         self.leaves.push(leaf);
     }
 
@@ -73,7 +82,6 @@ impl Publisher {
             let made = n
                 .is_multiple_of(5)
                 .then(|| certificate::generate("admin").unwrap());
-            let der = made.as_ref().map_or(&[][..], |made| &made.certificate_der);
             let admin = made.as_ref().map(|made| {
                 let certificate = basoche_registry::Certificate::from_der(&made.certificate_der).unwrap();
                 basoche_registry::entry::KeyRecord {
@@ -90,8 +98,7 @@ impl Publisher {
             };
             let mut id = [0; 16];
             id[..8].copy_from_slice(&(n as u64).to_be_bytes());
-            let der = der.to_vec();
-            self.state(Some(SubjectId::new(id)), organisation.into(), &der);
+            self.state(Some(SubjectId::new(id)), organisation.into(), made.as_ref());
         }
     }
 

@@ -155,9 +155,6 @@ impl<'a> Author<'a> {
                 if !asks(&|id, _| *id == renewal.replaces) {
                     return needs("the signature of the key that it follows");
                 }
-                if !beside.possession {
-                    return needs("the possession of the new key");
-                }
             }
             Content::Endpoint(_) => {
                 if !asks(&is_own) {
@@ -167,9 +164,6 @@ impl<'a> Author<'a> {
             Content::Reassociation(_) => {
                 if !by_roots && !beside.second_officer {
                     return needs("a second officer");
-                }
-                if !beside.possession {
-                    return needs("the possession of the new key");
                 }
             }
             Content::Veto(_) => {
@@ -194,6 +188,9 @@ impl<'a> Author<'a> {
                 return Ok(Some(certificate));
             }
         }
+        if !beside.possession && states_a_new_key(known, &entry.content) {
+            return needs("the possession of the new key");
+        }
         Ok(None)
     }
 }
@@ -202,6 +199,14 @@ impl<'a> Author<'a> {
 fn brings_another_key(known: &Known, entry: &Entry) -> bool {
     let is_new = |spki| known.holder(&spki).is_none();
     entry.prev.is_some() && entry.content.spkis().into_iter().any(is_new)
+}
+
+/// Whether a signature key is stated that nobody had before. That of a certificate authority is shown by what it issues.
+fn states_a_new_key(known: &Known, content: &Content) -> bool {
+    let key = content
+        .key()
+        .filter(|_| content.kind() != Kind::CertificateAuthority);
+    key.is_some_and(|key| known.holder(&key.spki_sha256).is_none())
 }
 
 fn held_in(known: &Known, log: &Log, certificate: &CertificateId) -> Option<Holding> {
@@ -261,7 +266,10 @@ impl Cosigners {
                 Capacity::Holder => request(&entry.origin, &subject?, entry.prev, &entry.content),
             };
             if cosignature.target() != target {
-                return Err(bad("it is about another entry"));
+                return Err(bad(match capacity {
+                    Capacity::Possession => "possession is shown for another log or another subject",
+                    _ => "it is about another entry",
+                }));
             }
             let in_force = |held: &Holding| Some(known.signer_at(held, entry.issued_at)?.key);
             let key = match capacity {

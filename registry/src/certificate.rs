@@ -1,4 +1,4 @@
-//! X.509 certificates (RFC 5280): the only owner of `x509_parser`. SPEC §9.3.
+//! X.509 certificates (RFC 5280). SPEC §9.3.
 //!
 //! This module says what a certificate holds and who issued it. Who may enrol it is the business of
 //! [`crate::admission`].
@@ -13,12 +13,9 @@ use basoche_protocol::time::Instant;
 use basoche_protocol::wire::limits;
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::oid_registry::{
-    OID_PKCS1_SHA256WITHRSA, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384,
-};
 use x509_parser::prelude::FromDer;
-use x509_parser::time::ASN1Time;
-use x509_parser::x509::AlgorithmIdentifier;
+
+use crate::x509::{Signed, instant, pem_or_der};
 
 /// A certificate that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -49,8 +46,7 @@ impl Certificate {
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         let certificate = parse(der)?;
         let validity = certificate.validity();
-        let instant = |time: ASN1Time| u64::try_from(time.timestamp()).map(Instant::from_seconds);
-        let (Ok(not_before), Ok(not_after)) = (instant(validity.not_before), instant(validity.not_after))
+        let (Some(not_before), Some(not_after)) = (instant(validity.not_before), instant(validity.not_after))
         else {
             return Err(CertificateError::Dates);
         };
@@ -64,6 +60,12 @@ impl Certificate {
             not_before,
             not_after,
         })
+    }
+
+    /// Reads PEM text of one certificate (RFC 7468), or DER bytes.
+    pub fn from_pem_or_der(bytes: &[u8]) -> Result<Self, CertificateError> {
+        let der = pem_or_der(bytes, "CERTIFICATE").ok_or(CertificateError::NotDer)?;
+        Self::from_der(&der)
     }
 
     /// SHA-256 of the DER bytes, `x5t#S256`. ENV-7.
@@ -96,13 +98,18 @@ impl Certificate {
         self.not_after
     }
 
+    /// The serial number that its issuer gave it, big-endian, without leading zeros.
+    pub fn serial(&self) -> Vec<u8> {
+        parse(&self.der).map_or_else(|_| Vec::new(), |read| read.serial.to_bytes_be())
+    }
+
     /// The key of a certificate that is its own issuer and whose signature verifies under that key with ES256,
     /// the only algorithm of roots. `None` for any other certificate.
     pub fn self_signed_key(&self) -> Option<VerifyingKey> {
         let certificate = parse(&self.der).ok()?;
         let key = VerifyingKey::from_spki(Algorithm::Es256, &self.spki).ok()?;
         let tbs = &certificate.tbs_certificate;
-        (tbs.subject.as_raw() == tbs.issuer.as_raw() && is_signed_by(&certificate, &key)).then_some(key)
+        (tbs.subject.as_raw() == tbs.issuer.as_raw() && signed(&certificate).is_by(&key)).then_some(key)
     }
 
     /// Whether it may issue certificates: `cA` in its basic constraints, and `keyCertSign` in its key usage if it
@@ -119,6 +126,15 @@ impl Certificate {
         is_ca && signs
     }
 
+    /// Whether it may sign revocation lists: `cRLSign` in its key usage, if it states one. RFC 5280 §4.2.1.3.
+    pub(crate) fn may_revoke(&self) -> bool {
+        let certificate = parse(&self.der);
+        certificate.is_ok_and(|read| match read.key_usage() {
+            Ok(usage) => usage.is_none_or(|usage| usage.value.crl_sign()),
+            Err(_) => false,
+        })
+    }
+
     /// Whether `issuer`, whose key is `key`, issued it to somebody who signs: names, dates and signature fit, and its key
     /// usage, if stated, has `digitalSignature` or `nonRepudiation`. RFC 5280 §6.1.3, without the parts about paths.
     pub fn is_issued_by(&self, issuer: &Self, key: &VerifyingKey) -> bool {
@@ -133,41 +149,13 @@ impl Certificate {
         };
         let named = certificate.issuer().as_raw() == above.subject().as_raw();
         let dated = (issuer.not_before..=issuer.not_after).contains(&self.not_before);
-        signs && named && dated && is_signed_by(&certificate, key)
+        signs && named && dated && signed(&certificate).is_by(key)
     }
-}
 
-/// Whether the signature of `certificate` is that of `key`, under the X.509 algorithm that is the same as the key's.
-fn is_signed_by(certificate: &X509Certificate<'_>, key: &VerifyingKey) -> bool {
-    let tbs = &certificate.tbs_certificate;
-    let (oid, coordinate) = match key.algorithm() {
-        Algorithm::Es256 => (OID_SIG_ECDSA_WITH_SHA256, Some(32)),
-        Algorithm::Es384 => (OID_SIG_ECDSA_WITH_SHA384, Some(48)),
-        Algorithm::Rs256 => (OID_PKCS1_SHA256WITHRSA, None),
-        Algorithm::Es512 | Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512 => return false,
-    };
-    // ECDSA takes no parameters (RFC 5758 §3.2), RSA takes NULL (RFC 4055 §5).
-    let fits = |algorithm: &AlgorithmIdentifier<'_>| {
-        let bare = match &algorithm.parameters {
-            None => coordinate.is_some(),
-            Some(parameters) => coordinate.is_none() && parameters.as_null().is_ok(),
-        };
-        algorithm.algorithm == oid && bare
-    };
-    let whole = certificate.signature_value.unused_bits == 0;
-    if !whole
-        || ![&certificate.signature_algorithm, &tbs.signature]
-            .into_iter()
-            .all(fits)
-    {
-        return false;
+    /// The name of its holder, DER.
+    pub(crate) fn subject_name(&self) -> Vec<u8> {
+        parse(&self.der).map_or_else(|_| Vec::new(), |read| read.subject().as_raw().to_vec())
     }
-    let der = &certificate.signature_value.data;
-    let raw = match coordinate {
-        Some(bytes) => raw_signature(der, bytes),
-        None => Some(der.to_vec()),
-    };
-    raw.is_some_and(|raw| key.verify(tbs.as_ref(), &raw).is_ok())
 }
 
 /// What the certificate says of its key, as messages ask for it; `None` where the key cannot be used with `algorithm`.
@@ -186,6 +174,15 @@ impl fmt::Debug for Certificate {
     }
 }
 
+fn signed<'a>(certificate: &'a X509Certificate<'_>) -> Signed<'a> {
+    let tbs = &certificate.tbs_certificate;
+    Signed {
+        bytes: tbs.as_ref(),
+        algorithms: [&certificate.signature_algorithm, &tbs.signature],
+        signature: &certificate.signature_value,
+    }
+}
+
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     if der.len() > limits::CERTIFICATE_BYTES {
         return Err(CertificateError::TooLarge);
@@ -196,71 +193,16 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     }
 }
 
-/// The raw `R ‖ S` of RFC 7518 §3.4 from the DER `Ecdsa-Sig-Value` of RFC 3279 §2.2.3, each of `bytes` bytes, at most 48.
-fn raw_signature(der: &[u8], bytes: usize) -> Option<Vec<u8>> {
-    let [0x30, length, rest @ ..] = der else {
-        return None;
-    };
-    // Two integers of at most 49 bytes: the length is always a single byte.
-    if usize::from(*length) != rest.len() || *length >= 0x80 {
-        return None;
-    }
-    let mut raw = vec![0; 2 * bytes];
-    let rest = integer(rest, &mut raw[..bytes])?;
-    let rest = integer(rest, &mut raw[bytes..])?;
-    rest.is_empty().then_some(raw)
-}
-
-/// Copies a positive DER integer to the end of `out`; gives what follows it.
-fn integer<'a>(der: &'a [u8], out: &mut [u8]) -> Option<&'a [u8]> {
-    let [0x02, length, rest @ ..] = der else {
-        return None;
-    };
-    let (digits, rest) = rest.split_at_checked(usize::from(*length))?;
-    let digits = match digits {
-        [] | [0x80..=0xff, ..] | [0, 0..=0x7f, ..] => return None,
-        [0, digits @ ..] | digits => digits,
-    };
-    let start = out.len().checked_sub(digits.len())?;
-    out[start..].copy_from_slice(digits);
-    Some(rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[test]
-    fn der_signatures_have_one_form() {
-        let mut expected = vec![0; 64];
-        (expected[31], expected[63]) = (1, 0x80);
-        // SEQUENCE { INTEGER 1, INTEGER 128 }
-        let good = [0x30, 7, 2, 1, 1, 2, 2, 0, 0x80];
-        assert_eq!(raw_signature(&good, 32), Some(expected));
-        let bad: [&[u8]; 9] = [
-            &[],
-            &[0x30, 8, 2, 1, 1, 2, 2, 0, 0x80],       // a length too long
-            &[0x30, 8, 2, 1, 1, 2, 2, 0, 0x80, 0],    // something after the integers
-            &[0x30, 6, 2, 1, 1, 2, 1, 0x80],          // negative
-            &[0x30, 7, 2, 1, 1, 2, 2, 0, 0x7f],       // not the shortest
-            &[0x30, 5, 2, 0, 2, 1, 1],                // an empty integer
-            &[0x30, 3, 2, 1, 1],                      // one integer
-            &[0x30, 0x81, 7, 2, 1, 1, 2, 2, 0, 0x80], // a long length
-            &[0x31, 7, 2, 1, 1, 2, 2, 0, 0x80],       // not a sequence
-        ];
-        for der in bad {
-            assert_eq!(raw_signature(der, 32), None, "{der:02x?}");
-        }
-        let long = [&[0x30, 38, 2, 33][..], &[1; 33], &[2, 1, 1]].concat();
-        assert_eq!(raw_signature(&long, 32), None);
-    }
-
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = raw_signature(&bytes, 32);
             prop_assert!(Certificate::from_der(&bytes).is_err());
+            prop_assert!(Certificate::from_pem_or_der(&bytes).is_err());
         }
     }
 }

@@ -116,6 +116,11 @@ impl Known {
         self.issuers.get(certificate)
     }
 
+    /// Every certificate authority that some log states, ascending by its certificate.
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.issuers.values()
+    }
+
     /// Takes in what `admitted`, of log `origin`, states. Cannot fail.
     pub(crate) fn learn(&mut self, origin: &Arc<str>, admitted: &Admitted) {
         let Admitted {

@@ -10,7 +10,7 @@ use basoche_protocol::directory::{Certified, Delegation, Directory, Status};
 use basoche_protocol::engine::{Registry, RegistryRow};
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
-use basoche_protocol::jose::Algorithm;
+use basoche_protocol::jose::{Algorithm, VerifyingKey};
 use basoche_protocol::journal::RegistryHead;
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::Instant;
@@ -19,7 +19,8 @@ use basoche_protocol::wire::frame::RegistryLeaf;
 
 use crate::admission;
 use crate::anchor::{Anchors, Authority};
-use crate::certificate;
+use crate::certificate::{self, Certificate};
+use crate::crl::Issued;
 use crate::entry::{Competence, Content, Endpoint, Entry, Kind, Node, Organisation};
 use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
@@ -48,6 +49,8 @@ pub struct NodeInfo {
     pub kind: OrganisationKind,
     /// Where it listens, `host:port`, the best first.
     pub addresses: Vec<String>,
+    /// Until when that is fresh, if its endpoint says so. REG-17.
+    pub fresh_until: Option<Instant>,
     /// SHA-256 of the SubjectPublicKeyInfo that it shows in TLS.
     pub tls_spki_sha256: Digest,
     /// The certificate of its seal.
@@ -340,6 +343,53 @@ impl Replica {
         Some(leaf.certificate.into_vec())
     }
 
+    /// The certificate authorities that log `origin` states, believed or not, with their keys.
+    pub(crate) fn issuers(&self, origin: &str) -> impl Iterator<Item = (&Certificate, &VerifyingKey)> {
+        let stated = self.known.issuers();
+        let stated = stated.filter(move |issuer| *issuer.stated.origin == *origin);
+        stated.map(|issuer| (&issuer.certificate, &*issuer.key))
+    }
+
+    /// The certificate authority that log `origin` believes at `at` and that issued `certificate`. REG-18.
+    pub fn issuer_of(&self, origin: &str, certificate: &Certificate, at: Instant) -> Option<CertificateId> {
+        let believed = self.known.issuers();
+        let mut believed =
+            believed.filter(|issuer| *issuer.stated.origin == *origin && self.known.is_believed(issuer, at));
+        let issued = believed.find(|issuer| certificate.is_issued_by(&issuer.certificate, &issuer.key));
+        issued.map(|issuer| issuer.certificate.id())
+    }
+
+    /// Every certificate of that certificate authority that a log has enrolled, in any order. Goes through the whole shelf.
+    pub(crate) fn issued_by(&self, issuer: &CertificateId, mut take: impl FnMut(Issued)) {
+        let mut found = Vec::new();
+        self.known.each_subject(|subject| {
+            let of_it = subject.certificates.iter();
+            let of_it = of_it.filter(|held| held.issuer.as_ref() == Some(issuer));
+            let suspended = subject
+                .suspensions
+                .last()
+                .is_some_and(|last| last.lifted.is_none());
+            let origin = &subject.origin;
+            found.extend(of_it.map(|held| {
+                let issued = Issued {
+                    certificate: held.id,
+                    subject: subject.id,
+                    serial: Vec::new(),
+                    revoked: held.is_revoked(),
+                    suspended,
+                };
+                (Arc::clone(origin), held.index, issued)
+            }));
+        });
+        // The shelf is not asked while it is gone through.
+        for (origin, index, mut issued) in found {
+            let leaf = self.logs.get(&origin).and_then(|log| log.leaf(index));
+            let certificate = leaf.and_then(|leaf| Certificate::from_der(&leaf.certificate).ok());
+            issued.serial = certificate.map(|read| read.serial()).unwrap_or_default();
+            take(issued);
+        }
+    }
+
     /// How many entries of a log its witnesses have seen, as far as the log says, and without which members of the quorum;
     /// `None` where the policy asks for nobody.
     pub fn published(&self, origin: &str) -> Option<(u64, &[String])> {
@@ -378,9 +428,9 @@ impl Replica {
         endpoint: Option<Endpoint>,
     ) -> Option<NodeInfo> {
         let organisation = self.organisation(&node.organisation)?;
-        let (addresses, tls_spki_sha256) = match endpoint {
-            Some(endpoint) => (endpoint.addresses, endpoint.tls_spki_sha256),
-            None => (node.addresses, node.tls_spki_sha256),
+        let (addresses, tls_spki_sha256, fresh_until) = match endpoint {
+            Some(endpoint) => (endpoint.addresses, endpoint.tls_spki_sha256, Some(endpoint.until)),
+            None => (node.addresses, node.tls_spki_sha256, None),
         };
         Some(NodeInfo {
             node: *id,
@@ -388,6 +438,7 @@ impl Replica {
             organisation_name: organisation.name,
             kind: organisation.kind,
             addresses,
+            fresh_until,
             tls_spki_sha256,
             seal: node.seal.certificate,
             encryption_spki: node.encryption_spki,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::fault::exit;
 use super::{Fault, Output};
 use crate::demo;
 
@@ -43,6 +44,6 @@ pub(super) fn run(args: DemoArgs, output: &Output) -> Result<ExitCode, Fault> {
     Ok(if summary.ok && summary.verified {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(1)
+        ExitCode::from(exit::CONTRADICTED)
     })
 }

@@ -29,8 +29,12 @@ pub struct Fault {
 
 /// Exit codes, after sysexits.h.
 pub(super) mod exit {
+    /// Contradicted.
+    pub(crate) const CONTRADICTED: u8 = 1;
     /// The arguments are wrong.
     pub(crate) const USAGE: u8 = 2;
+    /// Undetermined, or not anchored.
+    pub(crate) const UNDETERMINED: u8 = 3;
     /// The input is malformed.
     pub(crate) const MALFORMED: u8 = 65;
     /// The node is unreachable.
@@ -107,6 +111,7 @@ impl From<WalletError> for Fault {
     fn from(error: WalletError) -> Self {
         let code = match error {
             WalletError::WrongPassphrase { .. } => "wrong-passphrase",
+            WalletError::OtherKey => return Self::new(exit::MALFORMED, "other-key", error, "--certificate"),
             WalletError::File { .. } | WalletError::Damaged { .. } | WalletError::Certificate(_) => "wallet",
         };
         Self::new(exit::CONFIGURATION, code, error, "wallet")
@@ -159,6 +164,7 @@ impl From<NodeError> for Fault {
             NodeError::Clock { .. } => (exit::CONFIGURATION, "clock"),
             NodeError::Vault(_) => (exit::CONFIGURATION, "vault"),
             NodeError::Config(_)
+            | NodeError::Dns(_)
             | NodeError::NoData { .. }
             | NodeError::Anchors { .. }
             | NodeError::Keys(_) => (exit::CONFIGURATION, "configuration"),
@@ -179,6 +185,9 @@ impl From<NodeError> for Fault {
             }
             NodeError::Files { .. } => "Check that it exists, and that this account may write to it.",
             NodeError::Config(_) => "Correct the file named above, or name another with --config.",
+            NodeError::Dns(_) => {
+                "Correct that file, or take the line out of the configuration to believe the Internet's root."
+            }
             // Their messages end with what to do.
             NodeError::NoData { .. }
             | NodeError::Vault(_)

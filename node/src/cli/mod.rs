@@ -2,6 +2,7 @@
 
 mod act;
 mod annuaire;
+mod ask;
 mod authority;
 mod barrier;
 mod bundle;

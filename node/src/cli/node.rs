@@ -6,19 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use basoche_protocol::id::SubjectId;
+use basoche_registry::entry::{Endpoint, OVERLAP};
 use clap::Subcommand;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
+use super::ask::Known;
 use super::fault::exit;
-use super::{Fault, NodeArgs, Output, retire};
+use super::{Fault, NodeArgs, Output, ask, retire, when};
 use crate::check::{self, Checked, Unsound};
 use crate::config::Config;
 use crate::control::{Answer, ClientError, Request};
+use crate::effects::now;
 use crate::files::write_atomic;
 use crate::keys::NodeRequest;
 use crate::repair::{self, BadDocument, Repaired};
-use crate::runtime;
+use crate::runtime::{self, NodeError};
 
 /// Set up, run and look at a node.
 #[derive(Subcommand)]
@@ -27,15 +30,32 @@ pub(super) enum Command {
     Init {
         #[command(flatten)]
         node: NodeArgs,
+        /// The log of the authority that is to enrol it: the request proves that the node wants to be there.
+        #[arg(long, value_name = "ORIGIN")]
+        authority: String,
         /// Where to write the enrolment request.
         #[arg(long, value_name = "FILE")]
         request: PathBuf,
     },
-    /// Write again what an authority needs to enrol the node: after a change of its addresses, or when it was lost.
+    /// Write again what an authority needs to enrol the node.
     Request {
         #[command(flatten)]
         node: NodeArgs,
+        /// The log of the authority that is to enrol it.
+        #[arg(long, value_name = "ORIGIN")]
+        authority: String,
         /// Where to write it.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+    },
+    /// Ask the authority to say where the node is reached: at the addresses of its configuration. The node must run.
+    Endpoint {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Until when the addresses are fresh, RFC 3339: within 90 days; in 90 days if not given.
+        #[arg(long, value_name = "INSTANT")]
+        until: Option<String>,
+        /// Where to write the request, for `basoche authority accept`.
         #[arg(long, value_name = "FILE")]
         request: PathBuf,
     },
@@ -109,13 +129,35 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> {
     match command {
-        Command::Init { node, request } => {
-            let enrolment = runtime::init(&node.config)?;
+        Command::Init {
+            node,
+            authority,
+            request,
+        } => {
+            let enrolment = runtime::init(&node.config, &authority)?;
             hand_out(&enrolment, &request, "is set up", output)
         }
-        Command::Request { node, request } => {
-            let enrolment = runtime::request(&node.config)?;
+        Command::Request {
+            node,
+            authority,
+            request,
+        } => {
+            let enrolment = runtime::request(&node.config, &authority)?;
             hand_out(&enrolment, &request, "is as it was", output)
+        }
+        Command::Endpoint { node, until, request } => {
+            let until = until.as_deref().map(when::parse).transpose()?;
+            ask::check_free(&request)?;
+            let (config, keys) = runtime::keys(&node.config)?;
+            let known = Known::by_node(&node, keys.node())?;
+            let endpoint = Endpoint {
+                tls_spki_sha256: keys.tls_spki_sha256().map_err(NodeError::from)?,
+                addresses: config.addresses,
+                // The entry is issued after this instant was read.
+                until: until.unwrap_or_else(|| now() + OVERLAP),
+            };
+            let asked = known.ask(&keys.seal().map_err(NodeError::from)?, &endpoint.into())?;
+            ask::hand_out(&request, keys.node(), &asked, output)
         }
         Command::Witness { node, name } => {
             let key = runtime::make_witness(&node.config, &name)?;

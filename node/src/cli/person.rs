@@ -46,7 +46,7 @@ impl PassphraseArgs {
 pub(super) struct PersonArgs {
     /// The wallet of the person who acts and signs.
     #[arg(long = "as", value_name = "WALLET")]
-    wallet: PathBuf,
+    pub(super) wallet: PathBuf,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }

@@ -3,26 +3,28 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use basoche_protocol::id::{CertificateId, DossierId, MessageId, SubjectId};
+use basoche_protocol::id::{CertificateId, DossierId, SubjectId};
 use basoche_protocol::jose::Signer;
 use basoche_protocol::message::PartyEnrolment;
-use basoche_protocol::text::{b64url_decode, b64url_encode};
+use basoche_protocol::text::b64url_decode;
 use basoche_registry::entry::{KeyRecord, Reason, Renewal, Revocation, Veto};
-use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
 use basoche_registry::{Certificate, Content};
 use clap::{Args, Subcommand};
-use serde::Serialize;
+use secrecy::SecretString;
 use serde_bytes::ByteBuf;
 use serde_json::json;
 
-use super::act::{dossier_id, subjects};
+use super::act::dossier_id;
+use super::ask::{Known, check_free, hand_out, write_json};
+use super::authority::files::read_certificate;
 use super::fault::exit;
 use super::person::{PassphraseArgs, PersonArgs};
 use super::values::{certificate_id as certificate, reason, subject};
 use super::{Fault, NodeArgs, Output, when};
-use crate::effects::{now, random};
+use crate::effects::random;
 use crate::files::write_new;
-use crate::wallet::{HolderRequest, PersonRequest, Wallet};
+use crate::keys::show_possession;
+use crate::wallet::{PersonRequest, Wallet};
 
 /// Make and look at a person's key, and ask its authority for what only its holder may.
 #[derive(Subcommand)]
@@ -38,7 +40,8 @@ pub(super) enum Command {
         /// Where to write the enrolment request.
         #[arg(long, value_name = "FILE")]
         request: PathBuf,
-        /// The authority's log for which it is; the request then proves that the holder wants the key there.
+        /// The authority's log for which it is: the request then proves that the holder wants the key there. No authority enrols
+        /// it without; a root of an authority needs none.
         #[arg(long, value_name = "ORIGIN")]
         authority: Option<String>,
         /// Whose it is, if its holder is in the registry already and has lost the key (case 2-B).
@@ -68,6 +71,31 @@ pub(super) enum Command {
         #[arg(long, value_name = "INSTANT")]
         until: String,
     },
+    /// Write the request (PKCS #10) with which a certificate authority issues a certificate for the wallet's key.
+    CertificateRequest {
+        #[command(flatten)]
+        person: PersonArgs,
+        /// Where to write it, DER.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Take the certificate that a certificate authority issued for the wallet's key, before it is enrolled.
+    Certify {
+        #[command(flatten)]
+        person: PersonArgs,
+        /// The certificate, DER or PEM.
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        /// Where to write the wallet with that certificate, under the same passphrase; an existing file is never replaced.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Where to write the enrolment request.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// The authority's log for which it is.
+        #[arg(long, value_name = "ORIGIN")]
+        authority: String,
+    },
     /// Ask for the withdrawal of a certificate of the wallet's holder, or of whom its organisation answers for.
     Revoke {
         #[command(flatten)]
@@ -96,13 +124,18 @@ pub(super) enum Command {
         #[arg(long, value_name = "SUBJECT", value_parser = subject)]
         of: Option<SubjectId>,
     },
-    /// Say whose a wallet is; its passphrase is not needed.
+    /// Say whose a wallet is; its passphrase is needed for `--authority` alone.
     Show {
         /// The wallet.
         wallet: PathBuf,
         /// Where to write the enrolment request again.
         #[arg(long, value_name = "FILE")]
         request: Option<PathBuf>,
+        /// The authority's log for which the request is. One that has the key already takes it without.
+        #[arg(long, value_name = "ORIGIN", requires = "request")]
+        authority: Option<String>,
+        #[command(flatten)]
+        passphrase: PassphraseArgs,
     },
 }
 
@@ -142,7 +175,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let mut enrolment = Wallet::create_for(&out, &label, whose, &passphrase)?;
             let place = authority.or_else(|| dossier.as_ref().map(PartyEnrolment::place));
             if let Some(place) = place {
-                enrolment.possession = Some(show_possession(&Wallet::open(&out, &passphrase)?, &place)?);
+                enrolment.possession = Some(prove(&out, &passphrase, &place)?);
             }
             write_json(&request, &enrolment)?;
             show(&out, &enrolment, output, || {
@@ -184,12 +217,44 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
                 encryption_spki: spki.map(ByteBuf::from),
                 issuer: None,
             };
-            let possession = show_possession(&new, &known.origin)?;
+            let possession = show_possession(&new, &new.subject, &known.origin).map_err(Fault::signer)?;
             let mut request = known.ask(&holder, &renewal.into())?;
             request.certificate = made.certificate;
             request.cosignatures.push(possession);
-            write_json(&asks.request, &request)?;
-            asked(&asks.request, holder.subject, output)
+            hand_out(&asks.request, holder.subject, &request, output)
+        }
+        Command::CertificateRequest { person, out } => {
+            let wallet = person.open()?;
+            let der = wallet.certificate_request()?;
+            write_new(&out, &der, 0o644)
+                .map_err(|error| Fault::unwritable(&out, &error).action("Choose another name."))?;
+            let answer = json!({ "v": 1, "subject": wallet.subject, "certificate_request": out });
+            output.answer(&answer, || {
+                format!(
+                    "Have a certificate authority issue a certificate from {}, then `basoche wallet certify`.",
+                    out.display()
+                )
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Certify {
+            person,
+            certificate,
+            out,
+            request,
+            authority,
+        } => {
+            check_free(&request)?;
+            let certificate = read_certificate(&certificate)?;
+            let passphrase = person.passphrase()?;
+            // Whoever cannot open it writes no other.
+            person.open()?;
+            let mut enrolment = Wallet::certify(&person.wallet, &out, &certificate)?;
+            enrolment.possession = Some(prove(&out, &passphrase, &authority)?);
+            write_json(&request, &enrolment)?;
+            show(&out, &enrolment, output, || {
+                format!("Have it enrolled with {}.", request.display())
+            })
         }
         Command::Revoke {
             asks,
@@ -210,14 +275,28 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let holder = asks.person.open()?;
             asks.write(&holder, of, &Veto { entry }.into(), output)
         }
-        Command::Show { wallet, request } => {
-            let enrolment = Wallet::request(&wallet)?;
+        Command::Show {
+            wallet,
+            request,
+            authority,
+            passphrase,
+        } => {
+            let mut enrolment = Wallet::request(&wallet)?;
+            if let Some(authority) = authority {
+                enrolment.possession = Some(prove(&wallet, &passphrase.read()?, &authority)?);
+            }
             if let Some(request) = request {
                 write_json(&request, &enrolment)?;
             }
             show(&wallet, &enrolment, output, String::new)
         }
     }
+}
+
+/// The proof that the wallet's holder wants its key in that log or dossier.
+fn prove(wallet: &Path, passphrase: &SecretString, place: &str) -> Result<String, Fault> {
+    let wallet = Wallet::open(wallet, passphrase)?;
+    show_possession(&wallet, &wallet.subject, place).map_err(Fault::signer)
 }
 
 impl AskArgs {
@@ -231,85 +310,8 @@ impl AskArgs {
     ) -> Result<ExitCode, Fault> {
         let subject = of.unwrap_or(holder.subject);
         let request = Known::by_node(&self.node, subject)?.ask(holder, content)?;
-        write_json(&self.request, &request)?;
-        asked(&self.request, subject, output)
+        hand_out(&self.request, subject, &request, output)
     }
-}
-
-/// What the registry says last of somebody, as the node holds it.
-struct Known {
-    subject: SubjectId,
-    origin: String,
-    last: u64,
-}
-
-impl Known {
-    fn by_node(node: &NodeArgs, subject: SubjectId) -> Result<Self, Fault> {
-        let known = subjects(&node.client()?, [subject])?.pop();
-        let known = known.ok_or_else(|| {
-            let message = format!("{subject} is in no log that the node holds");
-            Fault::new(exit::REFUSED, "unknown-subject", message, subject)
-                .action("Have the entries of its authority imported, or ask at another node.")
-        })?;
-        Ok(Self {
-            subject,
-            origin: known.origin,
-            last: known.last,
-        })
-    }
-
-    /// The request that the log say `content`, signed by `holder`.
-    fn ask(&self, holder: &Wallet, content: &Content) -> Result<HolderRequest, Fault> {
-        let prev = Some(self.last);
-        let target = request(&self.origin, &self.subject, prev, content);
-        Ok(HolderRequest {
-            v: 1,
-            origin: self.origin.clone(),
-            subject: self.subject,
-            prev,
-            kind: content.kind().number(),
-            content: b64url_encode(&content.encode()),
-            certificate: String::new(),
-            cosignatures: vec![sign(holder, target, Capacity::Holder)?],
-        })
-    }
-}
-
-/// The proof that the wallet's holder wants its key in that log or dossier.
-fn show_possession(wallet: &Wallet, place: &str) -> Result<String, Fault> {
-    let target = possession(place, &wallet.subject, &wallet.certificate());
-    sign(wallet, target, Capacity::Possession)
-}
-
-fn sign(wallet: &Wallet, target: MessageId, capacity: Capacity) -> Result<String, Fault> {
-    let unsigned = CoSignature::draft(wallet, target, capacity, now());
-    let signed = unsigned.sign(wallet).map_err(Fault::signer)?;
-    Ok(b64url_encode(&signed.encode()))
-}
-
-fn asked(path: &Path, subject: SubjectId, output: &Output) -> Result<ExitCode, Fault> {
-    let answer = json!({ "v": 1, "subject": subject, "request": path });
-    output.answer(&answer, || {
-        format!(
-            "Have it entered by the authority: `basoche authority accept --request {}`.",
-            path.display()
-        )
-    });
-    Ok(ExitCode::SUCCESS)
-}
-
-fn check_free(path: &Path) -> Result<(), Fault> {
-    if !path.exists() {
-        return Ok(());
-    }
-    let error = std::io::ErrorKind::AlreadyExists.into();
-    Err(Fault::unwritable(path, &error).action("Choose another name."))
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Fault> {
-    let json = serde_json::to_vec_pretty(value).unwrap_or_default();
-    write_new(path, &json, 0o644)
-        .map_err(|error| Fault::unwritable(path, &error).action("Choose another name."))
 }
 
 fn show(

@@ -95,7 +95,17 @@ impl Stage {
             );
             write(&format!("{name}/node.toml"), &config)?;
             let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));
-            let made = runner.ask(&["node", "init", "--config", &config, "--request", &request])?;
+            let origin = format!("{authority}.example");
+            let init = [
+                "node",
+                "init",
+                "--config",
+                &config,
+                "--authority",
+                &origin,
+                "--request",
+            ];
+            let made = runner.ask(&[&init[..], &[&request]].concat())?;
             let dir = format!("authorities/{authority}");
             let registered = runner.ask(&[
                 "authority",
@@ -127,9 +137,12 @@ impl Stage {
         let mut persons = Vec::new();
         for (name, role, node) in PERSONS {
             let (wallet, request) = (format!("wallets/{name}"), format!("wallets/{name}.json"));
+            let authority = NODES[node].2;
             let made = runner.ask(&[
                 "wallet",
                 "create",
+                "--authority",
+                &format!("{authority}.example"),
                 "--out",
                 &wallet,
                 "--label",
@@ -139,7 +152,7 @@ impl Stage {
                 "--passphrase-file",
                 "passphrase",
             ])?;
-            let dir = format!("authorities/{}", NODES[node].2);
+            let dir = format!("authorities/{authority}");
             runner.ask(&[
                 "authority",
                 "person",

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{BACKOFF, Network};
-use crate::effects::random;
+use crate::effects::{now, random};
 use crate::quic::{Lane, NodeId, TransportError};
 
 /// Nodes that are dialled at once: who does not answer holds up nobody else.
@@ -50,11 +50,17 @@ impl Network {
         }
     }
 
-    /// Dials a node at the addresses that the registry has of it.
+    /// Dials a node at the addresses that the registry has of it; if they are out of date, at those that the DNS proves before.
     pub(super) async fn connect(&self, node: NodeId, lane: Lane) -> Result<(), TransportError> {
+        let contact = self.phonebook.contact(&node);
+        let contact = contact.ok_or(TransportError::UnknownPeer)?;
         let look_up = |name: String| tokio::spawn(async move { lookup(&name).await });
-        let names = self.phonebook.addresses(&node).into_iter();
-        let mut addresses = Vec::new();
+        let names = contact.wanted.addresses.clone().into_iter();
+        let stale = contact.fresh_until.is_some_and(|until| until < now());
+        let mut addresses = match &self.discovery {
+            Some(discovery) if stale => discovery.find(&contact.wanted).await,
+            _ => Vec::new(),
+        };
         // All names at once: one that does not resolve takes no time from the others.
         for found in names.map(look_up).collect::<Vec<_>>() {
             addresses.extend(found.await.unwrap_or_default());

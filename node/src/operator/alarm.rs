@@ -27,11 +27,15 @@ pub enum Alarm {
     LogDisputed,
     /// An authority's log has signed two histories, with proof. LOG-14.
     LogForked,
+    /// What DNS says of a node is not proved. DNS-2.
+    DnsUnproved,
+    /// DNS says of a node what the registry says otherwise. DNS-3.
+    DnsContradicts,
 }
 
 impl Alarm {
     /// Every alarm.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::StoreOlder,
         Self::OwnChainBehind,
         Self::ChainDisputed,
@@ -42,6 +46,8 @@ impl Alarm {
         Self::MailboxFull,
         Self::LogDisputed,
         Self::LogForked,
+        Self::DnsUnproved,
+        Self::DnsContradicts,
     ];
 
     /// Its name in metrics and logs.
@@ -58,6 +64,8 @@ impl Alarm {
             Self::MailboxFull => "mailbox-full",
             Self::LogDisputed => "log-disputed",
             Self::LogForked => "log-forked",
+            Self::DnsUnproved => "dns-unproved",
+            Self::DnsContradicts => "dns-contradicts",
         }
     }
 
@@ -75,6 +83,8 @@ impl Alarm {
             Self::MailboxFull => "the mailbox is full",
             Self::LogDisputed => "an authority's log has signed something else than what is held here",
             Self::LogForked => "an authority's log has signed two histories",
+            Self::DnsUnproved => "what the DNS says of a node is not proved",
+            Self::DnsContradicts => "the DNS says of a node what the registry says otherwise",
         }
     }
 
@@ -149,6 +159,6 @@ mod tests {
         let meters = Meters::default();
         Alarm::ChainForked.raise(&meters, "a test");
         let counts = Alarm::ALL.map(|alarm| meters.alarms(alarm));
-        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -21,7 +21,7 @@ use basoche_protocol::dossier::RunItem;
 use basoche_protocol::engine::{Engine, Fresh, Registry, Row};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::id::{Digest, DossierId, Incarnation, KeySalt, MessageId, Salt, SubjectId};
-use basoche_protocol::jose::{self, DecryptionKey, SoftwareKey};
+use basoche_protocol::jose::{self, DecryptionKey, Signer, SoftwareKey};
 use basoche_protocol::journal::Branch;
 use basoche_protocol::journal::Content::Authentic;
 use basoche_protocol::message::{Access, Body, DocumentRef, KeyWrap, Message};
@@ -29,6 +29,7 @@ use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::{Frame, Item, RegistryLeaf, Run as RunFrame};
 use basoche_registry::entry::{Content, Enrolment, Node as NodeEntry, Organisation, Reason, Revocation};
+use basoche_registry::leaf::{Capacity, CoSignature, possession};
 use basoche_registry::{Anchors, Authority, AuthorityLog, Replica};
 use serde_bytes::ByteBuf;
 
@@ -124,14 +125,22 @@ impl World {
             authorities.push(authority.clone());
             let genesis = authority.genesis();
             let mut log = AuthorityLog::new(authority);
-            let mut enrol = |subject, content: Content, certificate: &[u8]| {
+            let mut enrol = |subject: Option<SubjectId>, content: Content, key: Option<&Key>| {
                 let salt = Salt::new([leaves.len() as u8; 16]);
                 let unsigned = log.draft(&root.signer, subject, content, now, now, salt);
                 let signed = unsigned.sign(&root.signer).unwrap();
-                let (at, leaf) = log.commit(signed, vec![], certificate).unwrap();
+                let shown = key.map(|Key { signer, .. }| {
+                    let wanted = possession(log.origin(), &subject.unwrap(), &signer.certificate());
+                    let shown = CoSignature::draft(signer, wanted, Capacity::Possession, now);
+                    shown.sign(signer).unwrap()
+                });
+                let certificate = key.map_or(&[][..], |key| &key.der);
+                let (at, leaf) = log
+                    .commit(signed, shown.into_iter().collect(), certificate)
+                    .unwrap();
                 leaves.push((log.origin().to_owned(), at, leaf));
             };
-            enrol(None, genesis.into(), &[]);
+            enrol(None, genesis.into(), None);
             let organisation = SubjectId::new([0xf0 + index as u8; 16]);
             let stated = Organisation {
                 kind: profession,
@@ -139,7 +148,7 @@ impl World {
                 name: "Organisation d'essai".into(),
                 admin: None,
             };
-            enrol(Some(organisation), stated.into(), &[]);
+            enrol(Some(organisation), stated.into(), None);
             let (node, key) = (Who::NODES[index], &keys[index]);
             let stated = NodeEntry {
                 organisation,
@@ -148,7 +157,7 @@ impl World {
                 tls_spki_sha256: Digest::of(&[b"tls", &key.spki]),
                 addresses: vec!["127.0.0.1:4433".into()],
             };
-            enrol(Some(node.subject()), stated.into(), &key.der);
+            enrol(Some(node.subject()), stated.into(), Some(key));
             for who in Who::PERSONS.into_iter().filter(|who| who.home() == index) {
                 let key = &keys[who as usize];
                 let stated = Enrolment {
@@ -160,7 +169,7 @@ impl World {
                     encryption_spki: None,
                     issuer: None,
                 };
-                enrol(Some(who.subject()), stated.into(), &key.der);
+                enrol(Some(who.subject()), stated.into(), Some(key));
             }
             logs.push((log, root));
         }

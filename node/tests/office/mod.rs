@@ -150,7 +150,16 @@ impl Office {
         for (name, (authority, _)) in ["court", "company"].into_iter().zip(AUTHORITIES) {
             let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));
             let made = self
-                .ask(&["node", "init", "--config", &config, "--request", &request])
+                .ask(&[
+                    "node",
+                    "init",
+                    "--config",
+                    &config,
+                    "--request",
+                    &request,
+                    "--authority",
+                    &format!("{authority}.example"),
+                ])
                 .ok();
             let dir = format!("authorities/{authority}");
             let organisation = self
@@ -218,6 +227,8 @@ impl Office {
             .secret(&[
                 "wallet",
                 "create",
+                "--authority",
+                &format!("{authority}.example"),
                 "--out",
                 &wallet,
                 "--label",

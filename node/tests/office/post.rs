@@ -48,7 +48,16 @@ impl Post {
         office.furnish();
         let (config, request) = ("mailbox/node.toml", "mailbox/request.json");
         let made = office
-            .ask(&["node", "init", "--config", config, "--request", request])
+            .ask(&[
+                "node",
+                "init",
+                "--config",
+                config,
+                "--request",
+                request,
+                "--authority",
+                "justice.example",
+            ])
             .ok();
         let justice = "authorities/justice";
         let about = ["--dir", justice, "--name", "mailbox", "--identifier", "mailbox"];

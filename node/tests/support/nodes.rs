@@ -486,7 +486,16 @@ impl Runner<'_> {
         );
         let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));
         fs::write(self.root.join(&config), text).unwrap();
-        let made = self.ask(&["node", "init", "--config", &config, "--request", &request]);
+        let init = [
+            "node",
+            "init",
+            "--config",
+            &config,
+            "--request",
+            &request,
+            "--authority",
+        ];
+        let made = self.ask(&[&init[..], &[&format!("{}.example", plan.authority)]].concat());
         let organisation = self.office(&[
             "authority",
             "organisation",
@@ -531,6 +540,8 @@ impl Runner<'_> {
         let made = self.office(&[
             "wallet",
             "create",
+            "--authority",
+            &format!("{authority}.example"),
             "--out",
             &wallet,
             "--label",

@@ -702,7 +702,7 @@ fn cosignatures_that_do_not_hold_are_refused() {
     };
     let expected = Inadmissible::CoSignature {
         number: 0,
-        what: "it is about another entry",
+        what: "possession is shown for another log or another subject",
     };
     assert_refused(&mut federation, BAR, &leaf, expected, Code::BadValue);
 

@@ -7,7 +7,7 @@ use basoche_protocol::error::Untrusted;
 use basoche_protocol::id::{Incarnation, SubjectId};
 use basoche_protocol::role::Role;
 use basoche_protocol::wire::frame::{Frame, RegistryLeaf, RegistryLeaves};
-use basoche_registry::{Inadmissible, Replica};
+use basoche_registry::{Inadmissible, Leaf, Replica};
 use serde_bytes::ByteBuf;
 
 use super::kit::{BAR, COMPANY, COURT, Federation, Key, anchors, day, enrolment, revocation, subject};
@@ -110,8 +110,13 @@ fn signatures_checked_ahead_decide_nothing() {
     let entry = federation.next(BAR, Some(50), enrolment(&lawyer, Role::Lawyer, 22));
     let good = super::kit::leaf(&entry, &officer, &[], lawyer.der());
     let mut bad = good.clone();
-    let last = bad.leaf.len() - 2;
-    bad.leaf[last] ^= 1;
+    let envelope = Leaf::decode(&good.leaf).unwrap().envelope().encode();
+    let starts = good
+        .leaf
+        .windows(envelope.len())
+        .position(|part| part == envelope)
+        .unwrap();
+    bad.leaf[starts + envelope.len() - 1] ^= 1;
 
     // One that does not hold is not remembered, in whatever company it comes.
     federation.replica.check_ahead(BAR, &[bad.clone(), good.clone()]);

@@ -1,6 +1,7 @@
 //! Deterministic keys and a small federation to test with. Days are counted from 2026-06-01.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
 use basoche_protocol::engine::Registry;
 use basoche_protocol::envelope::{Envelope, Typ, Unsigned};
@@ -72,7 +73,10 @@ fn ca(seed: u8) -> rcgen::CertificateParams {
         .distinguished_name
         .push(rcgen::DnType::CommonName, name);
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    parameters.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    parameters.key_usages = vec![
+        rcgen::KeyUsagePurpose::KeyCertSign,
+        rcgen::KeyUsagePurpose::CrlSign,
+    ];
     parameters.not_before = rcgen::date_time_ymd(2025, 1, 1);
     parameters.not_after = rcgen::date_time_ymd(2035, 1, 1);
     parameters
@@ -125,6 +129,13 @@ impl Key {
         parameters.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
         let certificate = parameters.signed_by(&certificate_key(&signing), &issuer).unwrap();
         Self::with_certificate(seed, certificate.der())
+    }
+
+    /// The revocation list of the certificate authority of that key.
+    pub(crate) fn crl(seed: u8, list: rcgen::CertificateRevocationListParams) -> Vec<u8> {
+        let key = signing_key(seed);
+        let issuer = rcgen::Issuer::new(ca(seed), certificate_key(&key));
+        list.signed_by(&issuer).unwrap().der().to_vec()
     }
 
     /// With that certificate, which need not be this key's.
@@ -241,8 +252,40 @@ pub(crate) fn revocation(key: &Key, invalid_since: Option<Instant>) -> Revocatio
     }
 }
 
-/// Signs `entry` as `signer`, and co-signs it: each what its capacity is about.
+/// The key of a certificate that is one of these.
+fn key_of(der: &[u8]) -> Option<Key> {
+    static SEEDS: LazyLock<BTreeMap<Vec<u8>, u8>> = LazyLock::new(|| {
+        let point = |seed| certificate_key(&signing_key(seed)).1;
+        (1..u8::MAX).map(|seed| (point(seed), seed)).collect()
+    });
+    let certificate = Certificate::from_der(der).ok()?;
+    let point = certificate.spki().split_at_checked(26)?.1;
+    SEEDS.get(point).map(|seed| Key::with_certificate(*seed, der))
+}
+
+/// Signs `entry` as `signer`, and co-signs it: each what its capacity is about. The possession of a key that it states is
+/// shown, whoever else signs.
 pub(crate) fn leaf(
+    entry: &Entry,
+    signer: &Key,
+    cosigners: &[(&Key, Capacity)],
+    certificate: &[u8],
+) -> RegistryLeaf {
+    let shown = cosigners
+        .iter()
+        .any(|(_, capacity)| *capacity == Capacity::Possession);
+    let key = entry
+        .content
+        .key()
+        .filter(|_| !shown)
+        .and_then(|_| key_of(certificate));
+    let mut cosigners = cosigners.to_vec();
+    cosigners.extend(key.as_ref().map(|key| (key, Capacity::Possession)));
+    bare_leaf(entry, signer, &cosigners, certificate)
+}
+
+/// The same, by these alone.
+pub(crate) fn bare_leaf(
     entry: &Entry,
     signer: &Key,
     cosigners: &[(&Key, Capacity)],

@@ -8,6 +8,7 @@ use basoche_protocol::tree;
 use basoche_protocol::wire::codec;
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::Kind;
+use basoche_registry::leaf::{Capacity, CoSignature, possession};
 use basoche_registry::{AuthorityLog, Content, EntryFile, Inadmissible, Replica};
 use proptest::prelude::*;
 
@@ -207,7 +208,14 @@ fn an_authority_builds_a_log_that_replicas_admit() {
         let at = day(number as u64);
         let unsigned = log.draft(&root, about.map(subject), content, at, at, Salt::new([1; 16]));
         let envelope = unsigned.sign(&root).unwrap();
-        let (index, leaf) = log.commit(envelope, vec![], certificate).unwrap();
+        let wanted = possession(BAR, &subject(41), &key.certificate.id());
+        let shown = CoSignature::draft(&key, wanted, Capacity::Possession, at).sign(&key);
+        let beside = if certificate.is_empty() {
+            vec![]
+        } else {
+            vec![shown.unwrap()]
+        };
+        let (index, leaf) = log.commit(envelope, beside, certificate).unwrap();
         assert_eq!(index, number as u64);
         let origin = log.origin().to_owned();
         files.push(EntryFile { origin, index, leaf }.encode());

@@ -7,8 +7,10 @@
 //! ```
 
 mod attribute;
+mod crl;
 mod delegate;
 pub(super) mod files;
+mod found;
 mod office;
 pub(super) mod publish;
 
@@ -21,28 +23,24 @@ use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::text::b64url_decode;
 use basoche_protocol::time::Span;
 use basoche_registry::entry::{
-    CertificateAuthority, Enrolment, IdentityProof, KeyRecord, Kind, Lifting, Node, Officer, Organisation,
-    Publication, Reason, Reassociation, Retirement, Revocation, Suspension,
+    CertificateAuthority, Enrolment, IdentityProof, Kind, Lifting, Node, Officer, Organisation, Publication,
+    Reason, Reassociation, Retirement, Revocation, Suspension,
 };
 use basoche_registry::leaf::{Capacity, CoSignature};
-use basoche_registry::log::Policy;
-use basoche_registry::{Anchors, Authority, AuthorityLog, Certificate, Content, Entry};
+use basoche_registry::{Content, Entry};
 use clap::{Args, Subcommand};
-use serde_bytes::ByteBuf;
 use serde_json::json;
 
-use self::files::{bad_request, check_version, envelopes, key, read_json, record};
-use self::office::{Draft, Ledger, Office, Public, Statement};
+use self::files::{Applicant, bad_request, check_version, envelopes, read_certificate, read_json, record};
+use self::office::{Draft, Ledger, Office, Statement};
 use super::fault::exit;
 use super::person::PassphraseArgs;
 use super::values::{certificate_id, reason, subject};
 use super::{Fault, Output, when};
 use crate::effects::now;
 use crate::effects::random;
-use crate::files::{write_atomic, write_new};
 use crate::keys::NodeRequest;
-use crate::log_key::LogKey;
-use crate::wallet::{HolderRequest, PersonRequest, Wallet};
+use crate::wallet::HolderRequest;
 
 const WALLET: &str = "authority.wallet";
 const PUBLIC: &str = "authority.json";
@@ -96,7 +94,8 @@ pub(super) enum Command {
         /// SIREN number or court code.
         #[arg(long)]
         identifier: String,
-        /// What `basoche wallet create` wrote for the key that speaks for it; none if not given.
+        /// What `basoche wallet create` wrote for the key that speaks for it; none if not given. The organisation gets the wallet's
+        /// subject id.
         #[arg(long, value_name = "FILE")]
         admin: Option<PathBuf>,
     },
@@ -199,7 +198,7 @@ pub(super) enum Command {
     CertificateAuthority {
         #[command(flatten)]
         office: OfficeArgs,
-        /// Its certificate, DER.
+        /// Its certificate, DER or PEM.
         #[arg(long, value_name = "FILE")]
         certificate: PathBuf,
         /// The algorithm of its key: ES256, ES384 or RS256.
@@ -219,6 +218,15 @@ pub(super) enum Command {
         /// Acts from here on become contested. RFC 3339.
         #[arg(long, value_name = "INSTANT")]
         invalid_since: Option<String>,
+    },
+    /// Compare the revocation list (CRL) of a certificate authority with the log, and enter what the log lacks of it.
+    ///
+    /// Exit codes: 0 the log lacks nothing, 1 certificates withdrawn there are in force here, 3 the list is out of date.
+    Crl {
+        #[command(flatten)]
+        office: OfficeArgs,
+        #[command(flatten)]
+        what: crl::CrlArgs,
     },
     /// Sign, as second officer or as a further root, the draft that another has written with --draft.
     Cosign {
@@ -354,14 +362,14 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             threshold,
             policy,
         } => {
-            let roots = Roots {
+            let roots = found::Roots {
                 further: &further_root,
                 threshold,
             };
-            let policy = policy.as_deref().map(read_policy).transpose()?;
-            init(&office, &origin, profession, test, &roots, policy, output)
+            let policy = policy.as_deref().map(found::read_policy).transpose()?;
+            found::init(&office, &origin, profession, test, &roots, policy, output)
         }
-        Command::Anchors { out, dirs } => anchors(&out, &dirs, output),
+        Command::Anchors { out, dirs } => found::anchors(&out, &dirs, output),
         Command::Organisation {
             office: args,
             name,
@@ -369,17 +377,20 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             admin,
         } => {
             let office = Office::open(&args)?;
-            let admin = admin.map(|path| person_key(&path)).transpose()?;
-            let (admin, der) = admin.map_or((None, Vec::new()), |(_, key, der)| (Some(key), der));
-            let kind = office.ledger.public.profession;
+            let admin = admin
+                .map(|path| Applicant::read(&path, &office.ledger))
+                .transpose()?;
             let organisation = Organisation {
-                kind,
+                kind: office.ledger.public.profession,
                 identifier,
                 name,
-                admin,
+                admin: admin.as_ref().map(|admin| admin.key),
             };
-            let subject = SubjectId::new(random());
-            office.state(Statement::new(subject, organisation).beside(der), output)
+            let statement = match admin {
+                Some(admin) => admin.states(organisation),
+                None => Statement::new(SubjectId::new(random()), organisation),
+            };
+            office.state(statement, output)
         }
         Command::Node {
             office: args,
@@ -389,16 +400,17 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let office = Office::open(&args)?;
             let request: NodeRequest = read_json(&path, "a node's enrolment request")?;
             check_version(request.v, &path)?;
-            let (seal, der) = key(&request.seal_certificate, &path)?;
+            let seal = Applicant::of(&request.seal_certificate, request.node, &path, &office.ledger)?;
+            let seal = seal.shown(std::slice::from_ref(&request.possession), &path)?;
             let unfit = || bad_request(&path, "encryption_spki is not base64url");
             let node = Node {
                 organisation,
-                seal,
+                seal: seal.key,
                 encryption_spki: b64url_decode(&request.encryption_spki).ok_or_else(unfit)?,
                 tls_spki_sha256: request.tls_spki_sha256,
                 addresses: request.addresses,
             };
-            office.state(Statement::new(request.node, node).beside(der), output)
+            office.state(seal.states(node), output)
         }
         Command::Person {
             office: args,
@@ -408,21 +420,19 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             assurance,
         } => {
             let office = Office::open(&args)?;
-            let (request, key, der) = person_key(&path)?;
+            let person = Applicant::read(&path, &office.ledger)?;
             roles.sort_unstable();
             roles.dedup();
             let enrolment = Enrolment {
-                key,
+                key: person.key,
                 roles,
                 node,
                 assurance,
                 commitment: None,
-                encryption_spki: encryption_key(&request, &path)?,
-                issuer: None,
+                encryption_spki: person.encryption_spki.clone(),
+                issuer: person.issuer,
             };
-            let cosignatures = envelopes(request.possession.as_slice(), &path)?;
-            let statement = Statement::new(request.subject, enrolment).beside(der);
-            office.state(statement.asked_by(cosignatures), output)
+            office.state(person.states(enrolment), output)
         }
         Command::Officer {
             office: args,
@@ -431,13 +441,13 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             until,
         } => {
             let office = Office::open(&args)?;
-            let (request, key, der) = person_key(&path)?;
+            let person = Applicant::read(&path, &office.ledger)?;
             let officer = Officer {
-                key,
+                key: person.key,
                 revocations_per_hour,
                 until: when::parse(&until)?,
             };
-            office.state(Statement::new(request.subject, officer).beside(der), output)
+            office.state(person.states(officer), output)
         }
         Command::Accept {
             office: args,
@@ -456,20 +466,18 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             effective_at,
         } => {
             let office = Office::open(&args)?;
-            let (request, key, der) = person_key(&path)?;
+            let person = Applicant::read(&path, &office.ledger)?;
             let reassociation = Reassociation {
-                key,
+                key: person.key,
                 assurance,
                 identity,
-                encryption_spki: encryption_key(&request, &path)?,
-                issuer: None,
+                encryption_spki: person.encryption_spki.clone(),
+                issuer: person.issuer,
             };
             // A little more than the delay: the entry is issued after this instant was read.
             let soonest = now() + basoche_registry::entry::DELAY + Span::from_seconds(60);
             let effective_at = instant(effective_at)?.unwrap_or(soonest);
-            let cosignatures = envelopes(request.possession.as_slice(), &path)?;
-            let statement = Statement::new(request.subject, reassociation).beside(der);
-            office.state(statement.asked_by(cosignatures).from(Some(effective_at)), output)
+            office.state(person.states(reassociation).from(Some(effective_at)), output)
         }
         Command::Suspend { office, decision } => {
             let content = Suspension {
@@ -492,14 +500,13 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             until,
         } => {
             let office = Office::open(&args)?;
-            let der = std::fs::read(&path).map_err(|error| Fault::unreadable(&path, &error))?;
-            let certificate = Certificate::from_der(&der).map_err(|error| bad_request(&path, error))?;
+            let certificate = read_certificate(&path)?;
             let authority = CertificateAuthority {
                 key: record(&certificate, algorithm),
                 until: when::parse(&until)?,
             };
-            let subject = SubjectId::new(random());
-            office.state(Statement::new(subject, authority).beside(der), output)
+            let statement = Statement::new(SubjectId::new(random()), authority);
+            office.state(statement.beside(certificate.der().to_vec()), output)
         }
         Command::Retire {
             office: args,
@@ -514,6 +521,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let subject = office.ledger.holder(&certificate)?;
             office.state(Statement::new(subject, retirement), output)
         }
+        Command::Crl { office, what } => crl::compare(&office, &what, output),
         Command::Cosign {
             office: args,
             capacity,
@@ -548,20 +556,6 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             office.state(statement.from(effective_at), output)
         }
     }
-}
-
-/// A person's request, its key and the certificate's DER bytes.
-fn person_key(path: &Path) -> Result<(PersonRequest, KeyRecord, Vec<u8>), Fault> {
-    let request: PersonRequest = read_json(path, "a person's enrolment request")?;
-    check_version(request.v, path)?;
-    let (key, der) = key(&request.certificate, path)?;
-    Ok((request, key, der))
-}
-
-fn encryption_key(request: &PersonRequest, path: &Path) -> Result<Option<ByteBuf>, Fault> {
-    let unfit = || bad_request(path, "the encryption key is not base64url");
-    let decode = |spki: &String| b64url_decode(spki).map(ByteBuf::from).ok_or_else(unfit);
-    request.encryption_spki.as_ref().map(decode).transpose()
 }
 
 fn decide(
@@ -638,144 +632,6 @@ fn cosign(args: &OfficeArgs, capacity: Capacity, output: &Output) -> Result<Exit
             said.effective_at,
             path.display()
         )
-    });
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The roots of an authority that is being made.
-struct Roots<'a> {
-    further: &'a [PathBuf],
-    threshold: usize,
-}
-
-fn init(
-    args: &OfficeArgs,
-    origin: &str,
-    profession: OrganisationKind,
-    test: bool,
-    roots: &Roots<'_>,
-    policy: Option<String>,
-    output: &Output,
-) -> Result<ExitCode, Fault> {
-    let dir = &args.dir;
-    if roots.threshold > 1 && args.draft.is_none() {
-        let what = "several roots must sign the first entry: give --draft FILE, then `cosign` and `enter` it";
-        return Err(Fault::usage(what));
-    }
-    let further = roots
-        .further
-        .iter()
-        .map(|path| person_key(path).map(|(request, ..)| request.certificate));
-    let further_roots: Vec<String> = further.collect::<Result<_, _>>()?;
-    let unwritable = |path: &Path| {
-        let path = path.to_owned();
-        move |error: std::io::Error| Fault::unwritable(&path, &error)
-    };
-    let passphrase = args.passphrase.read()?;
-    std::fs::create_dir_all(dir).map_err(unwritable(dir))?;
-    if std::fs::read_dir(dir).map_err(unwritable(dir))?.next().is_some() {
-        let message = format!("{} is not empty", dir.display());
-        return Err(
-            Fault::new(exit::CANNOT_WRITE, "not-empty", message, dir.display())
-                .action("Choose a new directory: an authority is never replaced."),
-        );
-    }
-    let request = Wallet::create(&dir.join(WALLET), origin, &passphrase)?;
-    let log = policy
-        .is_some()
-        .then(|| LogKey::create(&dir.join(LOG_KEY), origin, &passphrase));
-    let log = log.transpose()?;
-    let public = Public {
-        v: 1,
-        origin: origin.to_owned(),
-        profession,
-        test,
-        certificate: request.certificate,
-        further_roots,
-        threshold: (roots.threshold > 1).then_some(roots.threshold),
-        log: log.map(|key| key.to_string()),
-        policy,
-    };
-    let authority = public.authority(dir).inspect_err(|_| {
-        // The origin is impossible: leave the directory as it was found. What cannot be removed does no harm.
-        let _ = std::fs::remove_file(dir.join(WALLET));
-        let _ = std::fs::remove_file(dir.join(LOG_KEY));
-    })?;
-    let entries = dir.join(ENTRIES);
-    std::fs::create_dir(&entries).map_err(unwritable(&entries))?;
-    let wallet = Wallet::open(&dir.join(WALLET), &passphrase)?;
-    let certificate = basoche_protocol::jose::Signer::certificate(&wallet);
-    let genesis = authority.genesis();
-    let office = Office {
-        ledger: Ledger {
-            dir: dir.clone(),
-            log: AuthorityLog::new(authority),
-            public,
-            leaves: Vec::new(),
-        },
-        wallet,
-        draft: args.draft.clone(),
-    };
-    let json = serde_json::to_vec_pretty(&office.ledger.public).unwrap_or_default();
-    let genesis = office.sign(Statement::of_the_log(genesis))?;
-    let stated = match &args.draft {
-        Some(draft) => {
-            genesis.write(draft)?;
-            None
-        }
-        None => Some(office.ledger.enter(genesis)?),
-    };
-    // Last: without it the directory is no authority's.
-    let path = dir.join(PUBLIC);
-    write_new(&path, &json, 0o644).map_err(unwritable(&path))?;
-    let (entry, index) = (
-        stated.as_ref().map(|one| &one.entry),
-        stated.as_ref().map(|one| one.index),
-    );
-    let answer = json!({ "v": 1, "origin": origin, "certificate": certificate, "entry": entry, "index": index, "draft": args.draft });
-    output.answer(&answer, || {
-        format!(
-            "The authority {origin} is in {}. Keep {WALLET} offline; publish {PUBLIC} and {ENTRIES}.",
-            dir.display()
-        )
-    });
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Reads a policy, and checks it.
-fn read_policy(path: &Path) -> Result<String, Fault> {
-    let bytes = std::fs::read(path).map_err(|error| Fault::unreadable(path, &error))?;
-    let policy = Policy::parse(&bytes).map_err(|error| bad_request(path, error))?;
-    Ok(policy.text().to_owned())
-}
-
-fn anchors(out: &Path, dirs: &[PathBuf], output: &Output) -> Result<ExitCode, Fault> {
-    let mut authorities: Vec<Authority> = Vec::new();
-    for (place, dir) in dirs.iter().enumerate() {
-        let authority = Public::read(dir)?.authority(dir)?;
-        let earlier = authorities
-            .iter()
-            .position(|one| one.origin() == authority.origin());
-        if let Some(earlier) = earlier {
-            let (one, other) = (dirs[earlier].display(), dirs[place].display());
-            let message = format!(
-                "{one} and {other} are both authorities named {}",
-                authority.origin()
-            );
-            return Err(Fault::new(exit::USAGE, "duplicate-authority", message, other)
-                .action("Give each authority once."));
-        }
-        authorities.push(authority);
-    }
-    let anchors = Anchors::new(authorities).map_err(Fault::usage)?;
-    write_atomic(out, anchors.to_json().as_bytes(), 0o644).map_err(|error| Fault::unwritable(out, &error))?;
-    let row = |one: &Authority| {
-        let certificate = one.roots()[0].certificate.id();
-        json!({ "origin": one.origin(), "profession": one.profession(), "test": one.is_test(), "certificate": certificate })
-    };
-    let rows: Vec<_> = anchors.authorities().iter().map(row).collect();
-    output.answer(&json!({ "v": 1, "anchors": out, "authorities": rows }), || {
-        format!("{} authorities are in {}.", rows.len(), out.display())
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -160,7 +160,7 @@ impl Office {
     }
 
     /// Signs the next entry and writes its file, or the draft of it.
-    pub(super) fn state(self, statement: Statement, output: &Output) -> Result<ExitCode, Fault> {
+    pub(super) fn state(mut self, statement: Statement, output: &Output) -> Result<ExitCode, Fault> {
         let draft = self.sign(statement)?;
         let Some(path) = &self.draft else {
             return self.ledger.enter(draft)?.tell(output);
@@ -260,7 +260,7 @@ impl Ledger {
     }
 
     /// Admits the entry and writes its file.
-    pub(super) fn enter(mut self, draft: Draft) -> Result<Stated, Fault> {
+    pub(super) fn enter(&mut self, draft: Draft) -> Result<Stated, Fault> {
         let Draft {
             envelope,
             cosignatures,

@@ -2,7 +2,7 @@
 
 mod succession;
 
-use basoche_protocol::envelope::Typ;
+use basoche_protocol::envelope::{Envelope, Typ};
 use basoche_protocol::id::Digest;
 use basoche_protocol::refusal::Code;
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
@@ -12,7 +12,7 @@ use basoche_registry::entry::{
     Attribute, CertificateAuthority, Endpoint, IdentityProof, Kind, Lifting, Officer, Organisation,
     Reassociation, Renewal, Retirement, Suspension, Veto,
 };
-use basoche_registry::leaf::Capacity;
+use basoche_registry::leaf::{Capacity, CoSignature, possession};
 use basoche_registry::{
     AnchorError, Anchors, Authority, CertificateError, Content, Entry, Inadmissible, Leaf, Replica,
 };
@@ -265,16 +265,13 @@ fn the_golden_table_of_rights() {
             let entry = office.entry(about, days, content);
             let root = root(BAR);
             let author = if column == 0 { &root } else { &office.officer };
-            let mut beside = match column {
+            let beside = match column {
                 2 => vec![(&office.second, Capacity::SecondOfficer)],
                 3 => vec![(&office.lawyer, Capacity::Holder)],
                 4 => vec![(&office.admin, Capacity::Holder)],
                 5 => vec![(&seal, Capacity::Holder)],
                 _ => vec![],
             };
-            if matches!(kind, Kind::Renewal | Kind::Reassociation) {
-                beside.push((new, Capacity::Possession));
-            }
             let der = if entry.content.key().is_some() {
                 new.der()
             } else {
@@ -289,6 +286,82 @@ fn the_golden_table_of_rights() {
         }
         assert_eq!(line, expected, "{name}");
     }
+}
+
+/// Nobody's key is enrolled without its holder's wish to have it there, in this log and for this subject: not by the roots
+/// either. A key that is stated again needs none, nor does that of a certificate authority. REG-9, REG-12.
+#[test]
+fn whoever_states_a_new_key_shows_its_possession() {
+    let new = Key::new(80);
+    let officer = Officer {
+        key: new.record(),
+        revocations_per_hour: 1,
+        until: day(9),
+    };
+    let admin = Organisation {
+        admin: Some(new.record()),
+        ..kit::organisation(BAR)
+    };
+    let stating: [(u8, Content); 5] = [
+        (81, admin.into()),
+        (81, kit::node(ORGANISATION, &new, 82).into()),
+        (81, enrolment(&new, Role::Party, NODE).into()),
+        (81, officer.into()),
+        (LAWYER, reassociation(&new).into()),
+    ];
+    for (about, content) in stating {
+        let mut office = Office::open();
+        let kind = content.kind();
+        let entry = office.entry(about, (0, 3), content);
+        let shown = |origin: &str, whom: u8, by: &Key| {
+            let wanted = possession(origin, &subject(whom), &new.certificate.id());
+            let unsigned = CoSignature::draft(by, wanted, Capacity::Possession, day(0));
+            unsigned.sign(by).unwrap()
+        };
+        let envelope = sign(&entry, Typ::Registry, &root(BAR));
+        let mut admit = |beside: Vec<Envelope>| {
+            let leaf = Leaf::new(envelope.clone(), beside).unwrap();
+            let leaf = RegistryLeaf {
+                leaf: ByteBuf::from(leaf.encode()),
+                certificate: ByteBuf::from(new.der()),
+            };
+            office.federation.admit(BAR, &leaf)
+        };
+        let refused = admit(vec![]);
+        assert!(
+            matches!(
+                refused,
+                Err(Inadmissible::NotEntitled {
+                    what: "the possession of the new key",
+                    ..
+                })
+            ),
+            "{kind}: {refused:?}"
+        );
+        // Somebody else's is replayed: from another log, and of another subject; or shown by somebody else.
+        let other = Key::new(99);
+        for beside in [
+            shown(COURT, about, &new),
+            shown(BAR, 90, &new),
+            shown(BAR, about, &other),
+        ] {
+            let refused = admit(vec![beside]);
+            assert!(
+                matches!(refused, Err(Inadmissible::CoSignature { number: 0, .. })),
+                "{kind}: {refused:?}"
+            );
+        }
+        assert_eq!(admit(vec![shown(BAR, about, &new)]), Ok(true), "{kind}");
+    }
+    let mut office = Office::open();
+    let lawyer = Key::new(LAWYER);
+    let again = office.entry(LAWYER, (0, 0), enrolment(&lawyer, Role::Party, NODE));
+    let bare = kit::bare_leaf(&again, &root(BAR), &[], lawyer.der());
+    assert_eq!(office.federation.admit(BAR, &bare), Ok(true));
+    let ca = certificate_authority();
+    let believed = office.entry(81, (0, 0), ca.statement());
+    let bare = kit::bare_leaf(&believed, &root(BAR), &[], ca.key.der());
+    assert_eq!(office.federation.admit(BAR, &bare), Ok(true));
 }
 
 /// Whoever is no officer signs no entry, whatever it is about.

@@ -20,9 +20,8 @@ fn a_renewed_key_follows_the_old_one() {
         assert_eq!(refused, Err(Inadmissible::Until { until }));
     }
     let entry = renew(&office, (1, 2), day(92));
-    let no_possession = office
-        .federation
-        .enter_by(&entry, &office.officer, &beside[..1], new.der());
+    let bare = kit::bare_leaf(&entry, &office.officer, &beside[..1], new.der());
+    let no_possession = office.federation.admit(BAR, &bare);
     assert!(matches!(no_possession, Err(Inadmissible::NotEntitled { .. })));
     let entry = renew(&office, (1, 2), day(10));
     assert_eq!(
