@@ -253,7 +253,21 @@ impl Stage {
 
     /// The same with these nodes; one of each authority is among them.
     pub(crate) fn of(root: &Path, program: &Path, plans: &[Plan]) -> Self {
-        let runner = Runner { root, program, plans };
+        Self::with(root, program, plans, false)
+    }
+
+    /// The same; the lawyers have certificates of an authority of their own (`ca.pem`, `ca.der` in `root`), that the bars believe.
+    pub(crate) fn certified(root: &Path, program: &Path, plans: &[Plan]) -> Self {
+        Self::with(root, program, plans, true)
+    }
+
+    fn with(root: &Path, program: &Path, plans: &[Plan], certified: bool) -> Self {
+        let runner = Runner {
+            root,
+            program,
+            plans,
+            certified,
+        };
         fs::write(root.join("passphrase"), "for trials only\n").unwrap();
         fs::create_dir_all(root.join("wallets")).unwrap();
         let directories = AUTHORITIES.map(|(authority, _)| directory(authority));
@@ -273,6 +287,9 @@ impl Stage {
         let mut anchors = vec!["authority", "anchors", "--out", "anchors.json"];
         anchors.extend(directories.iter().map(String::as_str));
         runner.ask(&anchors);
+        if certified {
+            runner.certify_bars();
+        }
         let subjects: Vec<_> = plans.iter().map(|plan| runner.node(plan)).collect();
         let persons = runner.persons(&subjects);
         let new = |(plan, id): (&Plan, &String)| Node {
@@ -435,6 +452,7 @@ struct Runner<'a> {
     root: &'a Path,
     program: &'a Path,
     plans: &'a [Plan],
+    certified: bool,
 }
 
 /// The persons of the dossier, by id.
@@ -536,12 +554,20 @@ impl Runner<'_> {
 
     /// Makes a wallet and has its holder enrolled; gives the holder's id.
     fn person(&self, name: &str, role: &str, authority: &str, node: &str) -> String {
-        let (wallet, request) = (format!("wallets/{name}"), format!("wallets/{name}.json"));
+        let certified = self.certified && role == "lawyer";
+        let (wallet, request) = match certified {
+            true => (
+                format!("wallets/{name}.plain"),
+                format!("wallets/{name}.plain.json"),
+            ),
+            false => (format!("wallets/{name}"), format!("wallets/{name}.json")),
+        };
+        let origin = format!("{authority}.example");
         let made = self.office(&[
             "wallet",
             "create",
             "--authority",
-            &format!("{authority}.example"),
+            &origin,
             "--out",
             &wallet,
             "--label",
@@ -549,6 +575,10 @@ impl Runner<'_> {
             "--request",
             &request,
         ]);
+        let request = match certified {
+            true => self.certify(name, &wallet, &origin),
+            false => request,
+        };
         let dir = directory(authority);
         self.office(&[
             "authority",
@@ -563,6 +593,75 @@ impl Runner<'_> {
             node,
         ]);
         text_of(&made, "subject")
+    }
+
+    /// Makes a certificate authority, which the bars believe.
+    fn certify_bars(&self) {
+        self.openssl(&[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.pem",
+            "-days",
+            "3650",
+            "-subj",
+            "/CN=CA (essai)",
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
+        ]);
+        self.openssl(&["x509", "-in", "ca.pem", "-outform", "DER", "-out", "ca.der"]);
+        fs::write(
+            self.root.join("ca.ext"),
+            "keyUsage=critical,digitalSignature,nonRepudiation\n",
+        )
+        .unwrap();
+        let bars = directory("barreaux");
+        let believe = ["authority", "certificate-authority", "--dir", &bars];
+        let which = ["--certificate", "ca.pem", "--algorithm", "ES256"];
+        let until = ["--until", "2035-01-01T00:00:00Z"];
+        self.office(&[&believe[..], &which, &until].concat());
+    }
+
+    /// Has that authority certify a wallet's key; gives the request of the wallet with the certificate.
+    fn certify(&self, name: &str, plain: &str, origin: &str) -> String {
+        let [csr, pem, request] = ["csr", "pem", "json"].map(|kind| format!("wallets/{name}.{kind}"));
+        self.office(&["wallet", "certificate-request", "--as", plain, "--out", &csr]);
+        let sign = ["x509", "-req", "-inform", "DER", "-in", &csr, "-out", &pem];
+        let by = [
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-extfile",
+            "ca.ext",
+        ];
+        self.openssl(&[&sign[..], &by, &["-days", "365"]].concat());
+        let take = ["wallet", "certify", "--as", plain, "--certificate", &pem];
+        let out = format!("wallets/{name}");
+        let whole = ["--out", &out, "--request", &request, "--authority", origin];
+        self.office(&[&take[..], &whole].concat());
+        request
+    }
+
+    fn openssl(&self, arguments: &[&str]) {
+        let done = Command::new("openssl")
+            .args(arguments)
+            .current_dir(self.root)
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "openssl {arguments:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
 
     /// From the designation to the operations: from here on dires and exhibits are possible.

@@ -1,0 +1,430 @@
+//! What the registry says reaches seven nodes, and how soon. REG-8, REG-19, SYN-4.
+//!
+//! Seven real nodes in network namespaces, and an eighth that is stopped throughout: that of the authority of the experts. Keys are
+//! revoked, one after the other, each told to another node; in the end one entry retires the certificate authority of all lawyers.
+//! The control cuts a node off, which must show.
+//!
+//! Needs root, `ip` and `nft`; else the tests count as skipped. `BASOCHE_REVOCATIONS` sets how many keys are revoked.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+use basoche_node::certificate::generate;
+use basoche_node::config::read_passphrase;
+use basoche_node::control::{Answer, Client, ClientError, Request};
+use basoche_node::desk::Level;
+use basoche_node::effects::{now, random};
+use basoche_node::wallet::Wallet;
+use basoche_protocol::envelope::{Capacity, CoSignature, Envelope, Typ, Unsigned, possession};
+use basoche_protocol::id::{CertificateId, Digest, MessageId, Salt, SubjectId};
+use basoche_protocol::jose::{Algorithm, Signer, SoftwareKey};
+use basoche_protocol::message::{Body, Dire, Message};
+use basoche_protocol::role::{Assurance, Role};
+use basoche_protocol::text::b64url_encode;
+use basoche_registry::entry::{Enrolment, KeyRecord, Reason, Retirement, Revocation};
+use basoche_registry::{Anchors, AuthorityLog, Content, EntryFile};
+use support::harness::run;
+use support::judge::alarms;
+use support::namespaces::{Net, unavailable};
+use support::nodes::{Node, Plan, Stage, until};
+use support::{Place, count, ordinary};
+
+/// Name and authority of each node; the last one is stopped.
+const NODES: [(&str, &str); 8] = [
+    ("court", "justice"),
+    ("bar", "barreaux"),
+    ("bar-2", "barreaux"),
+    ("bar-3", "barreaux"),
+    ("bar-4", "barreaux"),
+    ("bar-5", "barreaux"),
+    ("court-2", "justice"),
+    ("company", "experts"),
+];
+const SEVEN: usize = 7;
+const BARS: &str = "barreaux.example";
+/// How soon what is revoked is so everywhere.
+const SOON: Duration = Duration::from_secs(1);
+/// How often a node is asked.
+const LOOK: Duration = Duration::from_millis(2);
+
+const TESTS: [(&str, fn()); 3] = [
+    (
+        "a_revocation_is_everywhere_within_a_second",
+        a_revocation_is_everywhere_within_a_second,
+    ),
+    ("a_node_that_is_cut_off_shows", a_node_that_is_cut_off_shows),
+    (
+        "one_entry_retires_a_certificate_authority_on_all_nodes",
+        one_entry_retires_a_certificate_authority_on_all_nodes,
+    ),
+];
+
+/// As long as no test has failed in it: to set it up takes longer than a test.
+static SCENE: Mutex<Option<Scene>> = Mutex::new(None);
+
+struct Scene {
+    stage: Stage,
+    net: Net,
+    registrar: Registrar,
+    /// Who is enrolled and not revoked yet.
+    enrolled: Vec<(SubjectId, CertificateId)>,
+    place: Place,
+}
+
+/// The bars' root, at work without the start of a program for each entry.
+struct Registrar {
+    log: AuthorityLog,
+    root: Wallet,
+}
+
+impl Registrar {
+    /// The entry that says so, as a file that nodes import.
+    fn enter(
+        &mut self,
+        subject: SubjectId,
+        content: impl Into<Content>,
+        key: Option<(&SoftwareKey, &[u8])>,
+    ) -> String {
+        let at = now();
+        let unsigned = self
+            .log
+            .draft(&self.root, Some(subject), content, at, at, Salt::new(random()));
+        let shown: Option<Envelope> = key.map(|(key, _)| {
+            let wanted = possession(BARS, &subject, &key.certificate());
+            let shown = CoSignature::draft(key, wanted, Capacity::Possession, at);
+            shown.sign(key).unwrap()
+        });
+        let certificate = key.map_or(&[][..], |(_, der)| der);
+        let signed = unsigned.sign(&self.root).unwrap();
+        let (index, leaf) = self
+            .log
+            .commit(signed, shown.into_iter().collect(), certificate)
+            .unwrap();
+        let origin = BARS.to_owned();
+        b64url_encode(&EntryFile { origin, index, leaf }.encode())
+    }
+
+    fn revoke(&mut self, (subject, certificate): (SubjectId, CertificateId)) -> String {
+        let revocation = Revocation {
+            certificate,
+            invalid_since: None,
+            reason: Reason::Cessation,
+        };
+        self.enter(subject, revocation, None)
+    }
+}
+
+fn import(client: &Client, entries: Vec<String>) {
+    let said = client.ask(&Request::Import { entries }).unwrap();
+    assert!(matches!(said, Answer::Imported { .. }), "{said:?}");
+}
+
+/// What the latest certificate of somebody is worth at a node; nothing where the node does not know them.
+fn worth(client: &Client, subject: SubjectId) -> Option<String> {
+    match client.ask(&Request::Subjects { of: vec![subject] }) {
+        Ok(Answer::Subjects { mut subjects, .. }) => subjects.pop().map(|one| one.status),
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Scene {
+    fn enter() -> Self {
+        let left = SCENE.lock().unwrap().take();
+        left.unwrap_or_else(Self::set)
+    }
+
+    fn set() -> Self {
+        let begun = Instant::now();
+        let place = Place::new();
+        let net = Net::make(NODES.len());
+        let plan = |(node, (name, authority))| Plan {
+            name,
+            authority,
+            address: net.address(node),
+            front: None,
+            namespace: Some(net.namespace(node)),
+        };
+        let plans: Vec<_> = NODES.into_iter().enumerate().map(plan).collect();
+        let mut stage = Stage::certified(place.path(), &ordinary(), &plans);
+        let registrar = Self::registrar(&place);
+        // The authority of the experts has no node that runs from here on.
+        stage.nodes[SEVEN].stop();
+        println!(
+            "seven nodes, an eighth stopped: in place after {:.1} s",
+            begun.elapsed().as_secs_f64()
+        );
+        let mut scene = Self {
+            stage,
+            net,
+            registrar,
+            enrolled: Vec::new(),
+            place,
+        };
+        scene.enrol(count("BASOCHE_REVOCATIONS", 100, 500) + 1);
+        scene
+    }
+
+    fn registrar(place: &Place) -> Registrar {
+        let root = place.path();
+        let anchors = Anchors::parse(&fs::read(root.join("anchors.json")).unwrap()).unwrap();
+        let mut authorities = anchors.authorities().iter();
+        let authority = authorities.find(|one| one.origin() == BARS).unwrap();
+        let mut log = AuthorityLog::new(authority.clone());
+        let dir = root.join("authorities/barreaux");
+        let mut files: Vec<_> = fs::read_dir(dir.join("entries"))
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect();
+        files.sort();
+        for file in files {
+            let file = EntryFile::decode(&fs::read(file).unwrap()).unwrap();
+            log.replay(&file.leaf).unwrap();
+        }
+        let passphrase = read_passphrase(&root.join("passphrase")).unwrap();
+        let root = Wallet::open(&dir.join("authority.wallet"), &passphrase).unwrap();
+        Registrar { log, root }
+    }
+
+    fn seven(&self) -> &[Node] {
+        &self.stage.nodes[..SEVEN]
+    }
+
+    /// Enrols so many persons, and waits until every node knows them.
+    fn enrol(&mut self, persons: usize) {
+        let home = SubjectId::from_hex(&self.stage.nodes[1].id).unwrap();
+        let mut entries = Vec::new();
+        for _ in 0..persons {
+            let made = generate("lawyer").unwrap();
+            let key = SoftwareKey::from_pkcs8(&made.private_key_pkcs8, made.id()).unwrap();
+            let subject = SubjectId::new(random());
+            let enrolment = Enrolment {
+                key: KeyRecord {
+                    certificate: made.id(),
+                    spki_sha256: Digest::of(&[&made.spki]),
+                    algorithm: Algorithm::Es256,
+                },
+                roles: vec![Role::Lawyer],
+                node: home,
+                assurance: Assurance::Software,
+                commitment: None,
+                encryption_spki: None,
+                issuer: None,
+            };
+            let key = Some((&key, &made.certificate_der[..]));
+            entries.push(self.registrar.enter(subject, enrolment, key));
+            self.enrolled.push((subject, made.id()));
+        }
+        import(&self.seven()[0].client(), entries);
+        let (last, _) = *self.enrolled.last().unwrap();
+        for node in self.seven() {
+            until("everybody known everywhere", || {
+                (worth(&node.client(), last)? == "valid").then_some(())
+            });
+        }
+    }
+
+    /// Has a node admit entries; how long it took until each of these nodes says of somebody what `seen` looks for. Nothing of a
+    /// node that does not within `patience`.
+    fn spread(
+        &self,
+        told: usize,
+        entry: String,
+        subject: SubjectId,
+        seen: &str,
+        patience: Duration,
+    ) -> Vec<Option<Duration>> {
+        let begun = Instant::now();
+        scope(|scope| {
+            let watch = |node: &Node| {
+                let client = node.client();
+                scope.spawn(move || {
+                    loop {
+                        if worth(&client, subject).is_some_and(|worth| worth.starts_with(seen)) {
+                            return Some(begun.elapsed());
+                        }
+                        if begun.elapsed() > patience {
+                            return None;
+                        }
+                        sleep(LOOK);
+                    }
+                })
+            };
+            let watches: Vec<_> = self.seven().iter().map(watch).collect();
+            import(&self.seven()[told].client(), vec![entry]);
+            watches.into_iter().map(|watch| watch.join().unwrap()).collect()
+        })
+    }
+
+    /// The lawyer of a node lodges a dire there.
+    fn dire(&self, node: usize, number: u64) -> Result<MessageId, ClientError> {
+        let wallet = &self.stage.lawyers[node];
+        let body = Body::Dire(Dire {
+            ext: None,
+            number,
+            text: format!("Observations {number}"),
+            recapitulative: false,
+            document: None,
+        });
+        let message = Message {
+            dossier: Some(self.stage.dossier),
+            author: wallet.subject,
+            role: Role::Lawyer,
+            assurance: Assurance::Software,
+            class: body.message_type().readers(),
+            refs: Vec::new(),
+            salt: Salt::new(random()),
+            body,
+        };
+        let signed = Unsigned::new(Typ::Message, wallet, now(), message.encode()).sign(wallet);
+        let request = Request::Submit {
+            envelope: b64url_encode(&signed.unwrap().encode()),
+            key: None,
+            wait: Level::Deposited,
+            patience_ms: 2000,
+        };
+        match self.stage.nodes[node].client().ask(&request)? {
+            Answer::Deposited { message, .. } => Ok(message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn connected(&self) -> bool {
+        self.seven()
+            .iter()
+            .all(|node| match node.client().ask(&Request::Status) {
+                Ok(Answer::Status(status)) => {
+                    status.peers.iter().filter(|peer| peer.connected).count() == SEVEN - 1
+                }
+                _ => false,
+            })
+    }
+
+    fn leave(self) {
+        for node in self.seven() {
+            assert_eq!(alarms(&node.log()), Vec::<&str>::new(), "{}", node.name);
+        }
+        *SCENE.lock().unwrap() = Some(self);
+    }
+}
+
+/// Of a hundred values so many are not larger.
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    let place = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+    sorted[place].as_secs_f64() * 1000.0
+}
+
+fn a_revocation_is_everywhere_within_a_second() {
+    let mut scene = Scene::enter();
+    let mut took = Vec::new();
+    let revocations = scene.enrolled.len() - 1;
+    for number in 0..revocations {
+        let whom = scene.enrolled.pop().unwrap();
+        let entry = scene.registrar.revoke(whom);
+        let spread = scene.spread(number % SEVEN, entry, whom.0, "revoked", Duration::from_secs(30));
+        took.extend(spread.into_iter().map(Option::unwrap));
+    }
+    took.sort_unstable();
+    println!(
+        "revocations: {revocations}, each to seven nodes: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
+        percentile(&took, 50),
+        percentile(&took, 99),
+        percentile(&took, 100)
+    );
+    assert_eq!(took.len(), revocations * SEVEN);
+    assert!(percentile(&took, 99) < SOON.as_secs_f64() * 1000.0);
+    scene.leave();
+}
+
+/// Negative control: a node that hears nothing does not know it, and knows it once it hears again.
+fn a_node_that_is_cut_off_shows() {
+    let mut scene = Scene::enter();
+    let last = SEVEN - 1;
+    scene.net.cut(&[last]);
+    let whom = scene.enrolled.pop().unwrap();
+    let entry = scene.registrar.revoke(whom);
+    let spread = scene.spread(0, entry, whom.0, "revoked", 2 * SOON);
+    assert_eq!(spread[last], None, "{spread:?}");
+    assert!(spread[..last].iter().all(Option::is_some), "{spread:?}");
+    scene.net.heal();
+    until("the node that was cut off knows it", || {
+        let worth = worth(&scene.seven()[last].client(), whom.0)?;
+        worth.starts_with("revoked").then_some(())
+    });
+    until("all connected again", || scene.connected().then_some(()));
+    scene.leave();
+}
+
+fn one_entry_retires_a_certificate_authority_on_all_nodes() {
+    let mut scene = Scene::enter();
+    let before: Vec<_> = (0..SEVEN).map(|node| scene.dire(node, 1).unwrap()).collect();
+    until("the acts of before are everywhere", || {
+        let shown = scene.stage.shown();
+        let shown = &shown[..SEVEN];
+        shown
+            .iter()
+            .all(|one| one.is_some() && *one == shown[0])
+            .then_some(())
+    });
+    let der = fs::read(scene.place.path().join("ca.der")).unwrap();
+    let certificate = CertificateId::new(basoche_protocol::crypto::sha256(&[&der]));
+    let registry = scene.registrar.log.replica();
+    let authority = registry.entries(BARS).find(|entry| {
+        let key = entry.content.key();
+        key.is_some_and(|key| key.certificate == certificate)
+    });
+    let retirement = Retirement {
+        certificate,
+        invalid_since: None,
+    };
+    let subject = authority.unwrap().subject.unwrap();
+    let entry = scene.registrar.enter(subject, retirement, None);
+    let lawyer = scene.stage.lawyers[0].subject;
+    let begun = Instant::now();
+    let spread = scene.spread(
+        0,
+        entry,
+        lawyer,
+        "its certificate authority is retired",
+        Duration::from_secs(30),
+    );
+    // Acts that are signed in the same millisecond were signed before.
+    sleep(Duration::from_millis(2));
+    for node in 0..SEVEN {
+        match scene.dire(node, 2) {
+            Err(ClientError::Failed(failure)) => assert_eq!(failure.code, "signer-invalid", "{failure:?}"),
+            other => panic!("{}: {other:?}", NODES[node].0),
+        }
+    }
+    let refused = begun.elapsed();
+    let longest = spread.iter().map(|took| took.unwrap()).max().unwrap();
+    println!(
+        "retired: known on seven nodes after {:.1} ms, an act refused on each after {:.1} ms",
+        longest.as_secs_f64() * 1000.0,
+        refused.as_secs_f64() * 1000.0
+    );
+    assert!(refused < SOON, "{refused:?}");
+    // What was done before stays what it was, on every node, and nobody has lost anybody.
+    for node in scene.seven() {
+        let view = support::nodes::show(&node.client(), scene.stage.dossier).unwrap();
+        for message in &before {
+            let found = view.messages.iter().find(|one| one.id == *message).unwrap();
+            assert_eq!(found.verdict, "effective", "{found:?}");
+        }
+    }
+    assert!(scene.connected());
+    scene.leave();
+}
+
+fn main() -> ExitCode {
+    let outcome = run(&TESTS, unavailable);
+    // Nodes and network go now: nothing drops a static.
+    drop(SCENE.lock().unwrap().take());
+    outcome
+}
