@@ -70,11 +70,12 @@ TOML
 done
 
 say "The policy: two of the three professions; every authority signs it in its first entry"
-{
+write_policy() {
     for name in "${names[@]}"; do echo "witness $name $(cat "$name.vkey")"; done
     echo "group professions 2 court bar company"
     echo "quorum professions"
-} >policy
+}
+write_policy >policy
 for name in "${names[@]}"; do
     run authority init --dir "$name-authority" --origin "$name.example" --profession "${profession[$name]}" --test --policy policy
     organisation=$(run authority organisation --dir "$name-authority" --name "$name (essai)" --identifier "$name" --json | member subject)
@@ -148,6 +149,38 @@ publish 30
 until_true is_worth company "$third" valid
 is_worth company "$lawyer" "revoked: the key is compromised"
 run annuaire show --config company.toml | grep '^registry'
+
+say "The company's witness key is lost: another one takes another policy, to which the roots of most authorities agree"
+stop company
+mv company-data/keys/witness.key lost.key
+run node witness --config company.toml --name company.example/witness-2 --json | member witness >company.vkey
+write_policy >policy-1
+policy() { # enters it in the log kept in $1, agreed to by the others
+    run authority policy --dir "$1" --anchors anchors.json --policy policy-1 --number 1 "${@:2}"
+}
+for name in "${names[@]}"; do
+    run authority agree --dir "$name-authority" --anchors anchors.json --policy policy-1 --number 1 --out "$name.agreed"
+done
+if policy bar-authority; then
+    echo "one authority alone has changed whose witnesses count" >&2
+    exit 1
+fi
+policy court-authority --agreed bar.agreed
+policy bar-authority --agreed court.agreed --agreed company.agreed
+policy company-authority --agreed bar.agreed
+start company
+until_true is_up company
+run annuaire import --config bar.toml court-authority bar-authority company-authority
+knows_policy() { "$basoche" annuaire show --config "$1.toml" | grep '^registry bar.example' | grep -q 'the quorum of policy 1'; }
+for name in "${names[@]}"; do until_true knows_policy "$name"; done
+stop court
+enrol bar-authority fourth bar
+fourth=$(<fourth.certificate)
+publish 30
+until_true is_worth company "$fourth" valid
+start court
+until_true is_up court
+until_true is_worth court "$fourth" valid
 
 say "Somebody has copied the bar's keys, and shows the court's node, while it is alone, another history"
 cp -r bar-authority stolen

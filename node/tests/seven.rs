@@ -396,10 +396,10 @@ fn one_entry_retires_a_certificate_authority_on_all_nodes() {
     );
     // Acts that are signed in the same millisecond were signed before.
     sleep(Duration::from_millis(2));
-    for node in 0..SEVEN {
+    for (node, (name, _)) in NODES[..SEVEN].iter().enumerate() {
         match scene.dire(node, 2) {
             Err(ClientError::Failed(failure)) => assert_eq!(failure.code, "signer-invalid", "{failure:?}"),
-            other => panic!("{}: {other:?}", NODES[node].0),
+            other => panic!("{name}: {other:?}"),
         }
     }
     let refused = begun.elapsed();

@@ -184,7 +184,8 @@ fn is_about(kind: Kind, subject: Kind) -> bool {
         | Kind::Enrolment
         | Kind::Officer
         | Kind::CertificateAuthority
-        | Kind::Publication => kind == subject,
+        | Kind::Publication
+        | Kind::PolicyChange => kind == subject,
     }
 }
 
@@ -317,6 +318,17 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
                 return Err(Inadmissible::InvalidSince { since });
             }
         }
+        Content::PolicyChange(change) => {
+            let published = known.published.get(log.authority.origin());
+            let published = published.ok_or_else(|| Inadmissible::NotPublished {
+                what: "the policy of the anchors asks for no witness".into(),
+            })?;
+            let (in_force, _) = published.policy();
+            if change.number <= in_force {
+                let number = change.number;
+                return Err(Inadmissible::OldPolicy { number, in_force });
+            }
+        }
         // What they may say is said by who may say it, and by the key or the checkpoint in them.
         Content::Officer(_) | Content::CertificateAuthority(_) | Content::Publication(_) => {}
     }
@@ -339,7 +351,7 @@ fn published(known: &Known, log: &Log, entry: &Entry) -> Result<Option<Seen>, In
     };
     let published = known.published.get(log.authority.origin());
     let published = published.ok_or_else(|| Inadmissible::NotPublished {
-        what: "the policy asks for no witness".into(),
+        what: "the policy of the anchors asks for no witness".into(),
     })?;
     published.judge(publication, &log.tree, entry.issued_at).map(Some)
 }

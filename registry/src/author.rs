@@ -1,19 +1,19 @@
 //! Who may make which entry: the authority's roots together or an officer, and who must have signed beside them. SPEC
 //! §9.3, REG-3, REG-9, REG-12.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use basoche_protocol::envelope::Typ;
 use basoche_protocol::id::{CertificateId, SubjectId};
 use basoche_protocol::jose::VerifyingKey;
 
-use crate::anchor::Root;
+use crate::anchor::{Authority, Root};
 use crate::entry::{Content, Entry, Kind};
 use crate::held::Log;
 use crate::inadmissible::Inadmissible;
 use crate::known::{Known, Standing};
-use crate::leaf::{Capacity, Leaf, possession, request};
+use crate::leaf::{Capacity, Leaf, agreement, possession, request};
 use crate::record::Holding;
 
 /// Whose signature an entry bears.
@@ -33,6 +33,8 @@ pub(crate) struct Cosigners {
     possession: bool,
     /// Who asks for it.
     holder: Option<(CertificateId, Holding)>,
+    /// Of each other authority how many roots agree to the policy.
+    others: BTreeMap<Arc<str>, usize>,
 }
 
 impl<'a> Author<'a> {
@@ -149,6 +151,11 @@ impl<'a> Author<'a> {
             }
             Content::Suspension(_) | Content::Lifting(_) | Content::Attribute(_) | Content::Delegation(_) => {
             }
+            Content::PolicyChange(_) => {
+                if !by_roots || !beside.are_most_of(known) {
+                    return needs("the roots of most authorities");
+                }
+            }
             // One root is enough, and any officer: what is published is what the witnesses have seen.
             Content::Publication(_) => {}
             Content::Renewal(renewal) => {
@@ -234,6 +241,16 @@ fn speaks_for(known: &Known, log: &Log, held: &Holding, entry: &Entry) -> bool {
 }
 
 impl Cosigners {
+    /// Whether, with the log's own, more than half of all authorities agree: each by as many roots as it takes.
+    fn are_most_of(&self, known: &Known) -> bool {
+        let agrees = |one: &&Authority| {
+            let signed = self.others.get(one.origin()).copied().unwrap_or_default();
+            signed >= one.threshold()
+        };
+        let others = known.authorities.iter().filter(agrees).count();
+        2 * (1 + others) > known.authorities.len()
+    }
+
     /// Every co-signature that is there holds. REG-9.
     pub(crate) fn check(
         known: &Known,
@@ -247,6 +264,7 @@ impl Cosigners {
             second_officer: false,
             possession: false,
             holder: None,
+            others: BTreeMap::new(),
         };
         let author = leaf.envelope().header().certificate;
         let mut seen = BTreeSet::from([(author, Capacity::SecondOfficer), (author, Capacity::Root)]);
@@ -264,10 +282,18 @@ impl Cosigners {
                 Capacity::SecondOfficer | Capacity::Root => leaf.envelope().id(),
                 Capacity::Possession => possession(&entry.origin, &subject?, &certificate),
                 Capacity::Holder => request(&entry.origin, &subject?, entry.prev, &entry.content),
+                Capacity::Authority => {
+                    let anchored = log.authority.policy().map(|policy| policy.digest());
+                    match (anchored, &entry.content) {
+                        (Some(anchored), Content::PolicyChange(change)) => agreement(&anchored, change),
+                        _ => return Err(bad("no policy is agreed to here")),
+                    }
+                }
             };
             if cosignature.target() != target {
                 return Err(bad(match capacity {
                     Capacity::Possession => "possession is shown for another log or another subject",
+                    Capacity::Authority => "it agrees to another policy",
                     _ => "it is about another entry",
                 }));
             }
@@ -298,6 +324,16 @@ impl Cosigners {
                     let root = log.authority.root(&certificate);
                     let root = root.filter(|root| root.covers(entry.issued_at));
                     let root = root.ok_or_else(|| bad("it is not by a root of the authority in force"))?;
+                    Arc::clone(&root.key)
+                }
+                Capacity::Authority => {
+                    let others = known.authorities.iter();
+                    let mut others = others.filter(|one| one.origin() != log.authority.origin());
+                    let root = others.find_map(|one| Some((one, one.root(&certificate)?)));
+                    let root = root.filter(|(_, root)| root.covers(entry.issued_at));
+                    let (of, root) =
+                        root.ok_or_else(|| bad("it is not by a root of another authority in force"))?;
+                    *found.others.entry(of.shared_origin()).or_default() += 1;
                     Arc::clone(&root.key)
                 }
             };

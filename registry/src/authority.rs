@@ -17,7 +17,7 @@ use crate::inadmissible::Inadmissible;
 use crate::leaf::Leaf;
 use crate::replica::Replica;
 
-/// The log of one authority, as it holds it itself: a replica of that log alone.
+/// The log of one authority, as it holds it itself: a replica that holds no other.
 #[derive(Debug)]
 pub struct AuthorityLog {
     origin: String,
@@ -30,6 +30,14 @@ impl AuthorityLog {
         let origin = authority.origin().to_owned();
         let replica = Replica::new(Anchors::only(authority));
         Self { origin, replica }
+    }
+
+    /// The same, of an authority among others, whose roots may agree to a policy. REG-27. `None` if the anchors name no such log.
+    pub fn among(anchors: Anchors, origin: &str) -> Option<Self> {
+        anchors.authority(origin)?;
+        let origin = origin.to_owned();
+        let replica = Replica::new(anchors);
+        Some(Self { origin, replica })
     }
 
     /// Takes in the next leaf of what it wrote before.
@@ -49,9 +57,10 @@ impl AuthorityLog {
 
     /// How far the log goes.
     pub fn head(&self) -> RegistryHead {
-        // Unwrap safety: the replica has exactly the one log that it was made with.
+        let mut heads = self.replica.heads().into_iter();
+        // Unwrap safety: the replica has the log that it was made for.
         #[allow(clippy::expect_used)]
-        self.replica.heads().pop().expect("one log")
+        heads.find(|head| head.origin == self.origin).expect("its log")
     }
 
     /// The log as a replica holds it, for look-ups.

@@ -16,8 +16,8 @@ use crate::record::Stated;
 pub use crate::content::{
     ADDRESSES, Attribute, COMPETENCES, CertificateAuthority, Competence, Content, DELAY, DELEGATED_KEYS,
     Delegated, Delegation, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord, Kind, Lifting, Node,
-    OVERLAP, Officer, Organisation, Publication, Reason, Reassociation, Renewal, Retirement, Revocation,
-    Roots, Suspension, Veto,
+    OVERLAP, Officer, Organisation, POLICY_TEXT_BYTES, PolicyChange, Publication, Reason, Reassociation,
+    Renewal, Retirement, Revocation, Roots, Suspension, Veto,
 };
 
 /// What one entry of a log states.

@@ -272,6 +272,14 @@ pub enum Inadmissible {
         /// The entry's `invalid_since`.
         since: Instant,
     },
+    /// The policy in force is as new, or newer. REG-27.
+    #[error("policy {number} does not follow policy {in_force}, which is in force")]
+    OldPolicy {
+        /// That of the entry.
+        number: u64,
+        /// That of the log.
+        in_force: u64,
+    },
     /// A co-signature is about another entry, by the wrong key, given twice or out of place.
     #[error("co-signature {number}: {what}")]
     CoSignature {
@@ -347,6 +355,7 @@ impl From<Inadmissible> for Error {
             .into(),
             I::NothingToVeto { .. } => contradiction("no such re-association is still to take effect"),
             I::NotPublished { .. } => contradiction("not a checkpoint of this log under the policy's quorum"),
+            I::OldPolicy { .. } => contradiction("a policy as new is in force"),
             I::NotSuspended => contradiction("the subject is not suspended"),
             I::SuspendedAlready => contradiction("the subject is suspended already"),
             I::NotIssued { certificate, .. } => Untrusted::UnknownSigner { certificate }.into(),

@@ -11,11 +11,11 @@ use basoche_protocol::time::Instant;
 use serde_bytes::ByteBuf;
 
 use crate::admission::Admitted;
-use crate::anchor::Anchors;
+use crate::anchor::{Anchors, Authority};
 use crate::entry::{Content, Entry, Kind};
 use crate::inadmissible::Holder;
 use crate::marks::Marks;
-use crate::published::{Effect, Published, Seen};
+use crate::published::{Agreed, Effect, Published, Seen};
 use crate::record::{
     Attributed, End, Ending, Entrusted, Grant, Holding, Issuer, IssuerRecord, Stated, Subject, Suspended, row,
 };
@@ -34,6 +34,8 @@ pub(crate) struct Known {
     certificates: Table<CertificateId, SubjectId>,
     /// Whose a key is, by SHA-256 of its SubjectPublicKeyInfo: of a seal, of a person, of encryption or of TLS.
     keys: Table<Digest, SubjectId>,
+    /// Those of the anchors, ascending by origin.
+    pub(crate) authorities: Arc<[Authority]>,
     /// The keys of the authorities' roots.
     roots: BTreeSet<Digest>,
     /// Certificate authorities, by their certificate.
@@ -61,6 +63,7 @@ impl Known {
             certificates: Table::new(kind::CERTIFICATE, shelf, HOLDERS_KEPT),
             keys: Table::new(kind::KEY, shelf, HOLDERS_KEPT),
             roots: roots.map(|root| root.certificate.spki_sha256()).collect(),
+            authorities: authorities.into(),
             issuers: BTreeMap::new(),
             marks: Marks::default(),
             nodes: BTreeSet::new(),
@@ -78,6 +81,11 @@ impl Known {
             for (origin, published) in &mut known.published {
                 for seen in shelf.list(kind::STEP, origin.as_bytes()) {
                     decode(&seen).into_iter().for_each(|seen| published.learn(&seen));
+                }
+                for agreed in shelf.list(kind::POLICY, origin.as_bytes()) {
+                    decode(&agreed)
+                        .into_iter()
+                        .for_each(|agreed| published.agree(&agreed));
                 }
             }
         }
@@ -203,7 +211,8 @@ impl Known {
             | Content::Enrolment(_)
             | Content::Officer(_)
             | Content::CertificateAuthority(_)
-            | Content::Publication(_) => {}
+            | Content::Publication(_)
+            | Content::PolicyChange(_) => {}
         }
         if let Some((certificate, key)) = enrolled {
             match &entry.content {
@@ -244,6 +253,13 @@ impl Known {
         let Some(published) = self.published.get_mut(origin) else {
             return;
         };
+        if let Content::PolicyChange(change) = &entry.content {
+            let agreed = Agreed::new(change, entry.issued_at);
+            if let Some(rows) = &mut self.rows {
+                rows.push(row(kind::POLICY, origin.as_bytes(), change.number, &agreed));
+            }
+            return published.agree(&agreed);
+        }
         let Some(seen) = seen else {
             return published.begin(entry.issued_at);
         };

@@ -12,7 +12,7 @@ use serde_bytes::ByteBuf;
 
 pub use basoche_protocol::envelope::{Capacity, CoSignature, possession};
 
-use crate::entry::Content;
+use crate::entry::{Content, PolicyChange};
 
 /// Co-signatures of one leaf.
 pub const COSIGNATURES: usize = 8;
@@ -96,5 +96,12 @@ const fn too_large() -> Malformed {
 pub fn request(origin: &str, subject: &SubjectId, prev: Option<u64>, content: &Content) -> MessageId {
     let (kind, content) = (content.kind().number(), ByteBuf::from(content.encode()));
     let what = codec::encode(&("basoche-request/1", origin, subject, prev, kind, content));
+    MessageId::new(sha256(&[&what]))
+}
+
+/// What the roots of an authority sign to agree to a policy, in all logs of the federation whose anchors have the policy with
+/// that digest. REG-27.
+pub fn agreement(anchored: &Digest, change: &PolicyChange) -> MessageId {
+    let what = codec::encode(&("basoche-policy/1", anchored, change.number, &change.policy));
     MessageId::new(sha256(&[&what]))
 }

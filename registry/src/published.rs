@@ -11,7 +11,7 @@ use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::tree::Tree;
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Publication;
+use crate::entry::{PolicyChange, Publication};
 use crate::inadmissible::Inadmissible;
 use crate::log::{Agreement, Checkpoint, Key, Note, Policy};
 
@@ -51,16 +51,36 @@ pub(crate) struct Seen {
     without: Vec<String>,
 }
 
+/// Another policy that a log goes by, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Agreed {
+    number: u64,
+    policy: String,
+    since: Instant,
+}
+
+impl Agreed {
+    pub(crate) fn new(change: &PolicyChange, since: Instant) -> Self {
+        Self {
+            number: change.number,
+            policy: change.policy.clone(),
+            since,
+        }
+    }
+}
+
 /// How far a log is published.
 #[derive(Clone, Debug)]
 pub(crate) struct Published {
     policy: Arc<Policy>,
+    /// 0 for that of the anchors.
+    number: u64,
     log_key: Key,
     /// Sizes and instants, both ascending.
     steps: Vec<(u64, Instant)>,
     /// When each witness was last seen to see anything.
     seen: BTreeMap<Key, Instant>,
-    /// When the log began: from then on a witness that has seen nothing is silent.
+    /// When the log began, or the policy in force: from then on a witness that has seen nothing is silent.
     began: Option<Instant>,
     /// Members of the quorum without which the last step was made.
     without: Vec<String>,
@@ -70,6 +90,7 @@ impl Published {
     pub(crate) fn new(policy: Arc<Policy>, log_key: Key) -> Self {
         Self {
             policy,
+            number: 0,
             log_key,
             steps: Vec::new(),
             seen: BTreeMap::new(),
@@ -80,7 +101,23 @@ impl Published {
 
     /// The genesis was issued at `at`.
     pub(crate) fn begin(&mut self, at: Instant) {
-        self.began = Some(at);
+        if self.number == 0 {
+            self.began = Some(at);
+        }
+    }
+
+    /// The policy in force, and its number: 0 for that of the anchors.
+    pub(crate) fn policy(&self) -> (u64, &Policy) {
+        (self.number, &self.policy)
+    }
+
+    /// From here on the log goes by another policy. REG-27.
+    pub(crate) fn agree(&mut self, agreed: &Agreed) {
+        if let Ok(policy) = Policy::parse(agreed.policy.as_bytes()) {
+            self.policy = Arc::new(policy);
+            self.number = agreed.number;
+            self.began = Some(agreed.since);
+        }
     }
 
     /// Entries that the witnesses have seen, by the last entry that says so.

@@ -25,6 +25,8 @@ use crate::entry::{Competence, Content, Endpoint, Entry, Kind, Node, Organisatio
 use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
 use crate::known::{Known, Standing};
+use crate::log::{Key, Policy};
+use crate::published::Published;
 use crate::record::{Attributed, Stated, Subject};
 use crate::shelf::{Shelf, kind};
 
@@ -395,6 +397,25 @@ impl Replica {
     pub fn published(&self, origin: &str) -> Option<(u64, &[String])> {
         let published = self.known.published.get(origin)?;
         Some((published.size(), published.without()))
+    }
+
+    /// The policy that log `origin` goes by, and its number: 0 for that of the anchors. `None` where nobody need have seen what
+    /// counts. REG-27.
+    pub fn policy(&self, origin: &str) -> Option<(u64, &Policy)> {
+        self.known.published.get(origin).map(Published::policy)
+    }
+
+    /// The witnesses of the policies that the logs go by, each once.
+    pub fn witnesses(&self) -> Vec<Key> {
+        let published = self.known.published.values();
+        let keys = published.flat_map(|published| published.policy().1.witnesses());
+        let mut witnesses = Vec::new();
+        for key in keys {
+            if !witnesses.contains(key) {
+                witnesses.push(key.clone());
+            }
+        }
+        witnesses
     }
 
     fn subject(&self, subject: &SubjectId) -> Option<(&Log, Arc<Subject>)> {

@@ -83,10 +83,12 @@ pub(crate) mod kind {
     pub(crate) const TILE: u8 = 7;
     /// The root of a complete tile.
     pub(crate) const TILE_ROOT: u8 = 8;
+    /// Another policy than the anchors', by its number.
+    pub(crate) const POLICY: u8 = 9;
 }
 
 /// Every kind of row: what a store forgets before all leaves are judged anew.
-pub const KINDS: std::ops::RangeInclusive<u8> = kind::BASIS..=kind::TILE_ROOT;
+pub const KINDS: std::ops::RangeInclusive<u8> = kind::BASIS..=kind::POLICY;
 
 /// Records by their key.
 #[derive(Clone, Debug)]

@@ -182,7 +182,7 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
         .map(|one| {
             json!({
                 "origin": one.origin, "size": one.size, "root": one.root, "test": is_test(&one.origin),
-                "published": one.published, "without": one.without, "forked": one.forked,
+                "published": one.published, "policy": one.policy, "without": one.without, "forked": one.forked,
             })
         })
         .collect();
@@ -219,6 +219,9 @@ pub(super) fn mark(test: bool) -> String {
 fn seen(one: &RegistryView) -> String {
     let mut words = match one.published {
         None => TRIAL_QUORUM.to_owned(),
+        Some(published) if one.policy > 0 => {
+            format!("{published} seen by the quorum of policy {}", one.policy)
+        }
         Some(published) => format!("{published} seen by the quorum"),
     };
     if !one.without.is_empty() {

@@ -215,6 +215,9 @@ pub struct RegistryView {
     /// How many of them the witnesses have seen, as far as the log says; absent where the policy asks for nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<u64>,
+    /// The number of the policy that says whose quorum: 0 for that of the anchors. REG-27.
+    #[serde(default)]
+    pub policy: u64,
     /// Without which members of the quorum it was last published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,

@@ -21,6 +21,7 @@ pub(super) fn all(desk: &Desk) -> Answer {
         let published = registry.published(&head.origin);
         RegistryView {
             published: published.map(|(size, _)| size),
+            policy: registry.policy(&head.origin).map_or(0, |(number, _)| number),
             without: published.map_or_else(Vec::new, |(_, without)| without.to_vec()),
             forked: desk.is_log_forked(&head.origin),
             origin: head.origin,

@@ -59,14 +59,14 @@ impl Checkpoints {
     /// # Errors
     /// A row cannot be read back.
     pub fn open(registry: &Replica, rows: &Rows, witness: Option<WitnessKey>) -> Result<Self, RowsError> {
-        let (logs, cosigners) = keys(registry.anchors());
-        let mut watch = Watch::new(logs, cosigners.clone());
+        let cosigners = registry.witnesses();
+        let mut watch = Watch::new(log_keys(registry.anchors()), cosigners.clone());
         if let Some(witness) = &witness {
             let mut seen = Witness::new();
             rows.cosigned()?.into_iter().for_each(|head| seen.restore(head));
             watch = watch.with_witness(witness.key.clone(), seen);
             if !cosigners.contains(&witness.key) {
-                tracing::warn!(key = %witness.key, "this node's witness key is not in the policy of its anchors: it cosigns nothing");
+                tracing::warn!(key = %witness.key, "this node's witness key is in no policy that a log goes by: it cosigns nothing until it is");
             }
         }
         // What does not hold under the anchors of today is of no use and does no harm.
@@ -115,11 +115,10 @@ impl Checkpoints {
     }
 }
 
-/// The keys of the logs, and of the policy's witnesses.
-fn keys(anchors: &Anchors) -> (Vec<Key>, Vec<Key>) {
-    let logs = anchors.authorities().iter().filter_map(|one| one.log_key());
-    let witnesses = anchors.policy().into_iter().flat_map(Policy::witnesses);
-    (logs.cloned().collect(), witnesses.cloned().collect())
+/// The keys of the logs.
+fn log_keys(anchors: &Anchors) -> Vec<Key> {
+    let logs = anchors.authorities().iter();
+    logs.filter_map(|one| one.log_key()).cloned().collect()
 }
 
 impl Desk {
@@ -128,7 +127,7 @@ impl Desk {
     /// # Errors
     /// It is no checkpoint that a log of the anchors has signed.
     pub fn tell_checkpoint(&mut self, note: &Note) -> Result<(), CheckpointError> {
-        let (logs, _) = keys(self.engine.registry().anchors());
+        let logs = log_keys(self.engine.registry().anchors());
         Checkpoint::open(note.clone(), &logs)?;
         self.checkpoints
             .tell(Told::Note(None, ByteBuf::from(note.encode().into_bytes())));
@@ -143,14 +142,16 @@ impl Desk {
     /// How a log stands.
     pub fn checkpoint(&self, origin: &str) -> Standing {
         let watch = self.checkpoints.gossip.watch();
-        let anchors = self.engine.registry().anchors();
-        let (_, cosigners) = keys(anchors);
+        let policy = self.engine.registry().policy(origin).map(|(_, policy)| policy);
         let checkpoint = watch.latest(origin).cloned();
-        let seen = checkpoint.as_ref().and_then(|one| one.seen_by(&cosigners).ok());
+        let cosigners: Vec<_> = policy.into_iter().flat_map(Policy::witnesses).collect();
+        let seen = checkpoint
+            .as_ref()
+            .and_then(|one| one.seen_by(cosigners.iter().copied()).ok());
         let seen = seen.unwrap_or_default();
         let enough = |policy: &Policy| policy.is_met(seen.iter().map(|seen| &seen.by));
         Standing {
-            enough: checkpoint.is_some() && anchors.policy().is_none_or(enough),
+            enough: checkpoint.is_some() && policy.is_none_or(enough),
             guilty: self.is_log_forked(origin),
             checkpoint,
             seen,
@@ -183,6 +184,10 @@ impl Desk {
                 (Some(peer), Frame::Equivocation(proof), taken)
             }
             Told::Entries => {
+                let witnesses = registry.witnesses();
+                if gossip.watch().cosigners() != witnesses {
+                    gossip.set_cosigners(witnesses);
+                }
                 for head in registry.heads() {
                     if let Some(tree) = registry.tree(&head.origin) {
                         gossip.handle_entries(&head.origin, tree);

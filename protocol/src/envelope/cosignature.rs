@@ -74,6 +74,8 @@ pub enum Capacity {
     Root,
     /// As the holder of a certificate, who asks for what the entry says.
     Holder,
+    /// As a root of another authority, which agrees to a policy.
+    Authority,
 }
 
 impl From<Capacity> for u16 {
@@ -83,6 +85,7 @@ impl From<Capacity> for u16 {
             Capacity::SecondOfficer => 2,
             Capacity::Root => 3,
             Capacity::Holder => 4,
+            Capacity::Authority => 5,
         }
     }
 }
@@ -96,6 +99,7 @@ impl TryFrom<u16> for Capacity {
             2 => Ok(Self::SecondOfficer),
             3 => Ok(Self::Root),
             4 => Ok(Self::Holder),
+            5 => Ok(Self::Authority),
             _ => Err("unknown capacity of a co-signature"),
         }
     }

@@ -13,6 +13,7 @@ mod attribute;
 mod delegation;
 mod holder;
 mod office;
+mod policy_change;
 mod publication;
 mod withdrawal;
 
@@ -22,6 +23,7 @@ pub use holder::{
     ADDRESSES, DELAY, Endpoint, Enrolment, IdentityProof, Node, OVERLAP, Organisation, Reassociation, Renewal,
 };
 pub use office::{CertificateAuthority, Genesis, Officer, Roots};
+pub use policy_change::{POLICY_TEXT_BYTES, PolicyChange};
 pub use publication::Publication;
 pub use withdrawal::{Lifting, Reason, Retirement, Revocation, Suspension, Veto};
 
@@ -181,12 +183,14 @@ contents! {
     Attribute = 15 "attribute",
     /// An expert may enrol parties inside of a dossier.
     Delegation = 16 "delegation",
+    /// Other witnesses must see the log from now on.
+    PolicyChange = 17 "policy-change",
 }
 
 impl Kind {
     /// Whether such an entry is about the log itself, and so about no subject.
     pub const fn is_of_the_log(self) -> bool {
-        matches!(self, Self::Genesis | Self::Publication)
+        matches!(self, Self::Genesis | Self::Publication | Self::PolicyChange)
     }
 }
 
@@ -210,7 +214,8 @@ impl Content {
             | Self::Retirement(_)
             | Self::Publication(_)
             | Self::Attribute(_)
-            | Self::Delegation(_) => None,
+            | Self::Delegation(_)
+            | Self::PolicyChange(_) => None,
         }
     }
 
@@ -304,9 +309,10 @@ mod tests {
             (14, "publication"),
             (15, "attribute"),
             (16, "delegation"),
+            (17, "policy-change"),
         ];
         assert_eq!(kinds, expected);
-        assert_eq!(Kind::from_number(17), None);
+        assert_eq!(Kind::from_number(18), None);
         let reasons: Vec<_> = Reason::ALL
             .iter()
             .map(|reason| (reason.number(), reason.name()))

@@ -14,6 +14,7 @@ use basoche_protocol::tree::Tree;
 
 use super::checkpoint::Checkpoint;
 use super::equivocation::Equivocation;
+use super::note::Key;
 use super::note::Note;
 use super::watch::{Heard, Proposal, Watch};
 
@@ -73,6 +74,11 @@ impl Gossip {
     /// What is known.
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// From now on these may cosign, and no others. REG-27.
+    pub fn set_cosigners(&mut self, cosigners: Vec<Key>) {
+        self.watch.set_cosigners(cosigners);
     }
 
     /// The next thing to be done.

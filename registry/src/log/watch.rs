@@ -82,6 +82,16 @@ impl Watch {
         }
     }
 
+    /// From now on these may cosign, and no others: the logs go by another policy. REG-27.
+    pub fn set_cosigners(&mut self, cosigners: Vec<Key>) {
+        self.cosigners = cosigners;
+    }
+
+    /// Who may cosign.
+    pub fn cosigners(&self) -> &[Key] {
+        &self.cosigners
+    }
+
     /// The node is a witness itself, with that key; `witness` has what it cosigned before.
     pub fn with_witness(mut self, key: Key, witness: Witness) -> Self {
         self.witness = Some((key, witness));

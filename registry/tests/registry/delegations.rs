@@ -1,12 +1,16 @@
 //! What an expert may enrol inside of a dossier, by delegation. REG-26.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use basoche_protocol::directory::{Delegation as Answer, Directory};
+use basoche_protocol::engine::Registry;
 use basoche_protocol::id::{Digest, DossierId, Salt};
 use basoche_protocol::message::commitment;
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
+use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{Delegated, Delegation, Lifting, Reason, Revocation, Suspension};
-use basoche_registry::{Content, Inadmissible};
+use basoche_registry::{Content, Entry, Inadmissible, Leaf};
 
 use super::kit::{BAR, COMPANY, Federation, Key, day, enrolment, subject};
 use super::quorum::Log;
@@ -152,4 +156,63 @@ fn what_cannot_be_delegated_is_refused() {
     }
     let bytes = Content::from(grant(1, 200, day(9))).encode();
     assert!(Content::decode(kind, &bytes).is_ok());
+}
+
+/// Two experts are let into each of twenty dossiers, with a salt of its own for each delegation or, wrongly, one for each dossier.
+/// How many runs of 16 bytes stand in two to four of the forty entries: what all of one expert have in common stands in more.
+fn runs_in_common(one_salt: bool) -> usize {
+    let (mut federation, _) = with_expert();
+    let other = Key::new(EXPERT + 1);
+    let enrolled = enrolment(&other, Role::Expert, 32);
+    federation
+        .add(COMPANY, Some(EXPERT + 1), enrolled, other.der())
+        .unwrap();
+    let first = federation.size(COMPANY);
+    for dossier in 0..20_u8 {
+        for expert in [EXPERT, EXPERT + 1] {
+            let mut salt = [dossier; 16];
+            salt[15] = if one_salt { 0 } else { expert };
+            let granted = Some(Delegated {
+                keys: 5,
+                until: day(90),
+            });
+            let commitment = commitment(&Salt::new(salt), &DossierId::new([dossier + 100; 32]));
+            let content = Delegation {
+                dossier: commitment,
+                granted,
+            };
+            let entry = federation.next(COMPANY, Some(expert), content);
+            let of_entry = Digest::of(&[&[dossier, expert]]);
+            let salt = Salt::new(*of_entry.as_bytes().first_chunk().unwrap());
+            let entry = Entry { salt, ..entry };
+            assert_eq!(federation.enter(COMPANY, &entry, &[]), Ok(true));
+        }
+    }
+    let leaves = federation.replica.leaves(COMPANY, first, usize::MAX);
+    let payload = |leaf: &RegistryLeaf| Leaf::decode(&leaf.leaf).unwrap().envelope().payload().to_vec();
+    let entries: Vec<Vec<u8>> = leaves.iter().map(payload).collect();
+    assert_eq!(entries.len(), 40);
+    let mut seen: BTreeMap<&[u8], BTreeSet<usize>> = BTreeMap::new();
+    for (number, entry) in entries.iter().enumerate() {
+        let id = [number as u8 / 2 + 100; 32];
+        assert!(
+            !entry.windows(32).any(|part| part == id),
+            "entry {number} names the dossier"
+        );
+        for run in entry.windows(16) {
+            seen.entry(run).or_default().insert(number);
+        }
+    }
+    seen.values()
+        .filter(|among| (2..5).contains(&among.len()))
+        .count()
+}
+
+/// Nobody learns from the registry who litigates: what it says of two experts of one dossier, and of two dossiers of one expert,
+/// has nothing in common but the expert. Attack 27.
+#[test]
+fn entries_about_one_dossier_have_nothing_in_common() {
+    assert_eq!(runs_in_common(false), 0);
+    // The control: the same commitment in two entries shows.
+    assert!(runs_in_common(true) >= 20);
 }

@@ -295,7 +295,8 @@ pub(crate) fn bare_leaf(
     let cosignatures = cosigners.iter().map(|(key, capacity)| {
         let subject = entry.subject.unwrap_or_else(|| subject(0));
         let target = match capacity {
-            Capacity::SecondOfficer | Capacity::Root => envelope.id(),
+            // What agrees to a policy is about no entry: `policies` signs it.
+            Capacity::SecondOfficer | Capacity::Root | Capacity::Authority => envelope.id(),
             Capacity::Possession => possession(&entry.origin, &subject, &key.certificate()),
             Capacity::Holder => request(&entry.origin, &subject, entry.prev, &entry.content),
         };

@@ -12,6 +12,7 @@ mod federations;
 mod kit;
 mod log;
 mod offices;
+mod policies;
 mod quorum;
 mod replicas;
 mod search;

@@ -64,7 +64,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(BAR, LAWYER, Role::Lawyer)
     }
 
@@ -93,13 +93,13 @@ impl Log {
         }
     }
 
-    fn head(&self) -> RegistryHead {
+    pub(crate) fn head(&self) -> RegistryHead {
         let mut heads = self.federation.replica.heads().into_iter();
         heads.find(|head| head.origin == self.origin).unwrap()
     }
 
     /// The checkpoint of `head`, signed by the log, and cosigned by each of these witnesses at its instant.
-    fn checkpoint(&self, head: &RegistryHead, seen: &[(usize, Instant)]) -> Note {
+    pub(crate) fn checkpoint(&self, head: &RegistryHead, seen: &[(usize, Instant)]) -> Note {
         let mut note = Note::new(Checkpoint::text(head)).unwrap();
         Holder::log(self.origin).sign(&mut note, day(0));
         for (witness, at) in seen {
@@ -109,7 +109,7 @@ impl Log {
     }
 
     /// Enters a note as what is published, at `at`.
-    fn enter(&mut self, note: &str, at: Instant) -> Result<bool, Inadmissible> {
+    pub(crate) fn enter(&mut self, note: &str, at: Instant) -> Result<bool, Inadmissible> {
         let checkpoint = note.to_owned();
         let mut entry = self
             .federation

@@ -11,14 +11,15 @@ use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
     Attribute, CertificateAuthority, Competence, Delegated, Delegation, Endpoint, Enrolment, Genesis,
-    IdentityProof, KeyRecord, Lifting, Node, Officer, Organisation, Publication, Reason, Reassociation,
-    Renewal, Retirement, Revocation, Roots, Suspension, Veto,
+    IdentityProof, KeyRecord, Lifting, Node, Officer, Organisation, PolicyChange, Publication, Reason,
+    Reassociation, Renewal, Retirement, Revocation, Roots, Suspension, Veto,
 };
-use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
+use basoche_registry::leaf::{Capacity, CoSignature, agreement, possession, request};
 use basoche_registry::{Anchors, Authority, Content, Entry, EntryFile, Leaf, Replica, leaf};
 use serde_bytes::ByteBuf;
 
 use crate::kit::{self, Key, day};
+use crate::log::kit::Holder;
 
 /// A self-signed certificate of the key whose secret scalar is `02` thirty-two times.
 const ROOT: &str = concat!(
@@ -447,7 +448,9 @@ fn the_further_statements() {
         format!("5820{}", "66".repeat(32)),
         format!("5820{}", "77".repeat(32)),
     );
-    let cases: [(Content, u64, Vec<&str>); 19] = [
+    let policy = format!("witness w {}\nquorum w\n", Holder::witness(1).key);
+    let policy_hex = format!("0178{:02x}{}", policy.len(), hex_encode(policy.as_bytes()));
+    let cases: [(Content, u64, Vec<&str>); 20] = [
         (
             Officer {
                 key: record(),
@@ -596,6 +599,11 @@ fn the_further_statements() {
             vec!["a1", "00", &sixes],
         ),
         (
+            PolicyChange { number: 24, policy }.into(),
+            17,
+            vec!["a2", "001818", &policy_hex],
+        ),
+        (
             Publication {
                 checkpoint: "a\n".to_owned(),
             }
@@ -689,4 +697,17 @@ fn what_holders_sign() {
     };
     assert_eq!(request("bar", &subject, Some(3), &veto), asked("03"));
     assert_eq!(request("bar", &subject, None, &veto), asked("f6"));
+    let change = PolicyChange {
+        number: 24,
+        policy: "a\n".to_owned(),
+    };
+    let agreed = hashed(&[
+        "84",
+        &text("70", "basoche-policy/1"),
+        "5820",
+        &"33".repeat(32),
+        "1818",
+        "62610a",
+    ]);
+    assert_eq!(agreement(&Digest::new([0x33; 32]), &change), agreed);
 }

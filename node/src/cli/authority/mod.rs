@@ -4,6 +4,7 @@
 //! DIR/authority.wallet   the root key, sealed under its passphrase
 //! DIR/authority.json     the public part, for the anchors
 //! DIR/entries/00000000.entry …   the log, one file for each entry: what nodes import
+//! DIR/anchors.json       once there is another policy: whose roots have agreed to it
 //! ```
 
 mod attribute;
@@ -12,6 +13,7 @@ mod delegate;
 pub(super) mod files;
 mod found;
 mod office;
+mod policy;
 pub(super) mod publish;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +48,8 @@ const WALLET: &str = "authority.wallet";
 const PUBLIC: &str = "authority.json";
 const ENTRIES: &str = "entries";
 const LOG_KEY: &str = "log.key";
+/// The federation's anchors, once a policy was entered to which its other authorities agree.
+const ANCHORS: &str = "anchors.json";
 
 /// Keep the log of an authority: a court's, a bar's or a company of experts'.
 #[derive(Subcommand)]
@@ -261,6 +265,28 @@ pub(super) enum Command {
         /// The checkpoint with the witnesses' lines, as `basoche annuaire cosign` leaves it.
         #[arg(long, value_name = "FILE")]
         checkpoint: PathBuf,
+    },
+    /// Agree, as a root, to another policy than the anchors': other witnesses, or another quorum.
+    ///
+    /// Takes the roots of more than half of all authorities; each log enters it (`authority policy`).
+    Agree {
+        #[command(flatten)]
+        office: OfficeArgs,
+        #[command(flatten)]
+        what: policy::PolicyArgs,
+        /// Where to write the agreement, for the other authorities.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Enter a policy to which most authorities agree: what is granted from then on counts once its witnesses have seen it.
+    Policy {
+        #[command(flatten)]
+        office: OfficeArgs,
+        #[command(flatten)]
+        what: policy::PolicyArgs,
+        /// What the roots of other authorities wrote with `agree`.
+        #[arg(long, value_name = "FILE")]
+        agreed: Vec<PathBuf>,
     },
     /// Withdraw a certificate, for good.
     Revoke {
@@ -534,6 +560,8 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let statement = Statement::of_the_log(Publication { checkpoint });
             Office::open(&office)?.state(statement, output)
         }
+        Command::Agree { office, what, out } => policy::agree(&office, &what, &out, output),
+        Command::Policy { office, what, agreed } => policy::enter(&office, &what, &agreed, output),
         Command::Enter { office: args } => {
             let draft = Draft::read(draft_of(&args)?)?;
             Ledger::read(&args.dir)?.enter(draft)?.tell(output)

@@ -14,12 +14,13 @@ use basoche_protocol::time::Instant;
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::admission::roles_of;
 use basoche_registry::log::{Key, Policy};
-use basoche_registry::{Authority, AuthorityLog, Content, Entry, EntryFile, Inadmissible};
+use basoche_registry::{Anchors, Authority, AuthorityLog, Content, Entry, EntryFile, Inadmissible};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::files::{bad_request, check_version, envelopes, read_json};
-use super::{ENTRIES, OfficeArgs, PUBLIC, WALLET};
+use super::policy::other_federation;
+use super::{ANCHORS, ENTRIES, OfficeArgs, PUBLIC, WALLET};
 use crate::cli::fault::exit;
 use crate::cli::{Fault, Output, annuaire};
 use crate::effects::{now, random};
@@ -196,7 +197,13 @@ impl Office {
 impl Ledger {
     pub(super) fn read(dir: &Path) -> Result<Self, Fault> {
         let public = Public::read(dir)?;
-        let mut log = AuthorityLog::new(public.authority(dir)?);
+        let authority = public.authority(dir)?;
+        let anchors = dir.join(ANCHORS);
+        let mut log = match anchors.exists() {
+            true => among(annuaire::anchors(&anchors)?, &authority)
+                .ok_or_else(|| other_federation(&anchors, authority.origin()))?,
+            false => AuthorityLog::new(authority),
+        };
         let mut leaves = Vec::new();
         // Before its first entry is entered, a log that several roots begin has none.
         let entries = dir.join(ENTRIES);
@@ -226,6 +233,17 @@ impl Ledger {
             log,
             leaves,
         })
+    }
+
+    /// The same log among the other authorities of `anchors`, whose roots may agree to a policy. REG-27.
+    pub(super) fn among(self, anchors: &Anchors) -> Result<Self, Fault> {
+        let authority = self.public.authority(&self.dir)?;
+        let log = among(anchors.clone(), &authority);
+        let mut log = log.ok_or_else(|| other_federation(&self.dir.join(ANCHORS), authority.origin()))?;
+        for leaf in &self.leaves {
+            log.replay(leaf).map_err(|error| self.refused(&error))?;
+        }
+        Ok(Self { log, ..self })
     }
 
     /// Whether a draft would be admitted, were it signed by all who must. Who has signed so far may be too few: that is what
@@ -318,6 +336,22 @@ impl Ledger {
         let message = format!("entry {} of {}: {error}", self.log.size(), self.log.origin());
         annuaire::refusal(error, message, self.dir.display()).action(action)
     }
+}
+
+/// The log of `authority` among those of `anchors`; `None` where these have it otherwise than it is.
+fn among(anchors: Anchors, authority: &Authority) -> Option<AuthorityLog> {
+    let said = anchors.authority(authority.origin())?;
+    let roots = |one: &Authority| {
+        one.roots()
+            .iter()
+            .map(|root| root.certificate.id())
+            .collect::<Vec<_>>()
+    };
+    let same = said.genesis() == authority.genesis()
+        && roots(said) == roots(authority)
+        && said.log_key() == authority.log_key();
+    same.then(|| AuthorityLog::among(anchors, authority.origin()))
+        .flatten()
 }
 
 /// An entry that was written.
