@@ -31,9 +31,26 @@ fn init(office: &Office) -> Said {
         "init",
         "--config",
         "court/node.toml",
+        "--authority",
+        "justice.example",
         "--request",
         "court/request.json",
     ])
+}
+
+#[test]
+fn a_trust_anchor_that_anchors_nothing_is_named() {
+    let office = initialised();
+    let dns = "[dns]\nserver = \"127.0.0.1:9\"\ntrust_anchor = \"root.key\"\n";
+    office.configure("court", &office.address, dns);
+    let action = "take the line out";
+    office
+        .run()
+        .fails(CONFIGURATION, "configuration", "court/root.key", action);
+    fs::write(office.root.join("court/root.key"), "; nothing\n").unwrap();
+    office
+        .run()
+        .fails(CONFIGURATION, "configuration", "no DNSKEY line", action);
 }
 
 #[test]

@@ -22,16 +22,17 @@ use basoche_node::control::{Answer, Client, ClientError, Request};
 use basoche_node::desk::Level;
 use basoche_node::effects::{now, random};
 use basoche_node::wallet::Wallet;
-use basoche_protocol::envelope::{Capacity, CoSignature, Envelope, Typ, Unsigned, possession};
+use basoche_protocol::envelope::{Capacity, CoSignature, Envelope, possession};
 use basoche_protocol::id::{CertificateId, Digest, MessageId, Salt, SubjectId};
 use basoche_protocol::jose::{Algorithm, Signer, SoftwareKey};
-use basoche_protocol::message::{Body, Dire, Message};
+use basoche_protocol::message::{Body, Dire};
 use basoche_protocol::role::{Assurance, Role};
 use basoche_protocol::text::b64url_encode;
 use basoche_registry::entry::{Enrolment, KeyRecord, Reason, Retirement, Revocation};
 use basoche_registry::{Anchors, AuthorityLog, Content, EntryFile};
 use support::harness::run;
 use support::judge::alarms;
+use support::lodge::say;
 use support::namespaces::{Net, unavailable};
 use support::nodes::{Node, Plan, Stage, until};
 use support::{Place, count, ordinary};
@@ -264,7 +265,6 @@ impl Scene {
 
     /// The lawyer of a node lodges a dire there.
     fn dire(&self, node: usize, number: u64) -> Result<MessageId, ClientError> {
-        let wallet = &self.stage.lawyers[node];
         let body = Body::Dire(Dire {
             ext: None,
             number,
@@ -272,27 +272,7 @@ impl Scene {
             recapitulative: false,
             document: None,
         });
-        let message = Message {
-            dossier: Some(self.stage.dossier),
-            author: wallet.subject,
-            role: Role::Lawyer,
-            assurance: Assurance::Software,
-            class: body.message_type().readers(),
-            refs: Vec::new(),
-            salt: Salt::new(random()),
-            body,
-        };
-        let signed = Unsigned::new(Typ::Message, wallet, now(), message.encode()).sign(wallet);
-        let request = Request::Submit {
-            envelope: b64url_encode(&signed.unwrap().encode()),
-            key: None,
-            wait: Level::Deposited,
-            patience_ms: 2000,
-        };
-        match self.stage.nodes[node].client().ask(&request)? {
-            Answer::Deposited { message, .. } => Ok(message),
-            other => panic!("{other:?}"),
-        }
+        say(&self.stage, node, body, Level::Deposited)
     }
 
     fn connected(&self) -> bool {

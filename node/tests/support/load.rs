@@ -11,14 +11,11 @@ use std::time::Duration;
 
 use basoche_node::control::{Answer, Client, ClientError, Request};
 use basoche_node::desk::Level;
-use basoche_node::effects::{now, random};
 use basoche_node::wallet::Wallet;
-use basoche_protocol::envelope::{Typ, Unsigned};
-use basoche_protocol::id::{DossierId, MessageId, Salt};
-use basoche_protocol::message::{Body, Dire, ExhibitDeposit, Message};
-use basoche_protocol::role::{Assurance, Role};
-use basoche_protocol::text::b64url_encode;
+use basoche_protocol::id::{DossierId, MessageId};
+use basoche_protocol::message::{Body, Dire, ExhibitDeposit};
 
+use super::lodge::sign;
 use super::nodes::PATIENCE;
 use super::seed::Dice;
 
@@ -278,7 +275,7 @@ impl Submitter<'_> {
             }
         };
         let request = Request::Submit {
-            envelope: self.sign(body),
+            envelope: sign(self.wallet, self.dossier, body),
             key: Some(key.to_owned()),
             wait: Level::Deposited,
             patience_ms: 2000,
@@ -287,20 +284,5 @@ impl Submitter<'_> {
             Answer::Deposited { message, .. } => Ok(message),
             _ => panic!("a submission was answered with something else"),
         }
-    }
-
-    fn sign(&self, body: Body) -> String {
-        let message = Message {
-            dossier: Some(self.dossier),
-            author: self.wallet.subject,
-            role: Role::Lawyer,
-            assurance: Assurance::Software,
-            class: body.message_type().readers(),
-            refs: Vec::new(),
-            salt: Salt::new(random()),
-            body,
-        };
-        let unsigned = Unsigned::new(Typ::Message, self.wallet, now(), message.encode());
-        b64url_encode(&unsigned.sign(self.wallet).unwrap().encode())
     }
 }

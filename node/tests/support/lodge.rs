@@ -3,8 +3,9 @@
 use basoche_node::control::{Answer, ClientError, NewDocument, Request};
 use basoche_node::desk::Level;
 use basoche_node::effects::{now, random};
+use basoche_node::wallet::Wallet;
 use basoche_protocol::envelope::{Typ, Unsigned};
-use basoche_protocol::id::{MessageId, Salt};
+use basoche_protocol::id::{DossierId, MessageId, Salt};
 use basoche_protocol::message::{Body, DocumentRef, ExhibitDeposit, Message};
 use basoche_protocol::role::{Assurance, Role};
 use basoche_protocol::text::b64url_encode;
@@ -52,15 +53,33 @@ pub(crate) fn ingest_many(stage: &Stage, documents: &[&[u8]]) -> Vec<DocumentRef
 
 /// The lawyer at the court lodges it, whatever the reference says.
 pub(crate) fn lodge(stage: &Stage, document: DocumentRef) -> Result<MessageId, ClientError> {
-    let wallet = &stage.lawyers[0];
     let body = Body::ExhibitDeposit(ExhibitDeposit {
         ext: None,
         number: 1,
         title: "Note".into(),
         document,
     });
+    say(stage, 0, body, Level::Received)
+}
+
+/// The lawyer at that node says something there, and waits until it has reached a level.
+pub(crate) fn say(stage: &Stage, node: usize, body: Body, wait: Level) -> Result<MessageId, ClientError> {
+    let request = Request::Submit {
+        envelope: sign(&stage.lawyers[node], stage.dossier, body),
+        key: None,
+        wait,
+        patience_ms: 60_000,
+    };
+    match stage.nodes[node].client().ask(&request)? {
+        Answer::Deposited { message, .. } => Ok(message),
+        _ => panic!("a submission was answered with something else"),
+    }
+}
+
+/// What a lawyer says in a dossier, as the control socket takes it.
+pub(crate) fn sign(wallet: &Wallet, dossier: DossierId, body: Body) -> String {
     let message = Message {
-        dossier: Some(stage.dossier),
+        dossier: Some(dossier),
         author: wallet.subject,
         role: Role::Lawyer,
         assurance: Assurance::Software,
@@ -70,14 +89,5 @@ pub(crate) fn lodge(stage: &Stage, document: DocumentRef) -> Result<MessageId, C
         body,
     };
     let unsigned = Unsigned::new(Typ::Message, wallet, now(), message.encode());
-    let request = Request::Submit {
-        envelope: b64url_encode(&unsigned.sign(wallet).unwrap().encode()),
-        key: None,
-        wait: Level::Received,
-        patience_ms: 60_000,
-    };
-    match stage.nodes[0].client().ask(&request)? {
-        Answer::Deposited { message, .. } => Ok(message),
-        _ => panic!("a submission was answered with something else"),
-    }
+    b64url_encode(&unsigned.sign(wallet).unwrap().encode())
 }
