@@ -115,9 +115,12 @@ install_packages() {
     for of in openssh-server:ssh bind9:named; do
         package=${of%:*} service=${of#*:}
         if ((status == 0)) && [[ " $packages " == *" $package "* ]]; then
-            logged "${root[@]}" env DPKG_MAINTSCRIPT_PACKAGE="$package" deb-systemd-helper disable "$service.service" || true
-            logged "${root[@]}" update-rc.d "$service" disable || true
-            say "$package is there for its binary; its service is disabled."
+            if logged "${root[@]}" env DPKG_MAINTSCRIPT_PACKAGE="$package" deb-systemd-helper disable "$service.service" &&
+                logged "${root[@]}" update-rc.d "$service" disable; then
+                say "$package is there for its binary; its service is disabled."
+            else
+                say "$package is there for its binary; its service could not be disabled: it may start with the machine."
+            fi
         fi
     done
     return $status

@@ -153,6 +153,12 @@ if run authority crl --dir bar --list list.pem; then
     echo "a certificate that is withdrawn there and in force here was not told of" >&2
     exit 1
 fi
+# An officer who may withdraw nothing alone stops at the first.
+run wallet create --out officer-3.wallet --label 'officer 3' --authority bar.example --request officer-3.json
+run authority officer --dir bar --request officer-3.json --revocations-per-hour 0 --until "$(later '+1 year')"
+code=0
+run authority crl --dir bar --as officer-3.wallet --list list.pem --enter || code=$?
+test "$code" = 77
 run authority crl --dir bar --as officer-1.wallet --list list.pem --enter
 run authority crl --dir bar --list list.pem
 run annuaire import --config node.toml bar

@@ -165,6 +165,7 @@ if policy bar-authority; then
     echo "one authority alone has changed whose witnesses count" >&2
     exit 1
 fi
+test ! -e bar-authority/anchors.json
 policy court-authority --agreed bar.agreed
 policy bar-authority --agreed court.agreed --agreed company.agreed
 policy company-authority --agreed bar.agreed

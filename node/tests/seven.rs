@@ -365,6 +365,7 @@ fn one_entry_retires_a_certificate_authority_on_all_nodes() {
     };
     let subject = authority.unwrap().subject.unwrap();
     let entry = scene.registrar.enter(subject, retirement, None);
+    let retired = now();
     let lawyer = scene.stage.lawyers[0].subject;
     let begun = Instant::now();
     let spread = scene.spread(
@@ -375,7 +376,7 @@ fn one_entry_retires_a_certificate_authority_on_all_nodes() {
         Duration::from_secs(30),
     );
     // Acts that are signed in the same millisecond were signed before.
-    sleep(Duration::from_millis(2));
+    until("a later millisecond", || (now() > retired).then_some(()));
     for (node, (name, _)) in NODES[..SEVEN].iter().enumerate() {
         match scene.dire(node, 2) {
             Err(ClientError::Failed(failure)) => assert_eq!(failure.code, "signer-invalid", "{failure:?}"),

@@ -58,11 +58,18 @@ pub(super) fn compare(args: &OfficeArgs, what: &CrlArgs, output: &Output) -> Res
             }
         }
     }
+    if let Some(mut fault) = stopped {
+        let (done, all) = (entered.len(), difference.missing.len());
+        fault.message = format!(
+            "{done} of {all} revocations were entered, then: {}",
+            fault.message
+        );
+        return Err(fault.action(
+            "What was entered stays. Go on in an hour, or have a second officer sign: `basoche authority revoke --draft`.",
+        ));
+    }
     let stale = crl.is_stale(at);
     tell(&crl, &difference, &entered, stale, output);
-    if let Some(fault) = stopped {
-        return Err(fault);
-    }
     Ok(match difference.missing.len() > entered.len() {
         true => ExitCode::from(exit::CONTRADICTED),
         false if stale => ExitCode::from(exit::UNDETERMINED),

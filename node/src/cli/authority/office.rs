@@ -161,8 +161,23 @@ impl Office {
     }
 
     /// Signs the next entry and writes its file, or the draft of it.
-    pub(super) fn state(mut self, statement: Statement, output: &Output) -> Result<ExitCode, Fault> {
+    pub(super) fn state(self, statement: Statement, output: &Output) -> Result<ExitCode, Fault> {
         let draft = self.sign(statement)?;
+        self.put(draft, output)
+    }
+
+    /// Whether [`Self::put`] would take it. Nothing is written.
+    pub(super) fn check(&self, draft: &Draft) -> Result<(), Fault> {
+        if self.draft.is_some() {
+            return self.ledger.check(draft);
+        }
+        let log = &self.ledger.log;
+        log.check(&draft.envelope, &draft.cosignatures, &draft.certificate)
+            .map_err(|error| self.ledger.refused(&error))
+    }
+
+    /// Writes the file of the entry, or of the draft of it.
+    pub(super) fn put(mut self, draft: Draft, output: &Output) -> Result<ExitCode, Fault> {
         let Some(path) = &self.draft else {
             return self.ledger.enter(draft)?.tell(output);
         };

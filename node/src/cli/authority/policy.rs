@@ -126,11 +126,13 @@ pub(super) fn enter(
     }
     let mut office = Office::open(args)?;
     office.ledger = office.ledger.among(&anchors)?;
-    // From here on the log cannot be read without the roots that have agreed.
+    let draft = office.sign(Statement::of_the_log(change).asked_by(cosignatures))?;
+    office.check(&draft)?;
+    // Before the entry: with it the log cannot be read without the roots that have agreed.
     let path = args.dir.join(ANCHORS);
     write_atomic(&path, anchors.to_json().as_bytes(), 0o644)
         .map_err(|error| Fault::unwritable(&path, &error))?;
-    office.state(Statement::of_the_log(change).asked_by(cosignatures), output)
+    office.put(draft, output)
 }
 
 /// The anchors of another federation than the authority's.
