@@ -7,15 +7,17 @@
 
 use std::time::Duration;
 
-use basoche_protocol::crypto::sha256;
+use basoche_protocol::crypto::{Ed25519Key, sha256};
 use basoche_protocol::envelope::{Typ, Unsigned};
 use basoche_protocol::id::{CertificateId, Digest, Salt, SubjectId};
 use basoche_protocol::jose::{Algorithm, KeyError, Signer, SoftwareKey};
+use basoche_protocol::journal::RegistryHead;
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
-use basoche_registry::entry::{Enrolment, Entry, KeyRecord, Reason, Renewal, Revocation};
+use basoche_registry::entry::{Enrolment, Entry, KeyRecord, Reason, Renewal, Revocation, StateRoot};
 use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
+use basoche_registry::log::{Checkpoint, Key as LogKey, KeyKind, Note};
 use basoche_registry::{Authority, Certificate, Content, Leaf};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
@@ -46,6 +48,7 @@ pub(crate) struct Generator {
     seed: u64,
     root: SoftwareKey,
     authority: Authority,
+    log: Ed25519Key,
     template: Vec<u8>,
     /// Where the public key stands in the template.
     place: usize,
@@ -129,11 +132,15 @@ impl Generator {
         let place = place.ok_or("a certificate has its key")? + point;
         // OpenSSL signs faster, and as a node's wallets do.
         let root = SoftwareKey::from_pkcs8(signing.to_pkcs8_der()?.as_bytes(), certificate_of(&template))?;
+        let log = Ed25519Key::new(&sha256(&[b"log", &seed.to_be_bytes()]));
+        let log_key = LogKey::new(ORIGIN, KeyKind::Log, log.public()).ok_or("a log has a name")?;
         let authority = Authority::new(ORIGIN, OrganisationKind::Bar, &template, true)?;
+        let authority = authority.with_log_key(log_key)?;
         Ok(Self {
             seed,
             root,
             authority,
+            log,
             template,
             place,
             begins,
@@ -148,6 +155,36 @@ impl Generator {
     pub(crate) fn certificate(&self, index: u64) -> Option<CertificateId> {
         let enrols = index > 0 && index % PERIOD != REVOKES;
         enrols.then(|| certificate_of(&self.der(&point(self.seed, index))))
+    }
+
+    /// The entry that states the root of the log's state, at `index`.
+    pub(crate) fn state_root(&self, index: u64, root: Digest) -> Outcome<RegistryLeaf> {
+        let issued_at = self.begins + Span::from_seconds(index);
+        let entry = Entry {
+            origin: ORIGIN.to_owned(),
+            index,
+            subject: None,
+            prev: None,
+            issued_at,
+            effective_at: issued_at,
+            salt: Salt::new(*self.subject(index).as_bytes()),
+            content: StateRoot { root }.into(),
+        };
+        let unsigned = Unsigned::new(Typ::Registry, &self.root, issued_at, entry.encode());
+        let leaf = Leaf::new(unsigned.sign(&self.root)?, Vec::new())?;
+        Ok(RegistryLeaf {
+            leaf: ByteBuf::from(leaf.encode()),
+            certificate: ByteBuf::new(),
+        })
+    }
+
+    /// The log's word that this is its head.
+    pub(crate) fn checkpoint(&self, head: &RegistryHead) -> Outcome<Checkpoint> {
+        let mut note = Note::new(Checkpoint::text(head))?;
+        let key = self.authority.log_key().ok_or("the log has a key")?;
+        let signature = self.log.sign(&key.message(note.text(), self.begins));
+        note.add(key.line(&signature, self.begins))?;
+        Ok(Checkpoint::open(note, std::slice::from_ref(key))?)
     }
 
     fn subject(&self, index: u64) -> SubjectId {

@@ -10,11 +10,12 @@ use basoche_node::config::Config;
 use basoche_node::effects::now;
 use basoche_node::rows::Rows;
 use basoche_node::store::{Batch, RocksStore, Store};
-use basoche_node::vault::{self, SealedStore};
+use basoche_node::vault::{self, SealedStore, StorageKey};
 use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::engine::{Registry, Row};
 use basoche_protocol::id::CertificateId;
 use basoche_protocol::time::Span;
+use basoche_registry::snapshot::MAGIC;
 use basoche_registry::{Anchors, Replica};
 
 use crate::Outcome;
@@ -115,6 +116,7 @@ pub(crate) fn measure(program: &Path, place: &Path, entries: u64, report: &mut R
         "no signature checked ahead",
     ));
     look_ups(&shelf, &generator, entries, &what, report)?;
+    snapshot(&shelf, &generator, entries, place, &what, report)?;
     drop(shelf);
 
     let ready = pair.start(0)?.as_secs_f64();
@@ -172,6 +174,61 @@ fn catch_up(
     let least = before.min(generator.verify(signatures)?).as_secs_f64();
     let reason = format!("start of the program included; {signatures} signatures");
     report.push(Line::plain(title, took, "s", &reason).at_most(least, 1.3));
+    Ok(())
+}
+
+/// What a snapshot is, and how soon a store without any entry has taken it.
+fn snapshot(
+    shelf: &Shelf,
+    generator: &Generator,
+    entries: u64,
+    place: &Path,
+    what: &str,
+    report: &mut Report,
+) -> Outcome<()> {
+    let mut registry = shelf.registry.clone();
+    let root = registry.state_root(ORIGIN).ok_or("no such log")?;
+    registry.admit(ORIGIN, entries, &generator.state_root(entries, root)?)?;
+    let head = registry.heads().into_iter().find(|head| head.origin == ORIGIN);
+    let checkpoint = generator.checkpoint(&head.ok_or("no such log")?)?;
+    let begun = Instant::now();
+    let mut file = MAGIC.to_vec();
+    let mut next = Some(0);
+    while let Some(position) = next {
+        let given = registry.snapshot(ORIGIN, entries, &checkpoint, position)?;
+        for part in &given.parts {
+            file.extend_from_slice(&u32::try_from(part.len())?.to_be_bytes());
+            file.extend_from_slice(part);
+        }
+        next = given.next;
+    }
+    let took = begun.elapsed().as_secs_f64();
+    report.push(Line::plain(
+        &format!("{what}: a snapshot is made"),
+        took,
+        "s",
+        "in memory",
+    ));
+    let mib = file.len() as f64 / f64::from(1 << 20);
+    report.push(Line::plain(&format!("{what}: the snapshot"), mib, "MiB", ""));
+
+    let late = place.join("late");
+    let store: Arc<dyn Store> = Arc::new(RocksStore::create(&late)?);
+    let rows = Rows::new(SealedStore::new(store, StorageKey::from_bytes([7; 32])));
+    let begun = Instant::now();
+    rows.begin_registry(registry.anchors(), &mut file.as_slice())?;
+    let late = rows.registry(registry.anchors().clone())?;
+    let took = begun.elapsed().as_secs_f64();
+    if late.heads() != registry.heads() {
+        return Err("a registry that began with a snapshot is another".into());
+    }
+    let certificate = generator.certificate(1).ok_or("nobody is enrolled there")?;
+    let says = |registry: &Replica| format!("{:?}", registry.status(&certificate, now()));
+    if says(&late) != says(&registry) {
+        return Err("a registry that began with a snapshot says something else".into());
+    }
+    let title = format!("{what}: a store without entries has taken the snapshot, and is open");
+    report.push(Line::plain(&title, took, "s", ""));
     Ok(())
 }
 

@@ -155,6 +155,7 @@ structures! {
     }
     RegistryLeaf { 0 leaf: ByteVec, 1 certificate: ByteVec, }
     RegistryLeaves { 0 origin: String, 1 from: u64, 2 leaves: Vec<RegistryLeaf>, }
+    RegistryRequest { 0 origin: String, 1 from: u64, }
     Frontier {
         0 dossier: Hash, 1 rows: Vec<HeadRow>, 2 wraps: Vec<EpochWrap>, 3 head: Option<ByteVec>,
         4 lacking: Option<Vec<Citation>>, 5 yours: Option<ByteVec>,
@@ -246,6 +247,7 @@ fn frame_again(bytes: &[u8]) -> Option<Vec<u8>> {
         8 => same::<ProofRequest>(&content),
         9 => same::<Proof>(&content),
         10 | 11 => same::<ByteVec>(&content),
+        12 => same::<RegistryRequest>(&content),
         _ => None,
     };
     write(&Frame(kind, ByteVec::from(content?)))

@@ -132,9 +132,9 @@ fn the_limits_table_is_the_limits() {
 
 /// `ENC-1` and its like in a text.
 fn ids(text: &str) -> BTreeSet<String> {
-    const SERIES: [&str; 19] = [
+    const SERIES: [&str; 20] = [
         "ENC", "ENV", "KEY", "DOC", "ERA", "CON", "DOS", "JRN", "ADM", "REG", "LOG", "DNS", "SYN", "MBX",
-        "INV", "BAR", "GAP", "SEAT", "PTY",
+        "INV", "BAR", "GAP", "SEAT", "PTY", "SNP",
     ];
     let word = |c: char| c.is_ascii_alphanumeric() || c == '-';
     text.split(|c| !word(c))

@@ -150,6 +150,37 @@ until_true is_worth company "$third" valid
 is_worth company "$lawyer" "revoked: the key is compromised"
 run annuaire show --config company.toml | grep '^registry'
 
+say "A new node begins with what the bar's log has come to, instead of its first entries"
+cat >late.toml <<TOML
+data = "late-data"
+listen = "127.0.0.1:$port"
+addresses = ["127.0.0.1:$port"]
+anchors = "anchors.json"
+passphrase_file = "passphrase"
+allow_private_addresses = true
+TOML
+run node init --config late.toml --authority bar.example --request late.json >/dev/null
+organisation=$(run authority organisation --dir bar-authority --name "Autre barreau (essai)" --identifier late --json | member subject)
+run authority node --dir bar-authority --organisation "$organisation" --request late.json
+run authority state-root --dir bar-authority
+run annuaire import --config bar.toml bar-authority
+publish 30
+run annuaire snapshot --config court.toml --out snapshot
+# One byte of it is another: nothing of it is taken.
+cp snapshot poisoned
+printf '\377' | dd of=poisoned bs=1 seek=$(($(wc -c <snapshot) / 2)) conv=notrunc status=none
+if run annuaire restore --config late.toml poisoned; then
+    echo "a poisoned snapshot was taken" >&2
+    exit 1
+fi
+run annuaire restore --config late.toml snapshot
+start late
+until_true is_up late
+until_true is_worth late "$third" valid
+is_worth late "$lawyer" "revoked: the key is compromised"
+stop late
+unset 'process[late]'
+
 say "The company's witness key is lost: another one takes another policy, to which the roots of most authorities agree"
 stop company
 mv company-data/keys/witness.key lost.key

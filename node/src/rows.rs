@@ -3,9 +3,11 @@
 mod checkpoints;
 mod mailbox;
 mod registry;
+mod snapshot;
 
 pub use mailbox::{KeptParcel, Left, What};
 pub use registry::RegistryError;
+pub use snapshot::{Begun, SnapshotError};
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};

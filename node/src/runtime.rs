@@ -27,7 +27,7 @@ use crate::mailbox::{Keep, Mailboxes};
 use crate::network::{Network, Phonebook, Serving};
 use crate::operator::{Alarm, ListenError, Listener, Monitor, Pages, watch_disk, watch_queue};
 use crate::quic::{CloseCode, Endpoint, Options, TransportError};
-use crate::rows::{NodeEngine, RegistryError, Rows, RowsError};
+use crate::rows::{Begun, NodeEngine, RegistryError, Rows, RowsError, SnapshotError};
 use crate::store::{Store, StoreError};
 use crate::vault::{self, SealedStore, VaultError};
 use crate::witness_key::WitnessKey;
@@ -83,6 +83,9 @@ pub enum NodeError {
     /// The store cannot be read back.
     #[error(transparent)]
     Rows(#[from] RowsError),
+    /// The registry cannot begin with a snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The documents cannot be opened.
     #[error(transparent)]
     Blobs(#[from] BlobError),
@@ -167,6 +170,19 @@ pub fn restore(path: &Path, from: &Path) -> Result<Copied, NodeError> {
         &config.passphrase(path)?,
         open_store,
     )?)
+}
+
+/// Has the registry of a node that holds no entry, and does not run, begin with a snapshot. Gives how far each log goes.
+pub fn begin_registry(path: &Path, from: &mut dyn std::io::Read) -> Result<Vec<Begun>, NodeError> {
+    keep_private();
+    let config = Config::read(path)?;
+    if !config.data.is_dir() {
+        return Err(NodeError::NoData { path: config.data });
+    }
+    let storage = vault::open(&config.data, &config.passphrase(path)?)?;
+    let store = open_store(&config.data.join("store"))?;
+    let rows = Rows::new(SealedStore::new(store, storage));
+    Ok(rows.begin_registry(&anchors(&config)?, from)?)
 }
 
 /// Nothing that the node writes is for other users of the machine.

@@ -16,25 +16,18 @@ use std::sync::Mutex;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use basoche_node::certificate::generate;
-use basoche_node::config::read_passphrase;
-use basoche_node::control::{Answer, Client, ClientError, Request};
+use basoche_node::control::{Answer, ClientError, Request};
 use basoche_node::desk::Level;
-use basoche_node::effects::{now, random};
-use basoche_node::wallet::Wallet;
-use basoche_protocol::envelope::{Capacity, CoSignature, Envelope, possession};
-use basoche_protocol::id::{CertificateId, Digest, MessageId, Salt, SubjectId};
-use basoche_protocol::jose::{Algorithm, Signer, SoftwareKey};
+use basoche_node::effects::now;
+use basoche_protocol::id::{CertificateId, MessageId, SubjectId};
 use basoche_protocol::message::{Body, Dire};
-use basoche_protocol::role::{Assurance, Role};
-use basoche_protocol::text::b64url_encode;
-use basoche_registry::entry::{Enrolment, KeyRecord, Reason, Retirement, Revocation};
-use basoche_registry::{Anchors, AuthorityLog, Content, EntryFile};
+use basoche_registry::entry::Retirement;
 use support::harness::run;
 use support::judge::alarms;
 use support::lodge::say;
 use support::namespaces::{Net, unavailable};
 use support::nodes::{Node, Plan, Stage, until};
+use support::registrar::{Registrar, import, worth};
 use support::{Place, count, ordinary};
 
 /// Name and authority of each node; the last one is stopped.
@@ -79,62 +72,6 @@ struct Scene {
     place: Place,
 }
 
-/// The bars' root, at work without the start of a program for each entry.
-struct Registrar {
-    log: AuthorityLog,
-    root: Wallet,
-}
-
-impl Registrar {
-    /// The entry that says so, as a file that nodes import.
-    fn enter(
-        &mut self,
-        subject: SubjectId,
-        content: impl Into<Content>,
-        key: Option<(&SoftwareKey, &[u8])>,
-    ) -> String {
-        let at = now();
-        let unsigned = self
-            .log
-            .draft(&self.root, Some(subject), content, at, at, Salt::new(random()));
-        let shown: Option<Envelope> = key.map(|(key, _)| {
-            let wanted = possession(BARS, &subject, &key.certificate());
-            let shown = CoSignature::draft(key, wanted, Capacity::Possession, at);
-            shown.sign(key).unwrap()
-        });
-        let certificate = key.map_or(&[][..], |(_, der)| der);
-        let signed = unsigned.sign(&self.root).unwrap();
-        let (index, leaf) = self
-            .log
-            .commit(signed, shown.into_iter().collect(), certificate)
-            .unwrap();
-        let origin = BARS.to_owned();
-        b64url_encode(&EntryFile { origin, index, leaf }.encode())
-    }
-
-    fn revoke(&mut self, (subject, certificate): (SubjectId, CertificateId)) -> String {
-        let revocation = Revocation {
-            certificate,
-            invalid_since: None,
-            reason: Reason::Cessation,
-        };
-        self.enter(subject, revocation, None)
-    }
-}
-
-fn import(client: &Client, entries: Vec<String>) {
-    let said = client.ask(&Request::Import { entries }).unwrap();
-    assert!(matches!(said, Answer::Imported { .. }), "{said:?}");
-}
-
-/// What the latest certificate of somebody is worth at a node; nothing where the node does not know them.
-fn worth(client: &Client, subject: SubjectId) -> Option<String> {
-    match client.ask(&Request::Subjects { of: vec![subject] }) {
-        Ok(Answer::Subjects { mut subjects, .. }) => subjects.pop().map(|one| one.status),
-        other => panic!("{other:?}"),
-    }
-}
-
 impl Scene {
     fn enter() -> Self {
         let left = SCENE.lock().unwrap().take();
@@ -154,7 +91,7 @@ impl Scene {
         };
         let plans: Vec<_> = NODES.into_iter().enumerate().map(plan).collect();
         let mut stage = Stage::certified(place.path(), &ordinary(), &plans);
-        let registrar = Self::registrar(&place);
+        let registrar = Registrar::open(place.path(), &place.path().join("authorities/barreaux"), BARS);
         // The authority of the experts has no node that runs from here on.
         stage.nodes[SEVEN].stop();
         println!(
@@ -172,27 +109,6 @@ impl Scene {
         scene
     }
 
-    fn registrar(place: &Place) -> Registrar {
-        let root = place.path();
-        let anchors = Anchors::parse(&fs::read(root.join("anchors.json")).unwrap()).unwrap();
-        let mut authorities = anchors.authorities().iter();
-        let authority = authorities.find(|one| one.origin() == BARS).unwrap();
-        let mut log = AuthorityLog::new(authority.clone());
-        let dir = root.join("authorities/barreaux");
-        let mut files: Vec<_> = fs::read_dir(dir.join("entries"))
-            .unwrap()
-            .map(|file| file.unwrap().path())
-            .collect();
-        files.sort();
-        for file in files {
-            let file = EntryFile::decode(&fs::read(file).unwrap()).unwrap();
-            log.replay(&file.leaf).unwrap();
-        }
-        let passphrase = read_passphrase(&root.join("passphrase")).unwrap();
-        let root = Wallet::open(&dir.join("authority.wallet"), &passphrase).unwrap();
-        Registrar { log, root }
-    }
-
     fn seven(&self) -> &[Node] {
         &self.stage.nodes[..SEVEN]
     }
@@ -202,25 +118,9 @@ impl Scene {
         let home = SubjectId::from_hex(&self.stage.nodes[1].id).unwrap();
         let mut entries = Vec::new();
         for _ in 0..persons {
-            let made = generate("lawyer").unwrap();
-            let key = SoftwareKey::from_pkcs8(&made.private_key_pkcs8, made.id()).unwrap();
-            let subject = SubjectId::new(random());
-            let enrolment = Enrolment {
-                key: KeyRecord {
-                    certificate: made.id(),
-                    spki_sha256: Digest::of(&[&made.spki]),
-                    algorithm: Algorithm::Es256,
-                },
-                roles: vec![Role::Lawyer],
-                node: home,
-                assurance: Assurance::Software,
-                commitment: None,
-                encryption_spki: None,
-                issuer: None,
-            };
-            let key = Some((&key, &made.certificate_der[..]));
-            entries.push(self.registrar.enter(subject, enrolment, key));
-            self.enrolled.push((subject, made.id()));
+            let (subject, certificate, entry) = self.registrar.enrol(home);
+            entries.push(entry);
+            self.enrolled.push((subject, certificate));
         }
         import(&self.seven()[0].client(), entries);
         let (last, _) = *self.enrolled.last().unwrap();

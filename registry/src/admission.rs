@@ -22,6 +22,8 @@ use crate::known::Known;
 use crate::leaf::Leaf;
 use crate::published::Seen;
 use crate::record::Subject;
+use crate::shelf::kind;
+use crate::state::State;
 
 /// A leaf that may be appended. Only [`judge`] makes one.
 #[derive(Debug)]
@@ -147,8 +149,14 @@ fn check_subject(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
         if held.entries >= limits::SUBJECT_ENTRIES {
             return Err(Inadmissible::TooManyEntries { subject });
         }
-    } else if let Some(subject) = entry.subject.filter(|_| !begins(kind)) {
-        return Err(Inadmissible::SubjectKind { subject, kind });
+    } else if let Some(subject) = entry.subject {
+        if !begins(kind) {
+            return Err(Inadmissible::SubjectKind { subject, kind });
+        }
+        let state = known.states.get(log.authority.origin());
+        if state.is_some_and(|state| !state.has_room(kind::SUBJECT, subject.as_bytes())) {
+            return Err(Inadmissible::Crowded { subject });
+        }
     }
     let expected = held.map(|(_, held)| held.last);
     if entry.prev != expected {
@@ -185,7 +193,8 @@ fn is_about(kind: Kind, subject: Kind) -> bool {
         | Kind::Officer
         | Kind::CertificateAuthority
         | Kind::Publication
-        | Kind::PolicyChange => kind == subject,
+        | Kind::PolicyChange
+        | Kind::StateRoot => kind == subject,
     }
 }
 
@@ -273,13 +282,9 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
             }
         }
         Content::Veto(veto) => {
-            let vetoed = log.entry(veto.entry);
-            let open = vetoed.is_some_and(|vetoed| {
-                vetoed.content.kind() == Kind::Reassociation
-                    && vetoed.subject == entry.subject
-                    && entry.issued_at < vetoed.effective_at
-            });
-            if !open {
+            let about = entry.subject.and_then(|subject| known.subject(&subject));
+            let open = about.and_then(|about| about.reassociated_by(veto.entry));
+            if open.is_none_or(|effective_at| effective_at <= entry.issued_at) {
                 return Err(Inadmissible::NothingToVeto { index: veto.entry });
             }
         }
@@ -327,6 +332,12 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
             if change.number <= in_force {
                 let number = change.number;
                 return Err(Inadmissible::OldPolicy { number, in_force });
+            }
+        }
+        Content::StateRoot(stated) => {
+            let state = known.states.get(log.authority.origin());
+            if let Some(found) = state.map(State::root).filter(|found| *found != stated.root) {
+                return Err(Inadmissible::OtherState { found });
             }
         }
         // What they may say is said by who may say it, and by the key or the checkpoint in them.

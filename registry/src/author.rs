@@ -103,7 +103,7 @@ impl<'a> Author<'a> {
             })
         };
         let by_roots = match self {
-            Self::Root(_) if kind == Kind::Publication => true,
+            Self::Root(_) if matches!(kind, Kind::Publication | Kind::StateRoot) => true,
             Self::Root(_) => {
                 let needed = log.authority.threshold();
                 let signed = 1 + beside.roots.len();
@@ -156,8 +156,9 @@ impl<'a> Author<'a> {
                     return needs("the roots of most authorities");
                 }
             }
-            // One root is enough, and any officer: what is published is what the witnesses have seen.
-            Content::Publication(_) => {}
+            // One root is enough, and any officer: what is published is what the witnesses have seen, and the state is what
+            // every replica finds.
+            Content::Publication(_) | Content::StateRoot(_) => {}
             Content::Renewal(renewal) => {
                 if !asks(&|id, _| *id == renewal.replaces) {
                     return needs("the signature of the key that it follows");

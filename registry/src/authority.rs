@@ -12,7 +12,7 @@ use basoche_protocol::wire::frame::RegistryLeaf;
 use serde_bytes::ByteBuf;
 
 use crate::anchor::{Anchors, Authority};
-use crate::entry::{Content, Entry};
+use crate::entry::{Content, Entry, StateRoot};
 use crate::inadmissible::Inadmissible;
 use crate::leaf::Leaf;
 use crate::replica::Replica;
@@ -61,6 +61,15 @@ impl AuthorityLog {
         // Unwrap safety: the replica has the log that it was made for.
         #[allow(clippy::expect_used)]
         heads.find(|head| head.origin == self.origin).expect("its log")
+    }
+
+    /// What the log has come to, for the entry that says so. REG-28.
+    pub fn state_root(&self) -> StateRoot {
+        let root = self.replica.state_root(&self.origin);
+        // Unwrap safety: the replica has the log that it was made for.
+        #[allow(clippy::expect_used)]
+        let root = root.expect("its log");
+        StateRoot { root }
     }
 
     /// The log as a replica holds it, for look-ups.

@@ -17,7 +17,7 @@ pub use crate::content::{
     ADDRESSES, Attribute, COMPETENCES, CertificateAuthority, Competence, Content, DELAY, DELEGATED_KEYS,
     Delegated, Delegation, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord, Kind, Lifting, Node,
     OVERLAP, Officer, Organisation, POLICY_TEXT_BYTES, PolicyChange, Publication, Reason, Reassociation,
-    Renewal, Retirement, Revocation, Roots, Suspension, Veto,
+    Renewal, Retirement, Revocation, Roots, StateRoot, Suspension, Veto,
 };
 
 /// What one entry of a log states.

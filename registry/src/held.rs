@@ -7,11 +7,12 @@ use basoche_protocol::engine::RegistryRow;
 use basoche_protocol::time::Instant;
 use basoche_protocol::tree::{Hash, TILE_LEAVES, Tiles, Tree};
 use basoche_protocol::wire::frame::RegistryLeaf;
+use serde::{Deserialize, Serialize};
 
 use crate::anchor::Authority;
 use crate::entry::Entry;
-use crate::leaf::{self, Leaf};
-use crate::shelf::{Shelf, kind};
+use crate::leaf;
+use crate::shelf::{Shelf, decode, kind, row};
 
 /// Bytes that a leaf and its certificate take on the wire beyond their own, at most: a map, two keys, two heads.
 const LEAF_OVERHEAD_BYTES: usize = 9;
@@ -28,6 +29,31 @@ pub(crate) struct Log {
     /// How many leaves there were when rows were last asked for, and complete tiles.
     staged: (u64, u64),
     shelf: Option<Arc<Tray>>,
+    /// Leaves before a snapshot that are still to come, now and when rows were last asked for.
+    lacking: Option<Lacking>,
+    lacked: Option<Lacking>,
+}
+
+/// Of the first `until` leaves those from `next` on are still to come; some of them may be there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lacking {
+    next: u64,
+    until: u64,
+}
+
+impl Lacking {
+    /// All before `until`.
+    pub(crate) const fn before(until: u64) -> Self {
+        Self { next: 0, until }
+    }
+
+    pub(crate) const fn is_open(self) -> bool {
+        self.next < self.until
+    }
+
+    pub(crate) fn row(&self, origin: &str) -> RegistryRow {
+        row(kind::LACKING, origin.as_bytes(), 0, self)
+    }
 }
 
 /// The part of a shelf that is one log's.
@@ -59,6 +85,8 @@ impl Log {
             leaves: VecDeque::new(),
             staged: (0, 0),
             shelf: shelf.map(tray).map(Arc::new),
+            lacking: None,
+            lacked: None,
         }
     }
 
@@ -67,8 +95,10 @@ impl Log {
         let origin = authority.origin();
         let mut log = Self::new(authority, Some(shelf));
         let (size, tray) = (shelf.size(origin), log.shelf.clone()?);
-        let roots = shelf.list(kind::TILE_ROOT, origin.as_bytes());
-        let roots: Option<Vec<Hash>> = roots.into_iter().map(|root| root.try_into().ok()).collect();
+        let roots = shelf
+            .list(kind::TILE_ROOT, origin.as_bytes(), 0, usize::MAX)
+            .into_iter();
+        let roots: Option<Vec<Hash>> = roots.map(|(_, root)| root.try_into().ok()).collect();
         let roots = roots.filter(|roots| roots.len() as u64 == size / TILE_LEAVES)?;
         log.staged = (size, roots.len() as u64);
         log.tree = Tree::of_tiles(roots, tray);
@@ -79,11 +109,48 @@ impl Log {
         if let Some(last) = size.checked_sub(1) {
             log.issued_at = Some(log.entry(last)?.issued_at);
         }
+        let lacking = shelf.get(kind::LACKING, origin.as_bytes(), 0);
+        log.lacking = lacking.and_then(|bytes| decode(&bytes));
+        log.lacked = log.lacking;
+        log.pass_what_is_there();
         Some(log)
     }
 
     pub(crate) fn size(&self) -> u64 {
         self.tree.size()
+    }
+
+    /// The next leaf before a snapshot that is still to come, if one is.
+    pub(crate) fn lacks(&self) -> Option<u64> {
+        let lacking = self.lacking.filter(|lacking| lacking.is_open());
+        lacking.map(|lacking| lacking.next)
+    }
+
+    /// If it began with a snapshot, and its entries have not been judged here since: how many are still to come, at most.
+    pub(crate) fn unjudged(&self) -> Option<u64> {
+        self.lacking.map(|lacking| lacking.until - lacking.next)
+    }
+
+    /// Whether `leaf` is the one at `index` of the tree, with what belongs beside it.
+    pub(crate) fn is_leaf(&self, index: u64, leaf: &RegistryLeaf) -> bool {
+        self.tree.leaf(index) == Some(*leaf::hash(&leaf.leaf).as_bytes()) && leaf::is_beside(leaf)
+    }
+
+    /// The leaf that it [lacks](Self::lacks) has come.
+    pub(crate) fn fill(&mut self) {
+        if let Some(lacking) = &mut self.lacking {
+            lacking.next += 1;
+        }
+        self.pass_what_is_there();
+    }
+
+    fn pass_what_is_there(&mut self) {
+        while let Some(next) = self.lacks().filter(|next| self.leaf(*next).is_some()) {
+            self.lacking = self.lacking.map(|lacking| Lacking {
+                next: next + 1,
+                ..lacking
+            });
+        }
     }
 
     /// Appends an admitted leaf.
@@ -103,8 +170,7 @@ impl Log {
     }
 
     pub(crate) fn entry(&self, index: u64) -> Option<Entry> {
-        let leaf = Leaf::decode(&self.leaf(index)?.leaf).ok()?;
-        Entry::decode(leaf.envelope().payload()).ok()
+        leaf::entry(&self.leaf(index)?)
     }
 
     /// Leaves from `from` on, as many as fit in `max_bytes`.
@@ -136,6 +202,10 @@ impl Log {
             }
         }
         self.staged = (self.size(), self.tree.complete_tiles());
+        if let Some(lacking) = self.lacking.filter(|_| self.lacking != self.lacked) {
+            self.lacked = self.lacking;
+            rows.push(lacking.row(self.authority.origin()));
+        }
     }
 
     /// What was there when rows were last asked for is on the shelf, the leaves too.

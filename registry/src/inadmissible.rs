@@ -1,7 +1,7 @@
 //! Why an entry is not admitted, and what the protocol makes of it. SPEC §9.3, §11.
 
 use basoche_protocol::error::{Error, Incompatible, Malformed, Untrusted};
-use basoche_protocol::id::{CertificateId, SubjectId};
+use basoche_protocol::id::{CertificateId, Digest, SubjectId};
 use basoche_protocol::role::{OrganisationKind, Role};
 use basoche_protocol::time::Instant;
 use basoche_protocol::wire::limits;
@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::certificate::CertificateError;
 use crate::entry::Kind;
+use crate::state::BUCKET_ITEMS;
 
 /// Why an entry is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -280,6 +281,18 @@ pub enum Inadmissible {
         /// That of the log.
         in_force: u64,
     },
+    /// The root that it states is not that of the log's state. REG-28.
+    #[error("it states another root than the entries before it come to, {found}")]
+    OtherState {
+        /// What they come to.
+        found: Digest,
+    },
+    /// As many subjects as may stand together in the log's state do. REG-28.
+    #[error("{BUCKET_ITEMS} other subjects stand where {subject} would: draw another id")]
+    Crowded {
+        /// The subject.
+        subject: SubjectId,
+    },
     /// A co-signature is about another entry, by the wrong key, given twice or out of place.
     #[error("co-signature {number}: {what}")]
     CoSignature {
@@ -355,6 +368,7 @@ impl From<Inadmissible> for Error {
             .into(),
             I::NothingToVeto { .. } => contradiction("no such re-association is still to take effect"),
             I::NotPublished { .. } => contradiction("not a checkpoint of this log under the policy's quorum"),
+            I::OtherState { .. } => contradiction("not the root of what the entries before it come to"),
             I::OldPolicy { .. } => contradiction("a policy as new is in force"),
             I::NotSuspended => contradiction("the subject is not suspended"),
             I::SuspendedAlready => contradiction("the subject is suspended already"),
@@ -378,6 +392,7 @@ impl From<Inadmissible> for Error {
             | I::SignedAtOther { .. }
             | I::InvalidSince { .. }
             | I::TooManyEntries { .. }
+            | I::Crowded { .. }
             | I::CoSignature { .. } => Malformed::bad_value().into(),
             I::UnknownAuthority { .. } => contradiction("no anchor names this authority"),
             I::WrongIndex { .. } => contradiction("an earlier entry of this log is missing"),

@@ -8,6 +8,7 @@ use basoche_protocol::engine::RegistryRow;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Instant;
+use basoche_protocol::wire::codec;
 use serde_bytes::ByteBuf;
 
 use crate::admission::Admitted;
@@ -17,9 +18,10 @@ use crate::inadmissible::Holder;
 use crate::marks::Marks;
 use crate::published::{Agreed, Effect, Published, Seen};
 use crate::record::{
-    Attributed, End, Ending, Entrusted, Grant, Holding, Issuer, IssuerRecord, Stated, Subject, Suspended, row,
+    Attributed, End, Ending, Entrusted, Grant, Holding, Issuer, IssuerRecord, Stated, Subject, Suspended,
 };
-use crate::shelf::{Shelf, Table, decode, kind};
+use crate::shelf::{Shelf, Table, decode, kind, row};
+use crate::state::{Item, State};
 
 /// Subjects that were read lately and stay in memory: 1 to 4 KB each.
 const SUBJECTS_KEPT: usize = 8192;
@@ -43,8 +45,11 @@ pub(crate) struct Known {
     pub(crate) marks: Marks,
     /// Every node.
     pub(crate) nodes: BTreeSet<SubjectId>,
+    /// The state of each log.
+    pub(crate) states: BTreeMap<Arc<str>, State>,
     /// How far each log is published whose witnesses the policy asks for.
     pub(crate) published: BTreeMap<Arc<str>, Published>,
+    shelf: Option<Arc<dyn Shelf>>,
     /// Rows for the shelf of what is in memory, since they were last asked for; `None` without a shelf.
     rows: Option<Vec<RegistryRow>>,
 }
@@ -58,7 +63,13 @@ impl Known {
             let published = authority.published()?;
             Some((authority.shared_origin(), published))
         });
+        let states = authorities.iter().map(|authority| {
+            let origin = authority.shared_origin();
+            let state = State::new(&origin, shelf);
+            (origin, state)
+        });
         let mut known = Self {
+            states: states.collect(),
             subjects: Table::new(kind::SUBJECT, shelf, SUBJECTS_KEPT),
             certificates: Table::new(kind::CERTIFICATE, shelf, HOLDERS_KEPT),
             keys: Table::new(kind::KEY, shelf, HOLDERS_KEPT),
@@ -68,6 +79,7 @@ impl Known {
             marks: Marks::default(),
             nodes: BTreeSet::new(),
             published: published.collect(),
+            shelf: shelf.cloned(),
             rows: shelf.map(|_| Vec::new()),
         };
         if let Some(shelf) = shelf {
@@ -79,10 +91,10 @@ impl Known {
                     .extend(issuer.map(|issuer| (issuer.certificate.id(), issuer)));
             });
             for (origin, published) in &mut known.published {
-                for seen in shelf.list(kind::STEP, origin.as_bytes()) {
+                for (_, seen) in shelf.list(kind::STEP, origin.as_bytes(), 0, usize::MAX) {
                     decode(&seen).into_iter().for_each(|seen| published.learn(&seen));
                 }
-                for agreed in shelf.list(kind::POLICY, origin.as_bytes()) {
+                for (_, agreed) in shelf.list(kind::POLICY, origin.as_bytes(), 0, usize::MAX) {
                     decode(&agreed)
                         .into_iter()
                         .for_each(|agreed| published.agree(&agreed));
@@ -94,6 +106,25 @@ impl Known {
 
     pub(crate) fn subject(&self, subject: &SubjectId) -> Option<Arc<Subject>> {
         self.subjects.get(subject)
+    }
+
+    /// The record of an item of the state of log `origin`, as it is stored now.
+    pub(crate) fn record(&self, origin: &str, item: &Item) -> Option<Vec<u8>> {
+        let key = item.key.as_slice();
+        match item.kind {
+            kind::SUBJECT => {
+                let subject = self.subject(&SubjectId::new(key.try_into().ok()?))?;
+                Some(codec::encode(&subject))
+            }
+            kind::ISSUER => {
+                let issuer = self.issuers.get(&CertificateId::new(key.try_into().ok()?))?;
+                Some(codec::encode(&issuer.stated))
+            }
+            other => {
+                let index = u64::from_be_bytes(key.try_into().ok()?);
+                self.shelf.as_ref()?.get(other, origin.as_bytes(), index)
+            }
+        }
     }
 
     /// Every subject, in any order.
@@ -142,8 +173,9 @@ impl Known {
             return;
         };
         let (kind, by) = (entry.content.kind(), entry.stated());
-        let mut subject = match self.subject(&id) {
-            Some(subject) => Subject::clone(&subject),
+        let before = self.subject(&id);
+        let mut subject = match &before {
+            Some(subject) => Subject::clone(subject),
             None => Subject::new(id, Arc::clone(origin), kind),
         };
         subject.entries += 1;
@@ -153,6 +185,9 @@ impl Known {
         }
         for spki in entry.content.spkis() {
             self.keys.put(spki, id);
+            if !subject.keys.contains(&spki) {
+                subject.keys.push(spki);
+            }
         }
         match &entry.content {
             Content::Revocation(revocation) => {
@@ -199,10 +234,9 @@ impl Known {
                 ends.for_each(|ends| ends.push(End::of(by, Ending::Reassociated)));
             }
             Content::Retirement(retirement) => {
-                if let Some(issuer) = self.issuers.get_mut(&retirement.certificate) {
+                if let Some(mut issuer) = self.issuers.get(&retirement.certificate).cloned() {
                     issuer.stated.retired = Some((entry.effective_at, retirement.invalid_since));
-                    let row = issuer.row();
-                    self.keep(row);
+                    self.put_issuer(issuer);
                 }
             }
             Content::Genesis(_)
@@ -212,7 +246,8 @@ impl Known {
             | Content::Officer(_)
             | Content::CertificateAuthority(_)
             | Content::Publication(_)
-            | Content::PolicyChange(_) => {}
+            | Content::PolicyChange(_)
+            | Content::StateRoot(_) => {}
         }
         if let Some((certificate, key)) = enrolled {
             match &entry.content {
@@ -230,8 +265,7 @@ impl Known {
                             retired: None,
                         },
                     };
-                    self.keep(issuer.row());
-                    self.issuers.insert(certificate.id(), issuer);
+                    self.put_issuer(issuer);
                 }
                 _ => {
                     self.certificates.put(certificate.id(), id);
@@ -242,7 +276,7 @@ impl Known {
         if kind == Kind::Node && self.nodes.insert(id) {
             self.keep(row(kind::NODE, id.as_bytes(), 0, &id));
         }
-        self.subjects.put(id, Arc::new(subject));
+        self.put_subject(before.as_deref(), subject);
         self.count_revocation(officer.as_ref(), entry.issued_at);
     }
 }
@@ -250,23 +284,50 @@ impl Known {
 impl Known {
     /// What an entry about the log itself says.
     fn learn_of_log(&mut self, origin: &Arc<str>, entry: &Entry, seen: Option<&Seen>) {
+        if let Content::StateRoot(_) = &entry.content {
+            let row = self.states.get_mut(origin).map(|state| state.stated(entry.index));
+            row.into_iter().for_each(|row| self.keep(row));
+            return;
+        }
         let Some(published) = self.published.get_mut(origin) else {
             return;
         };
-        if let Content::PolicyChange(change) = &entry.content {
+        let row = if let Content::PolicyChange(change) = &entry.content {
             let agreed = Agreed::new(change, entry.issued_at);
-            if let Some(rows) = &mut self.rows {
-                rows.push(row(kind::POLICY, origin.as_bytes(), change.number, &agreed));
-            }
-            return published.agree(&agreed);
-        }
-        let Some(seen) = seen else {
+            published.agree(&agreed);
+            row(kind::POLICY, origin.as_bytes(), change.number, &agreed)
+        } else if let Some(seen) = seen {
+            let row = row(kind::STEP, origin.as_bytes(), published.steps(), seen);
+            published.learn(seen);
+            row
+        } else {
             return published.begin(entry.issued_at);
         };
-        if let Some(rows) = &mut self.rows {
-            rows.push(row(kind::STEP, origin.as_bytes(), published.steps(), seen));
+        if let Some(state) = self.states.get_mut(origin) {
+            state.put(row.kind, &row.index.to_be_bytes(), || None, &row.value);
         }
-        published.learn(seen);
+        self.keep(row);
+    }
+
+    /// What is stored of a subject is another now.
+    fn put_subject(&mut self, before: Option<&Subject>, subject: Subject) {
+        if let Some(state) = self.states.get_mut(&subject.origin) {
+            let (before, now) = (|| before.map(codec::encode), codec::encode(&subject));
+            state.put(kind::SUBJECT, subject.id.as_bytes(), before, &now);
+        }
+        self.subjects.put(subject.id, Arc::new(subject));
+    }
+
+    /// What is stored of a certificate authority is another now.
+    fn put_issuer(&mut self, issuer: Issuer) {
+        let id = issuer.certificate.id();
+        let row = row(kind::ISSUER, id.as_bytes(), 0, &issuer.stated);
+        let before = self.issuers.get(&id).map(|before| codec::encode(&before.stated));
+        if let Some(state) = self.states.get_mut(&issuer.stated.origin) {
+            state.put(row.kind, &row.key, || before, &row.value);
+        }
+        self.keep(row);
+        self.issuers.insert(id, issuer);
     }
 
     /// The next rows for the shelf have this one too, if there is a shelf.
@@ -286,7 +347,7 @@ impl Known {
         if let Some(office) = office.and_then(|held| held.office.as_mut()) {
             office.has_revoked(at);
         }
-        self.subjects.put(subject.id, Arc::new(subject));
+        self.put_subject(Some(&held.subject), subject);
     }
 
     /// What has changed since this was last asked; nothing without a shelf.
@@ -295,6 +356,8 @@ impl Known {
         self.subjects.poll_rows(&mut rows);
         self.certificates.poll_rows(&mut rows);
         self.keys.poll_rows(&mut rows);
+        let states = self.states.values_mut();
+        states.for_each(|state| state.poll_rows(&mut rows));
         rows
     }
 
@@ -303,6 +366,7 @@ impl Known {
         self.subjects.settle();
         self.certificates.settle();
         self.keys.settle();
+        self.states.values_mut().for_each(State::settle);
     }
 
     /// From when on what `stated` of log `origin` grants counts. What it takes away counts from its effect on, whoever has

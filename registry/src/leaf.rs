@@ -7,12 +7,13 @@ use basoche_protocol::envelope::Envelope;
 use basoche_protocol::error::{Malformed, MalformedKind};
 use basoche_protocol::id::{Digest, MessageId, SubjectId};
 use basoche_protocol::tree;
+use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_protocol::wire::{codec, limits};
 use serde_bytes::ByteBuf;
 
 pub use basoche_protocol::envelope::{Capacity, CoSignature, possession};
 
-use crate::entry::{Content, PolicyChange};
+use crate::entry::{Content, Entry, PolicyChange};
 
 /// Co-signatures of one leaf.
 pub const COSIGNATURES: usize = 8;
@@ -82,6 +83,22 @@ impl Leaf {
 /// Leaf hash of the bytes of a leaf, RFC 9162 §2.1.1.
 pub fn hash(leaf: &[u8]) -> Digest {
     Digest::new(tree::leaf_hash(leaf))
+}
+
+/// What a leaf says.
+pub(crate) fn entry(leaf: &RegistryLeaf) -> Option<Entry> {
+    let leaf = Leaf::decode(&leaf.leaf).ok()?;
+    Entry::decode(leaf.envelope().payload()).ok()
+}
+
+/// Whether what stands beside a leaf is the certificate that it names. REG-4.
+pub(crate) fn is_beside(leaf: &RegistryLeaf) -> bool {
+    let named = entry(leaf).map(|entry| entry.content.key().map(|key| key.certificate));
+    match named {
+        Some(Some(certificate)) => Digest::of(&[&leaf.certificate]).as_bytes() == certificate.as_bytes(),
+        Some(None) => leaf.certificate.is_empty(),
+        None => false,
+    }
 }
 
 const fn too_large() -> Malformed {

@@ -29,6 +29,8 @@ mod record;
 pub mod replica;
 pub mod search;
 pub mod shelf;
+pub mod snapshot;
+pub mod state;
 mod x509;
 
 pub use anchor::{AnchorError, Anchors, Authority};

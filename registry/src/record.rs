@@ -4,18 +4,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use basoche_protocol::engine::RegistryRow;
-use basoche_protocol::id::{CertificateId, SubjectId};
+use basoche_protocol::id::{CertificateId, Digest, SubjectId};
 use basoche_protocol::jose::{Algorithm, VerifyingKey};
 use basoche_protocol::role::{Assurance, Role};
 use basoche_protocol::time::{Instant, Span};
-use basoche_protocol::wire::codec;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::certificate::Certificate;
 use crate::entry::{Content, Delegation, Entry, Kind, Officer, Reason};
-use crate::shelf::kind;
 
 /// An organisation, a node, a person, an officer or a certificate authority. Fields are positions in the store: append only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +36,9 @@ pub(crate) struct Subject {
     pub(crate) attributes: Vec<Attributed>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) delegations: Vec<Entrusted>,
+    /// SHA-256 of every SubjectPublicKeyInfo that entries gave it, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) keys: Vec<Digest>,
 }
 
 /// What an expert was let to do inside of a dossier, or no longer.
@@ -234,6 +234,7 @@ impl Subject {
             suspensions: Vec::new(),
             attributes: Vec::new(),
             delegations: Vec::new(),
+            keys: Vec::new(),
         }
     }
 
@@ -259,6 +260,14 @@ impl Subject {
         let latest = |held: &Held| Some(held.grants.last()?.by.index);
         let held = self.certificates.iter().max_by_key(|held| latest(held))?;
         Some((held.id, held.grants.last()?))
+    }
+
+    /// When the re-association by entry `index` takes effect, if there is one that was not vetoed.
+    pub(crate) fn reassociated_by(&self, index: u64) -> Option<Instant> {
+        let ends = self.certificates.iter().flat_map(|held| &held.ends);
+        let mut ends = ends.filter(|end| matches!(end.why, Ending::Reassociated));
+        let end = ends.find(|end| end.by.index == index);
+        end.map(|end| end.by.effective_at)
     }
 
     pub(crate) fn end(&mut self, certificate: &CertificateId, end: End) {
@@ -391,18 +400,5 @@ impl Issuer {
             key: Arc::new(key),
             stated,
         })
-    }
-
-    pub(crate) fn row(&self) -> RegistryRow {
-        row(kind::ISSUER, self.certificate.id().as_bytes(), 0, &self.stated)
-    }
-}
-
-pub(crate) fn row(kind: u8, key: &[u8], index: u64, value: &impl Serialize) -> RegistryRow {
-    RegistryRow {
-        kind,
-        key: key.to_vec(),
-        index,
-        value: codec::encode(value),
     }
 }

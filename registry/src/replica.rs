@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use basoche_protocol::directory::{Certified, Delegation, Directory, Status};
-use basoche_protocol::engine::{Registry, RegistryRow};
+use basoche_protocol::engine::{Imported, Registry, RegistryRow};
 use basoche_protocol::error::Error;
 use basoche_protocol::id::{CertificateId, Digest, SubjectId};
 use basoche_protocol::jose::{Algorithm, VerifyingKey};
@@ -29,6 +29,7 @@ use crate::log::{Key, Policy};
 use crate::published::Published;
 use crate::record::{Attributed, Stated, Subject};
 use crate::shelf::{Shelf, kind};
+use crate::state::State;
 
 /// Every log of the anchors, as far as it is held.
 #[derive(Clone, Debug)]
@@ -99,7 +100,7 @@ impl Replica {
     }
 
     /// What is on the shelf, without admitting it again. `None` if that was made under other anchors or in another form, is not
-    /// complete, or does not hold together: then every leaf has to be admitted anew.
+    /// complete, or does not hold together, or if all that came before a snapshot is there now: then every leaf has to be admitted anew.
     pub fn open(anchors: Anchors, shelf: &Arc<dyn Shelf>) -> Option<Self> {
         if shelf.get(kind::BASIS, &[], 0)? != basis(&anchors) {
             return None;
@@ -107,6 +108,10 @@ impl Replica {
         let logs = anchors.authorities().iter();
         let logs: Option<Vec<_>> = logs.map(|authority| Log::open(authority, shelf)).collect();
         let logs = logs?;
+        let complete = logs.iter().all(|log| log.lacks().is_none());
+        if complete && logs.iter().any(|log| log.unjudged().is_some()) {
+            return None;
+        }
         let mut known = Known::new(&anchors, Some(shelf));
         for log in logs.iter().filter(|log| log.size() > 0) {
             if let Some(published) = known.published.get_mut(log.authority.origin()) {
@@ -163,6 +168,13 @@ impl Replica {
             // The leaf names its certificate, so the leaf alone decides.
             return match log.leaf(index) {
                 Some(known) if known.leaf == leaf.leaf => Ok(false),
+                None if log.unjudged().is_some() && log.is_leaf(index, leaf) => {
+                    let lacked = log.lacks() == Some(index);
+                    if lacked {
+                        log.fill();
+                    }
+                    Ok(lacked)
+                }
                 _ => Err(Inadmissible::Rewritten { index }),
             };
         }
@@ -170,6 +182,15 @@ impl Replica {
         self.known.learn(&log.authority.shared_origin(), &admitted);
         log.push(leaf.clone(), admitted.entry.issued_at);
         Ok(true)
+    }
+
+    /// Of a log that began with a snapshot and was not judged here since: how many entries are still to come, at most. SNP-5.
+    pub fn unjudged(&self, origin: &str) -> Option<u64> {
+        self.logs.get(origin)?.unjudged()
+    }
+
+    pub(crate) fn log(&self, origin: &str) -> Option<&Log> {
+        self.logs.get(origin)
     }
 
     /// Whether the leaf may come next in that log, without admitting it.
@@ -213,6 +234,11 @@ impl Replica {
     /// The tree over the leaves of a log, for proofs.
     pub fn tree(&self, origin: &str) -> Option<&Tree> {
         self.logs.get(origin).map(|log| &log.tree)
+    }
+
+    /// The root of a log's state, as its entries have made it. REG-28.
+    pub fn state_root(&self, origin: &str) -> Option<Digest> {
+        self.known.states.get(origin).map(State::root)
     }
 
     /// What the log of `node` states last of it, whether in effect or not.
@@ -471,11 +497,11 @@ impl Replica {
 
 /// What the shelf is made of: the anchors, and the form of its records.
 fn basis(anchors: &Anchors) -> Vec<u8> {
-    let form = Digest::of(&[b"basoche-records/1", anchors.to_json().as_bytes()]);
+    let form = Digest::of(&[b"basoche-records/2", anchors.to_json().as_bytes()]);
     form.as_bytes().to_vec()
 }
 
-fn node_of(entry: Entry) -> Option<Node> {
+pub(crate) fn node_of(entry: Entry) -> Option<Node> {
     match entry.content {
         Content::Node(node) => Some(node),
         _ => None,
@@ -538,8 +564,18 @@ impl Registry for Replica {
         log.map_or_else(Vec::new, |log| log.leaves(from, max_bytes))
     }
 
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Error> {
-        self.admit(origin, index, leaf).map_err(Error::from)
+    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error> {
+        let size = self.logs.get(origin).map_or(0, Log::size);
+        Ok(match self.admit(origin, index, leaf)? {
+            true if index < size => Imported::Filled,
+            true => Imported::News,
+            false => Imported::Known,
+        })
+    }
+
+    fn lacking(&self) -> Option<(String, u64)> {
+        let lacking = |(origin, log): (&Arc<str>, &Log)| Some((origin.to_string(), log.lacks()?));
+        self.logs.iter().find_map(lacking)
     }
 
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {

@@ -18,8 +18,10 @@ use quick_cache::sync::Cache;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Bytes of a record: of a subject with all its keys and offices.
-const RECORD_BYTES: usize = 1 << 20;
+use crate::held::Lacking;
+
+/// Bytes of a record: of a subject with all its keys and offices, of what stands together in a bucket.
+const RECORD_BYTES: usize = 16 << 20;
 
 /// Rows as they were when [`Registry::settle`](basoche_protocol::engine::Registry::settle) last said that they are durable, or
 /// later. What cannot be read is absent: whoever implements this sees to it that nothing is concluded from that for good.
@@ -30,8 +32,8 @@ pub trait Shelf: fmt::Debug + Send + Sync {
     /// Every value of rows of one kind, in any order. `take` asks nothing of the shelf, which may be locked.
     fn each(&self, kind: u8, take: &mut dyn FnMut(Vec<u8>));
 
-    /// The values of the rows of one kind and key, ascending by index.
-    fn list(&self, kind: u8, key: &[u8]) -> Vec<Vec<u8>>;
+    /// At most `limit` rows of one kind and key, from index `from` on, ascending.
+    fn list(&self, kind: u8, key: &[u8], from: u64, limit: usize) -> Vec<(u64, Vec<u8>)>;
 
     /// One leaf of a log.
     fn leaf(&self, origin: &str, index: u64) -> Option<RegistryLeaf>;
@@ -51,7 +53,7 @@ impl Shelf for Bare {
 
     fn each(&self, _: u8, _: &mut dyn FnMut(Vec<u8>)) {}
 
-    fn list(&self, _: u8, _: &[u8]) -> Vec<Vec<u8>> {
+    fn list(&self, _: u8, _: &[u8], _: u64, _: usize) -> Vec<(u64, Vec<u8>)> {
         Vec::new()
     }
 
@@ -85,15 +87,34 @@ pub(crate) mod kind {
     pub(crate) const TILE_ROOT: u8 = 8;
     /// Another policy than the anchors', by its number.
     pub(crate) const POLICY: u8 = 9;
+    /// Of a log's state the items that stand together.
+    pub(crate) const BUCKET: u8 = 10;
+    /// Which entry of a log stated the root of its state last.
+    pub(crate) const STATED: u8 = 11;
+    /// Which leaves of a log are still to come that were there before a snapshot.
+    pub(crate) const LACKING: u8 = 12;
 }
 
 /// Every kind of row: what a store forgets before all leaves are judged anew.
-pub const KINDS: std::ops::RangeInclusive<u8> = kind::BASIS..=kind::POLICY;
+pub const KINDS: std::ops::RangeInclusive<u8> = kind::BASIS..=kind::LACKING;
+
+/// Whether leaves of before a snapshot are still to come; `None` if nothing on the shelf began with one.
+pub fn lacks_leaves(shelf: &dyn Shelf) -> Option<bool> {
+    shelf.get(kind::BASIS, &[], 0)?;
+    let mut lacks = None;
+    shelf.each(kind::LACKING, &mut |bytes| {
+        let open = decode::<Lacking>(&bytes).is_some_and(Lacking::is_open);
+        lacks = Some(open || lacks == Some(true));
+    });
+    lacks
+}
 
 /// Records by their key.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<K, V> {
     kind: u8,
+    /// The log whose they are, where the key is a place in it.
+    origin: Option<Arc<str>>,
     changed: BTreeMap<K, V>,
     staged: BTreeMap<K, V>,
     shelved: Option<Shelved<K, V>>,
@@ -125,12 +146,34 @@ where
         let lately = || Arc::new(Lately(Cache::new(kept)));
         Self {
             kind,
+            origin: None,
             changed: BTreeMap::new(),
             staged: BTreeMap::new(),
             shelved: shelf.map(|shelf| Shelved {
                 shelf: Arc::clone(shelf),
                 lately: lately(),
             }),
+        }
+    }
+
+    /// The same of the rows of one log, whose keys are their places: a big-endian number.
+    pub(crate) fn of_log(kind: u8, origin: &Arc<str>, shelf: Option<&Arc<dyn Shelf>>, kept: usize) -> Self {
+        Self {
+            origin: Some(Arc::clone(origin)),
+            ..Self::new(kind, shelf, kept)
+        }
+    }
+
+    /// Key and index of the row.
+    fn place<'a>(&'a self, key: &'a K) -> (&'a [u8], u64) {
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        match &self.origin {
+            Some(origin) => (origin.as_bytes(), number(key.as_ref())),
+            None => (key.as_ref(), 0),
         }
     }
 
@@ -141,7 +184,10 @@ where
         }
         let Shelved { shelf, lately } = self.shelved.as_ref()?;
         // What is put there meanwhile, by `settle`, is not replaced by the older value that was read.
-        let read = || decode(&shelf.get(self.kind, key.as_ref(), 0)?);
+        let read = || {
+            let (owner, index) = self.place(key);
+            decode(&shelf.get(self.kind, owner, index)?)
+        };
         lately.0.get_or_insert_with(key, || read().ok_or(())).ok()
     }
 
@@ -170,11 +216,9 @@ where
             return;
         }
         let changed = std::mem::take(&mut self.changed);
-        rows.extend(changed.iter().map(|(key, value)| RegistryRow {
-            kind: self.kind,
-            key: key.as_ref().to_vec(),
-            index: 0,
-            value: codec::encode(value),
+        rows.extend(changed.iter().map(|(key, value)| {
+            let (owner, index) = self.place(key);
+            row(self.kind, owner, index, value)
         }));
         self.staged.extend(changed);
     }
@@ -186,6 +230,39 @@ where
                 lately.0.insert(key, value);
             }
         }
+    }
+}
+
+impl<V: Clone + Serialize + DeserializeOwned> Table<[u8; 2], V> {
+    /// Every value of a log, each once; so many at once are read from the shelf.
+    pub(crate) fn each_of_log(&self, at_once: usize, mut take: impl FnMut([u8; 2], &V)) {
+        if let (Some(Shelved { shelf, .. }), Some(origin)) = (&self.shelved, &self.origin) {
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let rows = shelf.list(self.kind, origin.as_bytes(), from, at_once);
+                next = rows.last().map(|(last, _)| last + 1);
+                for (index, bytes) in rows {
+                    let key = u16::try_from(index).unwrap_or(u16::MAX).to_be_bytes();
+                    let in_memory = self.changed.contains_key(&key) || self.staged.contains_key(&key);
+                    let value = decode(&bytes).filter(|_| !in_memory);
+                    value.iter().for_each(|value| take(key, value));
+                }
+            }
+        }
+        let staged = self.staged.iter();
+        let staged = staged.filter(|(key, _)| !self.changed.contains_key(*key));
+        staged
+            .chain(&self.changed)
+            .for_each(|(key, value)| take(*key, value));
+    }
+}
+
+pub(crate) fn row(kind: u8, key: &[u8], index: u64, value: &impl Serialize) -> RegistryRow {
+    RegistryRow {
+        kind,
+        key: key.to_vec(),
+        index,
+        value: codec::encode(value),
     }
 }
 

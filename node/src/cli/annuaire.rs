@@ -21,6 +21,7 @@ use super::checkpoint::cosign;
 use super::copy::export;
 use super::fault::exit;
 use super::search::{self, SearchArgs};
+use super::snapshot;
 use super::values::subject;
 use super::{Fault, NodeArgs, Output};
 use crate::config::Config;
@@ -87,6 +88,25 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Write what the logs have come to, each as of the entry that stated it last: a new node may begin with that.
+    Snapshot {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// The new file.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Have the registry of a new node, which does not run yet, begin with a snapshot instead of the first entries.
+    ///
+    /// It holds under the anchors and the witnesses of their policy, or nothing of it is taken. The entries of before come
+    /// from the peers afterwards, and are judged at the next start: only then is the node a witness.
+    Restore {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// What `basoche annuaire snapshot` wrote.
+        #[arg(value_name = "FILE")]
+        snapshot: PathBuf,
+    },
     /// Verify entries against the anchors, without a node: every signature and every rule of admission.
     Verify {
         /// The anchor file.
@@ -110,6 +130,8 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
         } => cosign(&node, &checkpoint, Duration::from_secs(wait), output),
         Command::History { node, subject } => history(&node, subject, output),
         Command::Export { node, origin, out } => export(&node, &origin, &out, output),
+        Command::Snapshot { node, out } => snapshot::write(&node, &out, output),
+        Command::Restore { node, snapshot } => snapshot::restore(&node.config, &snapshot, output),
         Command::Verify { anchors, paths } => verify(&anchors, &paths, output),
     }
 }
@@ -183,6 +205,7 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
             json!({
                 "origin": one.origin, "size": one.size, "root": one.root, "test": is_test(&one.origin),
                 "published": one.published, "policy": one.policy, "without": one.without, "forked": one.forked,
+                "stated": one.stated, "unjudged": one.unjudged,
             })
         })
         .collect();
@@ -226,6 +249,13 @@ fn seen(one: &RegistryView) -> String {
     };
     if !one.without.is_empty() {
         words += &format!(" without {}", one.without.join(", "));
+    }
+    match one.unjudged {
+        None => {}
+        Some(0) => words += ", begun with a snapshot: judged at the next start, when every log is complete",
+        Some(lacking) => {
+            words += &format!(", begun with a snapshot: {lacking} entries of before still to come")
+        }
     }
     if one.forked {
         words += ", PROVED TO HAVE SIGNED TWO HISTORIES";

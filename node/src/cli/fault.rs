@@ -6,6 +6,7 @@ use crate::backup::BackupError;
 use crate::config::ConfigError;
 use crate::control::ClientError;
 use crate::quic::TransportError;
+use crate::rows::SnapshotError;
 use crate::runtime::NodeError;
 use crate::store::StoreError;
 use crate::wallet::WalletError;
@@ -153,6 +154,15 @@ impl From<NodeError> for Fault {
             NodeError::Store(StoreError::Busy { .. }) => (exit::TRY_AGAIN, "data-in-use"),
             NodeError::Store(StoreError::Full { .. }) => (exit::CANNOT_WRITE, "disk-full"),
             NodeError::Store(_) | NodeError::Rows(_) | NodeError::Blobs(_) => (exit::CANNOT_WRITE, "store"),
+            NodeError::Snapshot(error) => match error {
+                SnapshotError::Rows(_) => (exit::CANNOT_WRITE, "store"),
+                SnapshotError::Unreadable(_) => (exit::USAGE, "unreadable"),
+                SnapshotError::Foreign(_) => (exit::MALFORMED, "malformed"),
+                SnapshotError::NotEmpty => (exit::REFUSED, "not-empty"),
+                SnapshotError::Refused(_)
+                | SnapshotError::Inadmissible { .. }
+                | SnapshotError::DoesNotOpen => (exit::CONTRADICTED, "snapshot-refused"),
+            },
             NodeError::Files { .. } => (exit::CANNOT_WRITE, "cannot-write"),
             NodeError::Backup(error) => match error {
                 BackupError::Vault(_) | BackupError::Keys(_) => (exit::CONFIGURATION, "vault"),
@@ -182,6 +192,17 @@ impl From<NodeError> for Fault {
             }
             NodeError::Keys(_) => {
                 "Restore the data directory's keys from a backup: without them the node is not itself."
+            }
+            NodeError::Snapshot(SnapshotError::NotEmpty) => {
+                "It catches up from its peers; a snapshot is for a node that has just been made."
+            }
+            NodeError::Snapshot(
+                SnapshotError::Refused(_) | SnapshotError::Inadmissible { .. } | SnapshotError::DoesNotOpen,
+            ) => {
+                "Nothing of it was kept. Take one from another node; if that is refused too, check the anchors."
+            }
+            NodeError::Snapshot(_) => {
+                "Nothing of it was kept. Give a file that `basoche annuaire snapshot` wrote."
             }
             NodeError::Files { .. } => "Check that it exists, and that this account may write to it.",
             NodeError::Config(_) => "Correct the file named above, or name another with --config.",

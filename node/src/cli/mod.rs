@@ -23,6 +23,7 @@ mod personal;
 mod proof;
 mod retire;
 mod search;
+mod snapshot;
 mod values;
 mod wallet;
 mod when;

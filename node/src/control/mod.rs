@@ -169,6 +169,17 @@ pub enum Request {
         /// A note.
         checkpoint: String,
     },
+    /// Parts of a snapshot of a log, as many as an answer takes.
+    Snapshot {
+        /// Which log.
+        origin: String,
+        /// The entry that states its root.
+        stated: u64,
+        /// A note: a checkpoint that covers it.
+        checkpoint: String,
+        /// From where on; 0 at the beginning.
+        position: u64,
+    },
     /// How a log stands: its largest checkpoint, and who has seen it.
     Checkpoint {
         /// Which log.
@@ -224,6 +235,12 @@ pub struct RegistryView {
     /// Whether it is proved that the log has signed two histories.
     #[serde(default)]
     pub forked: bool,
+    /// The entry that stated the root of its state last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated: Option<u64>,
+    /// If it began with a snapshot and was not judged here since: how many entries are still to come, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unjudged: Option<u64>,
 }
 
 /// How a log stands, in [`Answer::Checkpoint`].
@@ -389,6 +406,13 @@ pub enum Answer {
     Leaves {
         /// Each leaf and the certificate beside it, base64url.
         leaves: Vec<(String, String)>,
+    },
+    /// To [`Request::Snapshot`].
+    Parts {
+        /// Each base64url.
+        parts: Vec<String>,
+        /// What to ask for next; absent after the last.
+        next: Option<u64>,
     },
     /// To [`Request::Search`] and [`Request::Subjects`].
     Subjects {

@@ -5,7 +5,7 @@ use basoche_protocol::id::SubjectId;
 use basoche_protocol::text::b64url_encode;
 use basoche_protocol::time::Instant;
 use basoche_registry::entry::Competence;
-use basoche_registry::log::Note;
+use basoche_registry::log::{Checkpoint, Note};
 use basoche_registry::search::Query;
 use basoche_registry::{NodeInfo, PersonInfo, Replica};
 
@@ -24,6 +24,8 @@ pub(super) fn all(desk: &Desk) -> Answer {
             policy: registry.policy(&head.origin).map_or(0, |(number, _)| number),
             without: published.map_or_else(Vec::new, |(_, without)| without.to_vec()),
             forked: desk.is_log_forked(&head.origin),
+            stated: registry.stated(&head.origin),
+            unjudged: registry.unjudged(&head.origin),
             origin: head.origin,
             size: head.size,
             root: head.root,
@@ -40,6 +42,31 @@ pub(super) fn leaves(registry: &Replica, origin: &str, from: u64) -> Answer {
     let leaves = leaves.map(|leaf| (b64url_encode(&leaf.leaf), b64url_encode(&leaf.certificate)));
     Answer::Leaves {
         leaves: leaves.collect(),
+    }
+}
+
+/// Parts of a snapshot. May go through all of a log's state: not for the desk's thread.
+pub(super) fn snapshot(
+    registry: &Replica,
+    origin: &str,
+    stated: u64,
+    checkpoint: &str,
+    position: u64,
+) -> Answer {
+    let key = registry.anchors().authority(origin).and_then(|one| one.log_key());
+    let keys = key.cloned().into_iter().collect::<Vec<_>>();
+    let note = Note::parse(checkpoint.as_bytes()).map_err(|error| error.to_string());
+    let opened = note.and_then(|note| Checkpoint::open(note, &keys).map_err(|error| error.to_string()));
+    let given = opened.and_then(|checkpoint| {
+        let given = registry.snapshot(origin, stated, &checkpoint, position);
+        given.map_err(|error| error.to_string())
+    });
+    match given {
+        Ok(given) => Answer::Parts {
+            parts: given.parts.iter().map(|part| b64url_encode(part)).collect(),
+            next: given.next,
+        },
+        Err(error) => failure("no-snapshot", error, origin, "Try again in a minute."),
     }
 }
 

@@ -197,6 +197,16 @@ impl Server {
                 self.look_up(move |known| registry::leaves(known, &origin, from))
                     .await
             }
+            Request::Snapshot {
+                origin,
+                stated,
+                checkpoint,
+                position,
+            } => {
+                let parts =
+                    move |known: &Replica| registry::snapshot(known, &origin, stated, &checkpoint, position);
+                self.look_up(parts).await
+            }
             Request::Search { query, most } => {
                 self.look_up(move |known| registry::search(known, &query, most))
                     .await

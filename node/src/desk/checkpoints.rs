@@ -232,7 +232,9 @@ impl Desk {
                 }
             }
             Effect::Cosign(proposal) => {
-                if let Some(witness) = &self.checkpoints.witness {
+                // What it has not judged itself, a witness does not vouch for. SNP-5.
+                let judged = self.engine.registry().unjudged(&proposal.head().origin).is_none();
+                if let Some(witness) = self.checkpoints.witness.as_ref().filter(|_| judged) {
                     self.rows.keep_cosigned(proposal.head())?;
                     let at = now();
                     let signature = witness.cosign(proposal.text(), at);

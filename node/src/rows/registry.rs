@@ -11,7 +11,7 @@ use super::{LEAVES, REGISTRY, Rows, RowsError, StoredLeaf, damaged, read};
 use crate::store::{Batch, StoreError};
 
 /// Rows written at once when leaves are admitted anew, in bytes.
-const COMMIT_BYTES: usize = 8 << 20;
+pub(super) const COMMIT_BYTES: usize = 8 << 20;
 /// Rows removed at once.
 const REMOVED: usize = 4096;
 
@@ -31,6 +31,11 @@ pub enum RegistryError {
         /// Why not.
         why: Inadmissible,
     },
+    /// It began with a snapshot, under other anchors or another version of this program, and lacks entries.
+    #[error(
+        "this registry began with a snapshot and lacks entries of before: until it has them it opens only under the anchors, and by the version of this program, under which it began; go back to those, or make the node anew"
+    )]
+    Incomplete,
 }
 
 impl From<StoreError> for RegistryError {
@@ -76,10 +81,9 @@ impl Shelf for Registered {
         self.or_stop(scanned.map_err(Into::into));
     }
 
-    fn list(&self, kind: u8, key: &[u8]) -> Vec<Vec<u8>> {
+    fn list(&self, kind: u8, key: &[u8], from: u64, limit: usize) -> Vec<(u64, Vec<u8>)> {
         let (rows, family) = (&self.0.store, REGISTRY + kind);
-        let found = rows.scan(family, &rows.owner(family, &[key]), 0, usize::MAX);
-        let found = found.map(|rows| rows.into_iter().map(|(_, value)| value).collect());
+        let found = rows.scan(family, &rows.owner(family, &[key]), from, limit);
         self.or_stop(found.map_err(Into::into)).unwrap_or_default()
     }
 
@@ -107,6 +111,11 @@ impl Rows {
         if let Some(replica) = found {
             return Ok(replica);
         }
+        let basis = Replica::new(anchors.clone()).basis();
+        let same = shelf.get(basis.kind, &basis.key, basis.index) == Some(basis.value);
+        if !same && shelf::lacks_leaves(&*shelf) == Some(true) {
+            return Err(RegistryError::Incomplete);
+        }
         self.forget_shelf()?;
         let mut replica = Replica::on_shelf(anchors, &shelf);
         let mut admitted = 0;
@@ -130,12 +139,21 @@ impl Rows {
     /// Admits every leaf anew, in memory, and holds the shelf to what comes of that.
     pub fn registry_verified(&self, anchors: Anchors) -> Result<Replica, RegistryError> {
         let shelf = Registered(self.clone());
+        // After a snapshot, what the entries say cannot be told before all are there.
+        let begun = shelf::lacks_leaves(&shelf).is_some();
+        let opened = begun.then(|| {
+            let shelf: Arc<dyn Shelf> = Arc::new(shelf.clone());
+            Replica::open(anchors.clone(), &shelf)
+        });
+        if let Some(replica) = opened.flatten() {
+            return Ok(replica);
+        }
         let bare: Arc<dyn Shelf> = Arc::new(Bare);
         let mut replica = Replica::on_shelf(anchors, &bare);
         self.each_leaf(&mut |(origin, index, leaf)| admit(&mut replica, &origin, index, &leaf))?;
         let (basis, rows) = (replica.basis(), replica.poll_rows());
-        // One of other anchors is made anew by the next start.
-        if shelf.get(basis.kind, &basis.key, basis.index).as_ref() == Some(&basis.value) {
+        // One of other anchors, or that began with a snapshot, is made anew by the next start.
+        if !begun && shelf.get(basis.kind, &basis.key, basis.index).as_ref() == Some(&basis.value) {
             for row in &rows {
                 let found = shelf.get(row.kind, &row.key, row.index);
                 if found.as_ref() != Some(&row.value) {
@@ -167,16 +185,16 @@ impl Rows {
         failure.map_or_else(|| scanned.map_err(Into::into), Err)
     }
 
-    fn put_registry(&self, rows: Vec<RegistryRow>) -> Result<(), RegistryError> {
+    pub(super) fn put_registry(&self, rows: Vec<RegistryRow>) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         for row in rows {
             self.put(&mut batch, &Row::Registry(row))?;
         }
-        Ok(self.commit(batch)?)
+        self.commit(batch)
     }
 
     /// Removes all that follows from the leaves.
-    fn forget_shelf(&self) -> Result<(), RegistryError> {
+    pub(super) fn forget_shelf(&self) -> Result<(), StoreError> {
         for kind in shelf::KINDS {
             let mut batch = Batch::default();
             let mut removed = 0;

@@ -12,6 +12,7 @@ pub(crate) mod load;
 pub(crate) mod lodge;
 pub(crate) mod namespaces;
 pub(crate) mod nodes;
+pub(crate) mod registrar;
 pub(crate) mod relay;
 pub(crate) mod seed;
 

@@ -97,6 +97,20 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// One that is set up in `root` under its name, among so many others.
+    pub(crate) fn at(root: &Path, program: &Path, name: &'static str, peers: usize) -> Self {
+        Self {
+            name,
+            id: String::new(),
+            root: root.to_owned(),
+            program: program.to_owned(),
+            fault: "",
+            namespace: None,
+            peers,
+            child: None,
+        }
+    }
+
     /// The node's directory.
     pub(crate) fn home(&self) -> PathBuf {
         self.root.join(self.name)
@@ -292,15 +306,10 @@ impl Stage {
         }
         let subjects: Vec<_> = plans.iter().map(|plan| runner.node(plan)).collect();
         let persons = runner.persons(&subjects);
-        let new = |(plan, id): (&Plan, &String)| Node {
-            name: plan.name,
-            id: id.clone(),
-            root: root.to_owned(),
-            program: program.to_owned(),
-            fault: "",
-            namespace: plan.namespace.clone(),
-            peers: plans.len() - 1,
-            child: None,
+        let new = |(plan, id): (&Plan, &String)| {
+            let mut node = Node::at(root, program, plan.name, plans.len() - 1);
+            (node.id, node.namespace) = (id.clone(), plan.namespace.clone());
+            node
         };
         let mut nodes: Vec<_> = plans.iter().zip(&subjects).map(new).collect();
         for node in &mut nodes {

@@ -268,6 +268,7 @@ impl<R: Registry> Engine<R> {
             Frame::Head(head) => Some(SignedHead::verify(head, &self.registry)?),
             Frame::Hello(_)
             | Frame::RegistryLeaves(_)
+            | Frame::RegistryRequest(_)
             | Frame::Run(_)
             | Frame::Refusal(_)
             | Frame::Inventory(_)

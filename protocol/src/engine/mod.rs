@@ -70,8 +70,13 @@ pub trait Registry: Directory {
     /// Leaves of a log from `from` on, as many as fit in `max_bytes`.
     fn leaves(&self, origin: &str, from: u64, max_bytes: usize) -> Vec<RegistryLeaf>;
 
-    /// Checks and admits the leaf at `index`; `false` if it was known. Leaves come in order.
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Error>;
+    /// Checks and admits the leaf at `index`. Leaves come in order, but for those that are [lacking](Self::lacking).
+    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error>;
+
+    /// A log that began with a snapshot, and the first of the leaves before it that are still to come. SNP-4.
+    fn lacking(&self) -> Option<(String, u64)> {
+        None
+    }
 
     /// DER SubjectPublicKeyInfo of the encryption key of `node`, as of `at`.
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>>;
@@ -88,6 +93,17 @@ pub trait Registry: Directory {
 
     /// The leaves and rows of that commit are durable.
     fn settle(&mut self) {}
+}
+
+/// What a leaf was to a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// It was there.
+    Known,
+    /// It is the next one of its log.
+    News,
+    /// It stands before the snapshot with which the log began here: what it says was known.
+    Filled,
 }
 
 /// Something that a registry keeps beside its leaves. It means nothing to anybody else.
@@ -113,8 +129,12 @@ impl<R: Registry + Clone> Registry for Arc<R> {
         self.as_ref().leaves(origin, from, max_bytes)
     }
 
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Error> {
+    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error> {
         Self::make_mut(self).import(origin, index, leaf)
+    }
+
+    fn lacking(&self) -> Option<(String, u64)> {
+        self.as_ref().lacking()
     }
 
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {
@@ -357,6 +377,9 @@ pub struct Engine<R> {
     fresh: Incarnation,
     software: String,
     registry: R,
+    /// Whom this node has asked last for leaves that are lacking, and how often it has asked anybody.
+    asked: Option<leaves::Asked>,
+    asked_times: u64,
     /// How many leaves of each log are durable.
     logs: BTreeMap<String, u64>,
     dossiers: BTreeMap<DossierId, Held>,
@@ -482,6 +505,8 @@ impl<R: Registry> Engine<R> {
             software: software.to_owned(),
             logs: leaves::sizes(&registry),
             registry,
+            asked: None,
+            asked_times: 0,
             dossiers: BTreeMap::new(),
             dormant: BTreeMap::new(),
             wakes: VecDeque::new(),
@@ -614,21 +639,25 @@ impl<R: Registry> Engine<R> {
         }
         self.compare_at_random(now);
         self.make_up_receipts();
+        self.ask_for_leaves(None, now);
         self.summarise(false);
     }
 
     /// Admits a leaf of an authority's log, from a file or a peer.
     pub fn import_leaf(&mut self, origin: &str, index: u64, leaf: RegistryLeaf) -> Result<bool, Error> {
-        let news = self.registry.import(origin, index, &leaf)?;
-        if news {
+        let imported = self.registry.import(origin, index, &leaf)?;
+        if imported == Imported::News {
             self.rejudge = true;
+            self.stage.events.push(Event::RegistryChanged);
+        }
+        let news = imported != Imported::Known;
+        if news {
             self.stage.leaves = true;
             self.stage.rows.push(Row::Leaf {
                 origin: origin.to_owned(),
                 index,
                 leaf,
             });
-            self.stage.events.push(Event::RegistryChanged);
         }
         Ok(news)
     }

@@ -10,7 +10,7 @@ use crate::error::Malformed;
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::plant::{Bug, planted};
 use crate::time::Instant;
-use crate::wire::frame::{Frame, Frontier, Hello, ProofRequest};
+use crate::wire::frame::{Frame, Frontier, Hello, ProofRequest, RegistryRequest};
 use crate::wire::limits;
 
 /// Versions and features that one hello may name. SYN-1.
@@ -31,6 +31,8 @@ pub(super) struct Peer {
     pub(super) seen_off: BTreeSet<DossierId>,
     /// How far it holds each authority's log.
     pub(super) registries: BTreeMap<String, u64>,
+    /// The leaves that it asked for last, and was not sent yet.
+    pub(super) wants: Option<RegistryRequest>,
     /// Runs that came before what they cite, each with its dossier.
     pub(super) early: Vec<(DossierId, Vec<u8>)>,
     /// What it lacks.

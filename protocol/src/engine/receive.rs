@@ -74,7 +74,8 @@ impl<R: Registry> Engine<R> {
             // Nothing counts before the hello.
             _ if !joined => return Err(Malformed::bad_value().into()),
             _ if self.take_dormant(from, &frame, bytes)? => {}
-            Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves)?,
+            Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves, now)?,
+            Frame::RegistryRequest(request) => self.take_request(from, request),
             Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,
             Frame::Run(run) => self.take_runs(from, bytes, run, items, now)?,
             Frame::Head(head) => self.take_head(from, &head, now)?,

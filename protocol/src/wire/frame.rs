@@ -51,6 +51,15 @@ pub struct RegistryLeaves {
     pub leaves: Vec<RegistryLeaf>,
 }
 
+/// Leaves that the sender lacks, of before the snapshot with which it began. SNP-4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistryRequest {
+    /// The log.
+    pub origin: String,
+    /// The index of the first.
+    pub from: u64,
+}
+
 /// How far a dossier is held, and the keys for the other side. SYN-5.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontier {
@@ -196,6 +205,7 @@ frames! {
     9_u8 Proof(Proof),
     10_u8 Checkpoint(ByteBuf),
     11_u8 Equivocation(ByteBuf),
+    12_u8 RegistryRequest(RegistryRequest),
 }
 
 impl Frame {

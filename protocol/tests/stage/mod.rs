@@ -7,7 +7,7 @@ use basoche_protocol::amount::EuroCents;
 use basoche_protocol::crypto::{self, AeadKey};
 use basoche_protocol::directory::{Certified, Delegation, Directory, Status};
 use basoche_protocol::dossier::{Replica, RunItem};
-use basoche_protocol::engine::{Engine, Event, Fresh, Registry, Row};
+use basoche_protocol::engine::{Engine, Event, Fresh, Imported, Registry, Row};
 use basoche_protocol::envelope::{EpochKey, Sealed, Typ, Unsigned};
 use basoche_protocol::error::Error;
 use basoche_protocol::fixture::{
@@ -63,7 +63,7 @@ impl Registry for Annuaire {
         Vec::new()
     }
 
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Error> {
+    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error> {
         let cast = Cast::default();
         if origin == DELEGATIONS {
             let (commitment, keys, from, until) = codec::decode(&leaf.leaf, limits::LEAF_BYTES)?;
@@ -71,7 +71,7 @@ impl Registry for Annuaire {
         } else {
             self.0.revoke(&cast.party, Instant::from_seconds(index));
         }
-        Ok(true)
+        Ok(Imported::News)
     }
 
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {

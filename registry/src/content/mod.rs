@@ -15,6 +15,7 @@ mod holder;
 mod office;
 mod policy_change;
 mod publication;
+mod state_root;
 mod withdrawal;
 
 pub use attribute::{Attribute, COMPETENCES, Competence};
@@ -25,6 +26,7 @@ pub use holder::{
 pub use office::{CertificateAuthority, Genesis, Officer, Roots};
 pub use policy_change::{POLICY_TEXT_BYTES, PolicyChange};
 pub use publication::Publication;
+pub use state_root::StateRoot;
 pub use withdrawal::{Lifting, Reason, Retirement, Revocation, Suspension, Veto};
 
 /// An enumeration that is a number on the wire and a name on the command line.
@@ -185,12 +187,17 @@ contents! {
     Delegation = 16 "delegation",
     /// Other witnesses must see the log from now on.
     PolicyChange = 17 "policy-change",
+    /// What the log has come to.
+    StateRoot = 18 "state-root",
 }
 
 impl Kind {
     /// Whether such an entry is about the log itself, and so about no subject.
     pub const fn is_of_the_log(self) -> bool {
-        matches!(self, Self::Genesis | Self::Publication | Self::PolicyChange)
+        matches!(
+            self,
+            Self::Genesis | Self::Publication | Self::PolicyChange | Self::StateRoot
+        )
     }
 }
 
@@ -215,7 +222,8 @@ impl Content {
             | Self::Publication(_)
             | Self::Attribute(_)
             | Self::Delegation(_)
-            | Self::PolicyChange(_) => None,
+            | Self::PolicyChange(_)
+            | Self::StateRoot(_) => None,
         }
     }
 
@@ -310,9 +318,10 @@ mod tests {
             (15, "attribute"),
             (16, "delegation"),
             (17, "policy-change"),
+            (18, "state-root"),
         ];
         assert_eq!(kinds, expected);
-        assert_eq!(Kind::from_number(18), None);
+        assert_eq!(Kind::from_number(19), None);
         let reasons: Vec<_> = Reason::ALL
             .iter()
             .map(|reason| (reason.number(), reason.name()))

@@ -1,6 +1,6 @@
 //! Every refusal of admission, provoked; and what is admitted. REG-4, REG-6, REG-7, REG-9.
 
-use basoche_protocol::engine::Registry;
+use basoche_protocol::engine::{Imported, Registry};
 use basoche_protocol::envelope::Typ;
 use basoche_protocol::error::{Error, Incompatible, Malformed, MalformedKind, Untrusted};
 use basoche_protocol::id::{CertificateId, Digest, MessageId};
@@ -237,7 +237,7 @@ fn leaves_come_in_order_and_again_without_effect() {
     assert_eq!(federation.replica.admit(BAR, size, &signed), Ok(true));
     let heads = federation.replica.heads();
     assert_eq!(federation.replica.admit(BAR, size, &signed), Ok(false));
-    assert_eq!(federation.replica.import(BAR, size, &signed), Ok(false));
+    assert_eq!(federation.replica.import(BAR, size, &signed), Ok(Imported::Known));
 
     let mut other = entry;
     other.salt = basoche_protocol::id::Salt::new([0xff; 16]);

@@ -17,5 +17,7 @@ mod quorum;
 mod replicas;
 mod search;
 mod shelf;
+mod snapshots;
+mod state;
 mod status;
 mod vectors;

@@ -1,7 +1,7 @@
 //! Replicas agree whatever the order, and an authority builds what they admit.
 
 use basoche_protocol::directory::{Directory, Status};
-use basoche_protocol::engine::Registry;
+use basoche_protocol::engine::{Imported, Registry};
 use basoche_protocol::id::{Digest, Salt};
 use basoche_protocol::role::{OrganisationKind, Role};
 use basoche_protocol::tree;
@@ -95,7 +95,10 @@ fn a_second_import_changes_nothing() {
     let before = answers(&federation.replica);
     for (origin, leaves) in all_leaves(&federation.replica) {
         for (index, leaf) in leaves.iter().enumerate() {
-            assert_eq!(federation.replica.import(origin, index as u64, leaf), Ok(false));
+            assert_eq!(
+                federation.replica.import(origin, index as u64, leaf),
+                Ok(Imported::Known)
+            );
         }
     }
     assert_eq!(answers(&federation.replica), before);

@@ -18,7 +18,7 @@ type Place = (u8, Vec<u8>, u64);
 /// Rows and leaves, as a store keeps them.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryShelf {
-    rows: Mutex<BTreeMap<Place, Vec<u8>>>,
+    pub(crate) rows: Mutex<BTreeMap<Place, Vec<u8>>>,
     leaves: Mutex<BTreeMap<(String, u64), RegistryLeaf>>,
 }
 
@@ -37,7 +37,7 @@ impl MemoryShelf {
         }
     }
 
-    fn put(&self, row: RegistryRow) {
+    pub(crate) fn put(&self, row: RegistryRow) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         rows.insert((row.kind, row.key, row.index), row.value);
     }
@@ -62,10 +62,13 @@ impl Shelf for MemoryShelf {
         found.for_each(|(_, value)| take(value.clone()));
     }
 
-    fn list(&self, kind: u8, key: &[u8]) -> Vec<Vec<u8>> {
+    fn list(&self, kind: u8, key: &[u8], from: u64, limit: usize) -> Vec<(u64, Vec<u8>)> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = rows.range((kind, key.to_vec(), 0)..=(kind, key.to_vec(), u64::MAX));
-        found.map(|(_, value)| value.clone()).collect()
+        let found = rows.range((kind, key.to_vec(), from)..=(kind, key.to_vec(), u64::MAX));
+        found
+            .map(|(place, value)| (place.2, value.clone()))
+            .take(limit)
+            .collect()
     }
 
     fn leaf(&self, origin: &str, index: u64) -> Option<RegistryLeaf> {
@@ -75,7 +78,11 @@ impl Shelf for MemoryShelf {
 
     fn size(&self, origin: &str) -> u64 {
         let leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
-        leaves.keys().filter(|(of, _)| of == origin).count() as u64
+        let last = leaves
+            .keys()
+            .filter(|(of, _)| of == origin)
+            .map(|(_, index)| index + 1);
+        last.max().unwrap_or(0)
     }
 }
 
@@ -85,7 +92,7 @@ pub(crate) fn shared(shelf: &Arc<MemoryShelf>) -> Arc<dyn Shelf> {
 }
 
 /// A bar with so many lawyers, subject and key by their number, on a shelf; commits after every seventh entry.
-fn lawyers(count: u8) -> (Arc<MemoryShelf>, Replica, Replica) {
+pub(crate) fn lawyers(count: u8) -> (Arc<MemoryShelf>, Replica, Replica) {
     let shelf = Arc::new(MemoryShelf::default());
     let mut source = Federation::founded();
     for n in 0..count {

@@ -12,7 +12,7 @@ use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
     Attribute, CertificateAuthority, Competence, Delegated, Delegation, Endpoint, Enrolment, Genesis,
     IdentityProof, KeyRecord, Lifting, Node, Officer, Organisation, PolicyChange, Publication, Reason,
-    Reassociation, Renewal, Retirement, Revocation, Roots, Suspension, Veto,
+    Reassociation, Renewal, Retirement, Revocation, Roots, StateRoot, Suspension, Veto,
 };
 use basoche_registry::leaf::{Capacity, CoSignature, agreement, possession, request};
 use basoche_registry::{Anchors, Authority, Content, Entry, EntryFile, Leaf, Replica, leaf};
@@ -450,7 +450,7 @@ fn the_further_statements() {
     );
     let policy = format!("witness w {}\nquorum w\n", Holder::witness(1).key);
     let policy_hex = format!("0178{:02x}{}", policy.len(), hex_encode(policy.as_bytes()));
-    let cases: [(Content, u64, Vec<&str>); 20] = [
+    let cases: [(Content, u64, Vec<&str>); 21] = [
         (
             Officer {
                 key: record(),
@@ -603,6 +603,7 @@ fn the_further_statements() {
             17,
             vec!["a2", "001818", &policy_hex],
         ),
+        (StateRoot { root: digest }.into(), 18, vec!["a1", "00", &sixes]),
         (
             Publication {
                 checkpoint: "a\n".to_owned(),

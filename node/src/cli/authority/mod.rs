@@ -266,6 +266,11 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         checkpoint: PathBuf,
     },
+    /// Enter what the log has come to: its root, which every node computes itself. New nodes begin with the state as of then.
+    StateRoot {
+        #[command(flatten)]
+        office: OfficeArgs,
+    },
     /// Agree, as a root, to another policy than the anchors': other witnesses, or another quorum.
     ///
     /// Takes the roots of more than half of all authorities; each log enters it (`authority policy`).
@@ -559,6 +564,11 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let checkpoint = String::from_utf8(bytes).map_err(|error| bad_request(&checkpoint, error))?;
             let statement = Statement::of_the_log(Publication { checkpoint });
             Office::open(&office)?.state(statement, output)
+        }
+        Command::StateRoot { office } => {
+            let office = Office::open(&office)?;
+            let root = office.ledger.log.state_root();
+            office.state(Statement::of_the_log(root), output)
         }
         Command::Agree { office, what, out } => policy::agree(&office, &what, &out, output),
         Command::Policy { office, what, agreed } => policy::enter(&office, &what, &agreed, output),
