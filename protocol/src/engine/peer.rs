@@ -117,6 +117,7 @@ impl<R: Registry> Engine<R> {
             .collect();
         self.events.push_back(Event::Joined { peer: from });
         self.greet(from, hello.incarnation, now);
+        self.ask_for_leaves(None, now);
         Ok(())
     }
 

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use basoche_protocol::engine::{Checker, Engine, Registry, Row};
+use basoche_protocol::engine::{Checker, Engine, Event, Registry, Row};
 use basoche_protocol::error::Untrusted;
 use basoche_protocol::id::{Incarnation, SubjectId};
 use basoche_protocol::role::Role;
-use basoche_protocol::wire::frame::{Frame, RegistryLeaf, RegistryLeaves};
+use basoche_protocol::time::Span;
+use basoche_protocol::wire::frame::{Frame, Hello, RegistryLeaf, RegistryLeaves, RegistryRequest};
 use basoche_registry::{Inadmissible, Leaf, Replica};
 use serde_bytes::ByteBuf;
 
 use super::kit::{BAR, COMPANY, COURT, Federation, Key, anchors, day, enrolment, revocation, subject};
+use super::shelf::MemoryShelf;
+use super::snapshots::{Source, begin};
 
 type Node = Engine<Arc<Replica>>;
 
@@ -100,6 +103,109 @@ fn a_peer_is_sent_what_is_durable_once_and_in_frames_of_bounded_size() {
     assert_eq!(talk(&mut nodes), [(subject(1), 1)]);
     assert_eq!(nodes[0].registry().heads(), nodes[1].registry().heads());
     assert_eq!(talk(&mut nodes), []);
+}
+
+/// What a node has asked a peer for of the leaves that it lacks.
+fn asked(node: &mut Node) -> Vec<(SubjectId, RegistryRequest)> {
+    let frames = std::iter::from_fn(|| node.poll_frame());
+    let requests = frames.filter_map(|(to, frame)| match Frame::decode(&frame).unwrap() {
+        Frame::RegistryRequest(request) => Some((to, request)),
+        _ => None,
+    });
+    requests.collect()
+}
+
+/// The node's rows are durable, its leaves on the shelf.
+fn keep(node: &mut Node, shelf: &MemoryShelf) {
+    while let Some(rows) = node.poll_commit(day(9)) {
+        for row in rows {
+            match row {
+                Row::Leaf { origin, index, leaf } => shelf.put_leaf(&origin, index, &leaf),
+                Row::Registry(row) => shelf.put(row),
+                _ => {}
+            }
+        }
+        node.handle_durable();
+    }
+}
+
+#[test]
+fn a_node_that_began_with_a_snapshot_asks_for_what_came_before() {
+    let source = Source::new();
+    let (shelf, replica) = begin(&source, &source.parts()).unwrap();
+    let mut late = Engine::new(subject(1), Incarnation::new([1; 16]), "test", Arc::new(replica));
+    // Two peers that have all, of whom one lies, and one that has nothing.
+    let whole = source.log.federation.copy().replica;
+    let mut honest = Engine::new(
+        subject(2),
+        Incarnation::new([2; 16]),
+        "test",
+        Arc::new(whole.clone()),
+    );
+    let liar = Engine::new(subject(3), Incarnation::new([3; 16]), "test", Arc::new(whole));
+    let none = node(4);
+    let mut now = day(9);
+    for peer in [&honest, &liar, &none] {
+        let hello = Frame::Hello(Hello {
+            versions: vec![1],
+            features: Vec::new(),
+            node: peer.node(),
+            incarnation: Incarnation::new([9; 16]),
+            registries: peer.registry().heads(),
+            time: now,
+            software: "test".to_owned(),
+        });
+        late.handle_connected(peer.node(), now);
+        late.handle_frame(peer.node(), &hello.encode(), now);
+    }
+    honest.handle_connected(subject(1), now);
+    let (_, hello) = {
+        let frames = std::iter::from_fn(|| late.poll_frame());
+        frames
+            .into_iter()
+            .find(|(to, frame)| *to == subject(2) && matches!(Frame::decode(frame), Ok(Frame::Hello(_))))
+            .unwrap()
+    };
+    honest.handle_frame(subject(1), &hello, now);
+    let (mut lied, mut rounds) = (0, 0);
+    while late.registry().lacking().is_some() {
+        rounds += 1;
+        assert!(rounds < 200, "{:?}", late.registry().lacking());
+        now = now + Span::from_seconds(6);
+        late.handle_timeout(now);
+        while let Some((to, request)) = asked(&mut late).pop() {
+            assert_eq!(request.origin, BAR);
+            assert_eq!(Some((BAR.to_owned(), request.from)), late.registry().lacking());
+            let frame = if to == subject(2) {
+                // The latest request alone is answered.
+                honest.handle_frame(subject(1), &Frame::RegistryRequest(request.clone()).encode(), now);
+                honest.handle_frame(subject(1), &Frame::RegistryRequest(request).encode(), now);
+                honest.poll_leaves_of(&subject(1)).unwrap()
+            } else {
+                assert_eq!(to, subject(3), "who has nothing is not asked");
+                lied += 1;
+                let mut leaves = liar.registry().leaves(BAR, request.from, 10_000);
+                let last = leaves.len() - 1;
+                leaves[last].certificate.push(0);
+                let RegistryRequest { origin, from } = request;
+                Frame::RegistryLeaves(RegistryLeaves { origin, from, leaves }).encode()
+            };
+            late.handle_frame(to, &frame, now);
+            keep(&mut late, &shelf);
+        }
+    }
+    assert!(lied > 0, "nobody lied");
+    let refused = std::iter::from_fn(|| late.poll_event());
+    let refused = refused.filter(|event| matches!(event, Event::Refused { peer, .. } if *peer == subject(3)));
+    assert_eq!(refused.count(), lied);
+    // Nothing of it was news, and nothing is asked for any more.
+    now = now + Span::from_seconds(6);
+    late.handle_timeout(now);
+    assert_eq!(asked(&mut late), []);
+    let held = late.registry().leaves(BAR, 0, usize::MAX);
+    assert_eq!(held, source.log.federation.replica.leaves(BAR, 0, usize::MAX));
+    // The last four came as ever: they are later than the snapshot.
+    assert_eq!(held.len(), 305);
 }
 
 #[test]

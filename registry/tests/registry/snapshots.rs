@@ -24,14 +24,14 @@ const BEFORE: u64 = 300;
 
 /// The bar's log with [`BEFORE`] entries, the one that states its root, and some that change what was stated; a checkpoint
 /// that a quorum has seen.
-struct Source {
-    log: Log,
+pub(crate) struct Source {
+    pub(crate) log: Log,
     stated: u64,
     checkpoint: Checkpoint,
 }
 
 impl Source {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut log = Log::new();
         log.publish(day(1), day(1)).unwrap();
         while log.head().size < BEFORE {
@@ -67,7 +67,7 @@ impl Source {
     }
 
     /// The whole snapshot.
-    fn parts(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn parts(&self) -> Vec<Vec<u8>> {
         let (mut parts, mut position) = (Vec::new(), Some(0));
         while let Some(at) = position {
             let given = self
@@ -84,14 +84,14 @@ impl Source {
 /// Why a snapshot does not become a registry.
 #[derive(Debug)]
 #[expect(dead_code, reason = "shown where a test fails")]
-enum Failed {
+pub(crate) enum Failed {
     Refused(Refused),
     DoesNotOpen,
     Inadmissible(Inadmissible),
 }
 
 /// A registry that begins with these parts.
-fn begin(source: &Source, parts: &[Vec<u8>]) -> Result<(Arc<MemoryShelf>, Replica), Failed> {
+pub(crate) fn begin(source: &Source, parts: &[Vec<u8>]) -> Result<(Arc<MemoryShelf>, Replica), Failed> {
     let anchors = source.replica().anchors().clone();
     let shelf = Arc::new(MemoryShelf::default());
     let mut taking = Taking::new(&anchors);

@@ -428,6 +428,7 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (2, "begins", bytes(&[0xbe; 32])),
         (3, "path", path()),
     ]);
+    let leaves_wanted = M(vec![(0, "origin", text("a.example")), (1, "from", U(7))]);
     let contents = [
         (1, "hello", hello.encode()),
         (2, "registry_leaves", leaves.encode()),
@@ -454,6 +455,7 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         (10, "checkpoint", bytes(b"a.example\n0\n").encode()),
         (11, "equivocation", bytes(&equivocation.encode()).encode()),
         (9, "proof_consistency", proof.clone().without(3).encode()),
+        (12, "registry_request", leaves_wanted.encode()),
     ];
     for (kind, name, content) in &contents {
         let comment = format!("kind {kind} (10.2)");
@@ -517,6 +519,12 @@ pub(super) fn frames(context: &Context, cases: &mut Cases) {
         "the content is no byte string",
         "wrong-shape",
         &unwrapped,
+    );
+    refuse(
+        "registry_request_no_index",
+        "a request for leaves that names no index (SNP-4)",
+        "wrong-shape",
+        &frame(12, &leaves_wanted.without(1).encode()),
     );
     let nameless = frame(8, &request.clone().without(1).encode());
     let comment = "a request for a proof that names no row (SYN-22)";
