@@ -15,6 +15,7 @@ use basoche_protocol::directory::{Directory, Status};
 use basoche_protocol::engine::{Registry, Row};
 use basoche_protocol::id::CertificateId;
 use basoche_protocol::time::Span;
+use basoche_protocol::tree::Tree;
 use basoche_registry::snapshot::MAGIC;
 use basoche_registry::{Anchors, Replica};
 
@@ -219,7 +220,8 @@ fn snapshot(
     rows.begin_registry(registry.anchors(), &mut file.as_slice())?;
     let late = rows.registry(registry.anchors().clone())?;
     let took = begun.elapsed().as_secs_f64();
-    if late.heads() != registry.heads() {
+    let root = |registry: &Replica| registry.tree(ORIGIN).map(Tree::root);
+    if root(&late) != root(&registry) {
         return Err("a registry that began with a snapshot is another".into());
     }
     let certificate = generator.certificate(1).ok_or("nobody is enrolled there")?;
