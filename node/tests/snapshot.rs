@@ -17,11 +17,12 @@ use support::nodes::{Node, until};
 use support::registrar::{Registrar, import, worth};
 use support::{Place, ordinary};
 
+const NODES: [&str; 2] = ["first", "late"];
 const ORIGIN: &str = "barreaux.example";
 /// Entries in one request of a client.
 const AT_ONCE: usize = 500;
 
-/// A bar with a log key, its node `first` that has all entries, and `late`, which is enrolled and has none.
+/// A bar, its node `first` that has all entries, and `late`, which is enrolled and has none; both are witnesses, and one is enough.
 struct Scene {
     registrar: Registrar,
     persons: Vec<(SubjectId, CertificateId)>,
@@ -48,6 +49,15 @@ fn does(root: &Path, arguments: &[&str]) -> Value {
     said
 }
 
+/// Which witnesses have seen the largest checkpoint that a node knows.
+fn seen(client: &Client) -> Vec<String> {
+    let origin = ORIGIN.to_owned();
+    match client.ask(&Request::Checkpoint { origin }) {
+        Ok(Answer::Checkpoint(standing)) => standing.seen.into_iter().map(|seen| seen.by).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// How a node holds the log.
 fn view(client: &Client) -> RegistryView {
     match client.ask(&Request::Registry) {
@@ -66,10 +76,8 @@ impl Scene {
         fs::write(root.join("passphrase"), "for trials only\n").unwrap();
         let office = ["--dir", "bar"];
         let bar = |rest: &[&str]| does(root, &[&["authority"], rest, &office[..]].concat());
-        bar(&["init", "--test", "--origin", ORIGIN, "--profession", "bar"]);
-        bar(&["log-key"]);
-        does(root, &["authority", "anchors", "--out", "anchors.json", "bar"]);
-        for name in ["first", "late"] {
+        let mut policy = String::new();
+        for name in NODES {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             let address = socket.local_addr().unwrap();
             let text = format!(
@@ -79,22 +87,43 @@ impl Scene {
             fs::create_dir(root.join(name)).unwrap();
             let (config, request) = (format!("{name}/node.toml"), format!("{name}.json"));
             fs::write(root.join(&config), text).unwrap();
-            does(
-                root,
-                &[
-                    "node",
-                    "init",
-                    "--config",
-                    &config,
-                    "--authority",
-                    ORIGIN,
-                    "--request",
-                    &request,
-                ],
-            );
+            let init = [
+                "node",
+                "init",
+                "--config",
+                &config,
+                "--authority",
+                ORIGIN,
+                "--request",
+                &request,
+            ];
+            does(root, &init);
+            let made = does(root, &["node", "witness", "--config", &config, "--name", name]);
+            policy += &format!("witness {name} {}\n", made["witness"].as_str().unwrap());
+        }
+        policy += &format!("group either any {} {}\nquorum either\n", NODES[0], NODES[1]);
+        fs::write(root.join("policy"), policy).unwrap();
+        bar(&[
+            "init",
+            "--test",
+            "--origin",
+            ORIGIN,
+            "--profession",
+            "bar",
+            "--policy",
+            "policy",
+        ]);
+        does(root, &["authority", "anchors", "--out", "anchors.json", "bar"]);
+        for name in NODES {
             let organisation = bar(&["organisation", "--name", name, "--identifier", name]);
             let organisation = organisation["subject"].as_str().unwrap().to_owned();
-            bar(&["node", "--organisation", &organisation, "--request", &request]);
+            bar(&[
+                "node",
+                "--organisation",
+                &organisation,
+                "--request",
+                &format!("{name}.json"),
+            ]);
         }
         let mut first = Node::at(root, &ordinary(), "first", 1);
         first.start();
@@ -115,19 +144,34 @@ impl Scene {
         for some in entries.chunks(AT_ONCE) {
             import(&first.client(), some.to_vec());
         }
-        bar(&["state-root"]);
-        bar(&["publish", "--out", "log"]);
-        does(root, &import_all);
-        does(
-            root,
-            &[
+        // Nobody has stated anything; then nobody has seen it.
+        let snapshot = [
+            "annuaire",
+            "snapshot",
+            "--config",
+            "first/node.toml",
+            "--out",
+            "early",
+        ];
+        assert_eq!(basoche(root, &snapshot).0, 77);
+        let publish = || {
+            bar(&["publish", "--out", "log"]);
+            let cosign = [
                 "annuaire",
                 "cosign",
                 "--config",
                 "first/node.toml",
                 "log/checkpoint",
-            ],
-        );
+            ];
+            does(root, &cosign);
+            bar(&["publication", "--checkpoint", "log/checkpoint"]);
+            does(root, &import_all);
+        };
+        publish();
+        bar(&["state-root"]);
+        does(root, &import_all);
+        assert_eq!(basoche(root, &snapshot).0, 75);
+        publish();
         Self {
             registrar: Registrar::open(root, &root.join("bar"), ORIGIN),
             persons: enrolled,
@@ -160,7 +204,7 @@ fn a_new_node_is_at_work_at_once_and_complete_soon() {
     let mut scene = Scene::set(2000);
     let root = scene.place.path().to_owned();
     scene.snapshot();
-    let entries = view(&scene.first.client()).size;
+    let entries = view(&scene.first.client()).stated.unwrap() + 1;
     let begun = Instant::now();
     let (code, said, words) = scene.restore("snapshot");
     assert_eq!(code, 0, "{words}");
@@ -183,6 +227,10 @@ fn a_new_node_is_at_work_at_once_and_complete_soon() {
         (view(&scene.late.client()).unjudged == Some(0)).then_some(())
     });
     let complete = begun.elapsed();
+    // Of what it has not judged itself it is no witness, though the policy names it.
+    until("it hears of the checkpoint", || {
+        (seen(&scene.late.client()) == ["first"]).then_some(())
+    });
     // What is new meanwhile comes as ever.
     let withdrawn = scene.persons[1];
     let entry = scene.registrar.revoke(withdrawn);
@@ -215,6 +263,9 @@ fn a_new_node_is_at_work_at_once_and_complete_soon() {
         (None, first.root, first.size)
     );
     assert_eq!(late.stated, first.stated);
+    until("it is a witness", || {
+        (seen(&scene.first.client()) == NODES).then_some(())
+    });
     does(&root, &give);
     println!(
         "{entries} entries: at work after {:.2} s, complete after {:.2} s (one kill), judged by a start of {:.2} s",

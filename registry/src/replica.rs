@@ -584,7 +584,8 @@ impl Registry for Replica {
     }
 
     fn check_ahead(&self, origin: &str, leaves: &[RegistryLeaf]) {
-        if let Some(log) = self.logs.get(origin) {
+        // What is filled in is not judged yet.
+        if let Some(log) = self.logs.get(origin).filter(|log| log.lacks().is_none()) {
             leaves
                 .iter()
                 .for_each(|leaf| admission::check_ahead(&self.known, log, leaf));

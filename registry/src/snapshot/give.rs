@@ -1,5 +1,7 @@
 //! A snapshot of what a replica holds, part by part.
 
+use std::collections::BTreeSet;
+
 use basoche_protocol::id::Digest;
 use basoche_protocol::tree::TILE_LEAVES;
 use serde_bytes::ByteBuf;
@@ -8,12 +10,10 @@ use thiserror::Error;
 use super::{Carried, Head, PART_BYTES, Part, Record, Stored};
 use crate::held::Log;
 use crate::log::Checkpoint;
-use crate::replica::Replica;
+use crate::replica::{Replica, node_of};
 use crate::state::{BUCKETS, Item, State};
 
-/// Tiles that are given at once: 256 KB, and the leaves in them.
-const TILES_AT_ONCE: u64 = 32;
-/// Bytes of buckets that are given at once, and one bucket more.
+/// Bytes that are given at once, and one tile or bucket more.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Some parts of a snapshot, and where the next begin; the last have no next.
@@ -83,21 +83,20 @@ impl Replica {
             let why = "this node began with a snapshot itself and has not judged its entries yet";
             return Err(NotGiven::Unfit(origin.to_owned(), why));
         }
-        // Complete tiles, and what is beyond them with the entry itself.
-        let groups = (stated / TILE_LEAVES + 1).div_ceil(TILES_AT_ONCE);
-        if position == 0 {
-            let head = self.head(log, state, stated, checkpoint)?;
-            return given(origin, vec![Part::Head(head)], Some(1));
-        }
-        if let Some(group) = position.checked_sub(1).filter(|group| *group < groups) {
-            let tiles = group * TILES_AT_ONCE..(group + 1) * TILES_AT_ONCE;
-            return given(origin, self.tiles(log, stated, tiles), Some(position + 1));
-        }
-        let first = position - 1 - groups;
+        // One position for the head, one for each complete tile and for what is beyond, one for each bucket.
+        let buckets = 1 + stated / TILE_LEAVES + 1;
+        let Some(first) = position.checked_sub(buckets) else {
+            let Some(tile) = position.checked_sub(1) else {
+                let head = self.head(log, state, stated, checkpoint)?;
+                return given(origin, vec![Part::Head(head)], Some(1));
+            };
+            let (parts, next) = self.tiles(log, stated, tile);
+            return given(origin, parts, Some(1 + next));
+        };
         let (mut parts, mut bytes) = (Vec::new(), 0);
         for number in first..BUCKETS {
             if bytes >= BYTES_AT_ONCE {
-                return given(origin, parts, Some(number + 1 + groups));
+                return given(origin, parts, Some(buckets + number));
             }
             let place = (number as u16).to_be_bytes();
             let records = state.as_stated(place).into_iter().map(|(item, before)| {
@@ -134,30 +133,35 @@ impl Replica {
         })
     }
 
-    /// Tiles, each followed by the leaves that go with it.
-    fn tiles(&self, log: &Log, stated: u64, tiles: std::ops::Range<u64>) -> Vec<Part> {
+    /// Tiles from `tile` on, each followed by the leaves that go with it, and the number of the next.
+    fn tiles(&self, log: &Log, stated: u64, mut tile: u64) -> (Vec<Part>, u64) {
         let carried = self.carried(log, stated);
-        let mut parts = Vec::new();
-        for tile in tiles {
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        while tile <= stated / TILE_LEAVES && bytes < BYTES_AT_ONCE {
             let leaves = tile * TILE_LEAVES..(tile + 1) * TILE_LEAVES;
             if leaves.end <= stated {
                 let hashes = leaves.clone().filter_map(|index| log.tree.leaf(index));
-                parts.push(Part::Tile(ByteBuf::from(hashes.collect::<Vec<_>>().concat())));
+                let hashes = hashes.collect::<Vec<_>>().concat();
+                bytes += hashes.len();
+                parts.push(Part::Tile(ByteBuf::from(hashes)));
             }
-            let here = carried.range(leaves);
-            parts.extend(here.filter_map(|&index| {
-                let leaf = log.leaf(index)?;
-                Some(Part::Leaf(Carried { index, leaf }))
-            }));
+            for &index in carried.range(leaves) {
+                let leaf = log.leaf(index);
+                bytes += leaf
+                    .as_ref()
+                    .map_or(0, |leaf| leaf.leaf.len() + leaf.certificate.len());
+                parts.extend(leaf.map(|leaf| Part::Leaf(Carried { index, leaf })));
+            }
+            tile += 1;
         }
-        parts
+        (parts, tile)
     }
 
     /// Leaves that a node cannot do without: the first, what is stated of nodes and of who runs them, and the last, from
     /// the last complete tile on and one at least before the entry that states the root.
-    fn carried(&self, log: &Log, stated: u64) -> std::collections::BTreeSet<u64> {
+    fn carried(&self, log: &Log, stated: u64) -> BTreeSet<u64> {
         let origin = log.authority.origin();
-        let mut carried: std::collections::BTreeSet<u64> = (stated - stated % TILE_LEAVES..=stated).collect();
+        let mut carried: BTreeSet<u64> = (stated - stated % TILE_LEAVES..=stated).collect();
         carried.insert(0);
         carried.extend(stated.checked_sub(1));
         for node in &self.known.nodes {
@@ -167,7 +171,7 @@ impl Replica {
             let statements = || subject.stated.iter().chain(&subject.endpoints);
             let nodes = statements().map(|stated| stated.index);
             let organisations = subject.stated.iter().filter_map(|stated| {
-                let organisation = crate::replica::node_of(log.entry(stated.index)?)?.organisation;
+                let organisation = node_of(log.entry(stated.index)?)?.organisation;
                 self.known.subject(&organisation)
             });
             let organisations = organisations.flat_map(|subject| {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use basoche_protocol::engine::{RegistryRow, Row};
 use basoche_protocol::error::Malformed;
 use basoche_protocol::id::{Digest, SubjectId};
+use basoche_protocol::journal::RegistryHead;
 use basoche_protocol::tree::{Frontier, Hash, TILE_LEAVES, root_of, verify_consistency};
 use basoche_protocol::wire::frame::RegistryLeaf;
 use thiserror::Error;
@@ -19,6 +20,9 @@ use crate::record::{Issuer, Subject};
 use crate::replica::node_of;
 use crate::shelf::{decode, kind, row};
 use crate::state::{Bucket, Item, place_of, root_over};
+
+/// Bytes of all leaves in a snapshot, and of the certificates beside them: they wait in memory. SNP-1.
+const CARRIED_BYTES: usize = 512 << 20;
 
 /// Why a snapshot is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -52,6 +56,8 @@ pub struct Taking<'a> {
     log: Option<Log>,
     /// Leaves that go with what was taken: to be stored at the end.
     leaves: Vec<Row>,
+    /// Their bytes, with those of what states the roots.
+    bytes: usize,
     stated: Vec<(String, u64, RegistryLeaf)>,
 }
 
@@ -59,7 +65,7 @@ pub struct Taking<'a> {
 #[derive(Debug)]
 struct Log {
     head: Head,
-    covered: basoche_protocol::journal::RegistryHead,
+    covered: RegistryHead,
     tree: Frontier,
     /// The tile to which the next leaves belong, and its first index.
     tile: (u64, Vec<Hash>),
@@ -87,6 +93,7 @@ impl<'a> Taking<'a> {
             parts: 0,
             log: None,
             leaves: Vec::new(),
+            bytes: 0,
             stated: Vec::new(),
         }
     }
@@ -102,7 +109,11 @@ impl<'a> Taking<'a> {
             (Part::Head(head), _) => return self.begin(head).map(|()| Vec::new()),
             (Part::Tile(tile), Some(log)) => log.take_tile(&tile),
             (Part::Leaf(carried), Some(log)) => {
-                let stated = log.take_leaf(&carried);
+                self.bytes += carried.leaf.leaf.len() + carried.leaf.certificate.len();
+                let stated = match self.bytes {
+                    0..=CARRIED_BYTES => log.take_leaf(&carried),
+                    _ => Err(format!("its leaves have more than {CARRIED_BYTES} bytes")),
+                };
                 stated.map(|states_the_root| {
                     let Carried { index, leaf } = carried;
                     let origin = log.head.origin.clone();
@@ -173,7 +184,7 @@ impl<'a> Taking<'a> {
 }
 
 /// The checkpoint of a head, if the policy's quorum has seen it.
-fn covered(anchors: &Anchors, head: &Head) -> Result<basoche_protocol::journal::RegistryHead, String> {
+fn covered(anchors: &Anchors, head: &Head) -> Result<RegistryHead, String> {
     let origin = &head.origin;
     let authority = anchors.authority(origin);
     let authority = authority.ok_or_else(|| format!("no anchor names an authority {origin}"))?;
@@ -247,9 +258,10 @@ impl Log {
             }
             Some(_) => false,
         };
-        if !belongs || !leaf::is_beside(leaf) {
+        let ascends = self.carried.last().is_none_or(|last| last < index);
+        if !belongs || !ascends || !leaf::is_beside(leaf) {
             return Err(format!(
-                "leaf {index} of {} is not the one of its tree",
+                "leaf {index} of {} is not the one of its tree that comes next",
                 self.head.origin
             ));
         }
