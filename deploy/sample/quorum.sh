@@ -33,6 +33,18 @@ until_true() {
     echo "not within 30 seconds: $*" >&2
     exit 1
 }
+# Writes the configuration of the node $1.
+configure() {
+    cat >"$1.toml" <<TOML
+data = "$1-data"
+listen = "127.0.0.1:$port"
+addresses = ["127.0.0.1:$port"]
+anchors = "anchors.json"
+passphrase_file = "passphrase"
+allow_private_addresses = true
+TOML
+    port=$((port + 1))
+}
 start() {
     "$basoche" node run --config "$1.toml" 2>>"$1.log" &
     process[$1]=$!
@@ -56,15 +68,7 @@ say "Three nodes, each a witness"
 printf '%s\n' "$BASOCHE_PASSPHRASE" >passphrase
 port=$((20000 + RANDOM % 20000))
 for name in "${names[@]}"; do
-    cat >"$name.toml" <<TOML
-data = "$name-data"
-listen = "127.0.0.1:$port"
-addresses = ["127.0.0.1:$port"]
-anchors = "anchors.json"
-passphrase_file = "passphrase"
-allow_private_addresses = true
-TOML
-    port=$((port + 1))
+    configure "$name"
     node[$name]=$(run node init --config "$name.toml" --authority "$name.example" --request "$name.json" --json | member node)
     run node witness --config "$name.toml" --name "$name.example/witness" --json | member witness >"$name.vkey"
 done
@@ -151,14 +155,7 @@ is_worth company "$lawyer" "revoked: the key is compromised"
 run annuaire show --config company.toml | grep '^registry'
 
 say "A new node begins with what the bar's log has come to, instead of its first entries"
-cat >late.toml <<TOML
-data = "late-data"
-listen = "127.0.0.1:$port"
-addresses = ["127.0.0.1:$port"]
-anchors = "anchors.json"
-passphrase_file = "passphrase"
-allow_private_addresses = true
-TOML
+configure late
 run node init --config late.toml --authority bar.example --request late.json >/dev/null
 organisation=$(run authority organisation --dir bar-authority --name "Autre barreau (essai)" --identifier late --json | member subject)
 run authority node --dir bar-authority --organisation "$organisation" --request late.json
