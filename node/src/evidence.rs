@@ -39,6 +39,16 @@ pub struct Snapshot {
 }
 
 impl Desk {
+    /// A log that began with a snapshot, and how many entries of before are still to come: no bundle is whole before.
+    pub fn lacks_entries(&self) -> Option<(String, u64)> {
+        let registry = self.engine().registry();
+        let lacking = |(origin, _): (String, u64)| {
+            let entries = registry.unjudged(&origin).filter(|entries| *entries > 0)?;
+            Some((origin, entries))
+        };
+        registry.sizes().find_map(lacking)
+    }
+
     /// One dossier as the store holds it now; `None` if there is no such dossier.
     pub fn snapshot(&self, dossier: &DossierId) -> Option<io::Result<Snapshot>> {
         let replica = self.engine().dossier(dossier)?;

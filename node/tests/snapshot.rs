@@ -209,6 +209,8 @@ fn a_new_node_is_at_work_at_once_and_complete_soon() {
     let (code, said, words) = scene.restore("snapshot");
     assert_eq!(code, 0, "{words}");
     assert_eq!(said["registries"][0]["size"], entries);
+    // Nobody brings anything for now.
+    scene.first.freeze();
     scene.late.start();
     scene.late.ready();
     let client = scene.late.client();
@@ -218,6 +220,23 @@ fn a_new_node_is_at_work_at_once_and_complete_soon() {
     assert_eq!((says(1), says(1999)), ("valid".to_owned(), "valid".to_owned()));
     let at_work = begun.elapsed();
     assert!(view(&client).unjudged.is_some_and(|lacking| lacking > 0));
+    // Evidence takes every entry.
+    let export = [
+        "export",
+        "--config",
+        "late/node.toml",
+        "--dossier",
+        &"0".repeat(64),
+        "--out",
+        "bundle",
+    ];
+    let (code, _, words) = basoche(&root, &export);
+    assert_eq!(code, 75, "{words}");
+    assert!(
+        words.contains("lacks ") && !root.join("bundle").exists(),
+        "{words}"
+    );
+    scene.first.thaw();
     // It is killed while the entries of before come, and goes on where it was.
     scene.late.connected();
     scene.late.kill();

@@ -695,6 +695,19 @@ impl Server {
     }
 
     async fn export(self, mut reader: BufReader<UnixStream>, dossier: DossierId) -> std::io::Result<()> {
+        if let Ok(Some((origin, entries))) = self.desk.ask(|desk| desk.lacks_entries()).await {
+            let message = format!(
+                "this node began with a snapshot and lacks {entries} entries of {origin}: a bundle needs them"
+            );
+            let failed = Failure {
+                code: "registry-incomplete".into(),
+                message,
+                place: origin,
+                action: "The peers send them: `basoche annuaire show` counts what is left.".into(),
+                retry: "later".into(),
+            };
+            return answer(&mut reader, &Answer::Failed(failed)).await;
+        }
         let snapshot = self.desk.ask_about(dossier, move |desk| desk.snapshot(&dossier));
         let snapshot = match snapshot.await {
             Ok(Some(Ok(snapshot))) => snapshot,
