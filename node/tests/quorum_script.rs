@@ -14,7 +14,7 @@ fn what_is_enrolled_counts_once_two_professions_have_seen_it() {
     assert!(stdout.ends_with("== Done.\n"), "{stdout}");
     let standing: Vec<_> = stdout
         .lines()
-        .filter(|line| line.starts_with("registry bar.example"))
+        .filter(|line| line.starts_with("registry bar.example ("))
         .collect();
     assert_eq!(standing.len(), 1, "{stdout}");
     assert!(standing[0].ends_with(" seen by the quorum"), "{standing:?}");

@@ -14,7 +14,8 @@ use serde_bytes::ByteBuf;
 use crate::certificate::Certificate;
 use crate::entry::{Content, Delegation, Entry, Kind, Officer, Reason};
 
-/// An organisation, a node, a person, an officer or a certificate authority. Fields are positions in the store: append only.
+/// An organisation, a node, a person, an officer or a certificate authority. Fields are positions in the
+/// store and in the log's state (SPEC §9.7): append only, and absent where no new kind of entry brings them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Subject {
     pub(crate) id: SubjectId,

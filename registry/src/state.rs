@@ -280,3 +280,43 @@ impl Pages {
         root_of(&roots.collect::<Vec<_>>())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use basoche_protocol::error::Error;
+    use basoche_protocol::id::SubjectId;
+    use basoche_protocol::refusal::Code;
+
+    use super::*;
+    use crate::inadmissible::Inadmissible;
+
+    #[test]
+    fn a_bucket_takes_so_many_items_and_no_more() {
+        let mut state = State::new(&"a.example".into(), None);
+        let (known, new) = ([1; 16], [2; 16]);
+        let item = |number: usize| Item {
+            kind: kind::SUBJECT,
+            key: match number {
+                0 => ByteBuf::from(known),
+                number => ByteBuf::from((number as u64).to_be_bytes()),
+            },
+            record: Digest::new([0; 32]),
+        };
+        for (count, room) in [(BUCKET_ITEMS - 1, true), (BUCKET_ITEMS, false)] {
+            for key in [known, new] {
+                let mut items: Vec<_> = (0..count).map(item).collect();
+                items.sort_by(|one, other| one.key.cmp(&other.key));
+                let place = place_of(kind::SUBJECT, &key);
+                state.buckets.put(place, Arc::new(Bucket::of(items)));
+            }
+            // Who stands there stays, whatever more is said of it.
+            assert!(state.has_room(kind::SUBJECT, &known));
+            assert_eq!(state.has_room(kind::SUBJECT, &new), room);
+        }
+        let subject = SubjectId::new(new);
+        assert_eq!(
+            Error::from(Inadmissible::Crowded { subject }).code(),
+            Code::BadValue
+        );
+    }
+}
