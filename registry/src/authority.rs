@@ -66,8 +66,8 @@ impl AuthorityLog {
     /// What the log has come to, for the entry that says so. REG-28.
     pub fn state_root(&self) -> StateRoot {
         let root = self.replica.state_root(&self.origin);
-        // Unwrap safety: the replica has the log that it was made for.
         #[allow(clippy::expect_used)]
+        // Unwrap safety: the replica has the log that it was made for.
         let root = root.expect("its log");
         StateRoot { root }
     }

@@ -21,8 +21,8 @@ use crate::replica::node_of;
 use crate::shelf::{decode, kind, row};
 use crate::state::{Bucket, Item, place_of, root_over};
 
-/// Bytes of all leaves in a snapshot, and of the certificates beside them: they wait in memory. SNP-1.
-const CARRIED_BYTES: usize = 512 << 20;
+/// Bytes of all leaves in a snapshot, and of the certificates beside them: they wait in memory, and fit in one commit. SNP-1.
+const CARRIED_BYTES: usize = 48 << 20;
 
 /// Why a snapshot is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
