@@ -3,7 +3,7 @@
 # three nodes become witnesses, the policy names them, three authorities sign it in their first entries, and what the bar
 # enrols counts once its checkpoint is cosigned. One witness away: two of three are enough. Two away: nothing is granted,
 # and what is withdrawn counts all the same. Then a thief of the bar's keys shows one node another history: every node ends
-# up with the proof. OPERATIONS.md, "Witnesses", explains it; `make test` runs it.
+# up with the proof, and the bar goes on under another key. OPERATIONS.md, "Witnesses", explains it; `make test` runs it.
 # Usage: deploy/sample/quorum.sh DIRECTORY; the program is `basoche`, or $BASOCHE.
 set -euo pipefail
 
@@ -240,4 +240,47 @@ if run annuaire cosign --config bar.toml --wait 1 real-log/checkpoint; then
 fi
 is_worth court "$ghost" "its enrolment is not published"
 "$basoche" annuaire show --config court.toml | grep '^registry court.example' | grep -vq 'TWO HISTORIES'
+
+say "The bar goes on under another key from what was published; most authorities agree, and whoever holds something else gives way"
+run annuaire fork-proof --config company.toml --origin bar.example --out fork.proof
+run authority continuation --dir bar-authority --anchors anchors.json --proof fork.proof --out bar.proposal
+goes_on() { run authority continue --dir bar-authority --anchors anchors.json --proposal bar.proposal "$@"; }
+if goes_on; then
+    echo "one authority alone has gone on under another key" >&2
+    exit 1
+fi
+run authority consent --dir court-authority --anchors anchors.json --proposal bar.proposal --out court.consent
+goes_on --consent court.consent
+until_true test -e bar-authority/given-up-1
+# The bar's own node and the company's hold what is given up, the court's holds what the thief has shown it.
+heads() { "$basoche" annuaire show --config "$1.toml" | grep '^registry bar.example'; }
+run annuaire import --config bar.toml bar-authority
+same_heads() { test "$(heads court | cut -d, -f1,2)" = "$(heads bar | cut -d, -f1,2)" && test "$(heads company | cut -d, -f1,2)" = "$(heads bar | cut -d, -f1,2)"; }
+until_true same_heads
+ls court-data/put-away bar-data/put-away company-data/put-away
+if "$basoche" annuaire show --config court.toml --json | grep -q "$ghost"; then
+    echo "the court still has what the thief enrolled" >&2
+    exit 1
+fi
+for name in "${names[@]}"; do
+    if is_forked "$name"; then
+        echo "$name holds the proof against the key of before against the log" >&2
+        exit 1
+    fi
+done
+enrol bar-authority again bar
+again=$(<again.certificate)
+publish 30
+until_true is_worth court "$again" valid
+until_true is_worth company "$again" valid
+is_worth court "$fourth" valid
+is_worth court "$lawyer" "revoked: the key is compromised"
+# The thief still has the key of before: nobody cosigns what it signs, and nobody accuses the log of it.
+run authority publish --dir stolen --out ghost-log
+if run annuaire cosign --config court.toml --wait 1 ghost-log/checkpoint; then
+    echo "a checkpoint under the key of before was cosigned" >&2
+    exit 1
+fi
+heads court | grep -vq 'TWO HISTORIES'
+run annuaire verify --anchors anchors.json bar-log court-authority company-authority >/dev/null
 say "Done."

@@ -143,12 +143,7 @@ impl Outside for NetworkOutside {
         }
     }
 
-    fn dismiss(&self, peer: SubjectId, revoked: bool) {
-        let code = if revoked {
-            CloseCode::Revoked
-        } else {
-            CloseCode::Protocol
-        };
+    fn dismiss(&self, peer: SubjectId, code: CloseCode) {
         self.endpoint.close_peer(*peer.as_bytes(), code, "");
     }
 

@@ -21,7 +21,7 @@ use basoche_protocol::wire::limits;
 use basoche_registry::log::{
     Checkpoint, Key, NOTE_BYTES, Note, TILE_WIDTH, Tile, bundle, new_tiles, unbundle,
 };
-use basoche_registry::{Entry, EntryFile, Leaf};
+use basoche_registry::{Content, Entry, EntryFile, Leaf};
 use serde_bytes::ByteBuf;
 use thiserror::Error;
 
@@ -120,6 +120,13 @@ pub struct Published {
 
 /// The checkpoint in `dir`, signed by one of `keys`; `None` where there is none.
 pub fn read_checkpoint(dir: &Path, keys: &[Key]) -> Result<Option<Checkpoint>, PublishedError> {
+    let opened = read_note(dir)?.map(|note| Checkpoint::open(note, keys));
+    opened
+        .transpose()
+        .map_err(|error| contents(&dir.join(CHECKPOINT), error))
+}
+
+fn read_note(dir: &Path) -> Result<Option<Note>, PublishedError> {
     let path = dir.join(CHECKPOINT);
     let bytes = match read_file(&path, NOTE_BYTES as u64) {
         Err(PublishedError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -128,17 +135,18 @@ pub fn read_checkpoint(dir: &Path, keys: &[Key]) -> Result<Option<Checkpoint>, P
         read => read?,
     };
     let note = Note::parse(&bytes).map_err(|error| contents(&path, error))?;
-    let opened = Checkpoint::open(note, keys).map_err(|error| contents(&path, error))?;
-    Ok(Some(opened))
+    Ok(Some(note))
 }
 
 /// Reads the log in `dir`. All bundles and tiles are held to the checkpoint, and that to `keys`, before any leaf is looked
-/// at. LOG-7.
+/// at; where none of these has signed it, to the last key under which the log says that it goes on: whether that is so is the
+/// business of whoever admits the entries. LOG-7, REG-30.
 pub fn read(dir: &Path, keys: &[Key]) -> Result<Published, PublishedError> {
-    let checkpoint = read_checkpoint(dir, keys)?;
     let path = dir.join(CHECKPOINT);
-    let checkpoint = checkpoint.ok_or_else(|| contents(&path, "there is no checkpoint"))?;
-    let (head, mut tree, mut bundles) = (checkpoint.head(), Tree::new(), Vec::new());
+    let note = read_note(dir)?.ok_or_else(|| contents(&path, "there is no checkpoint"))?;
+    let head = Checkpoint::head_of(note.text()).map_err(|error| contents(&path, error))?;
+    let opened = Checkpoint::open(note.clone(), keys).map_err(|error| contents(&path, error));
+    let (mut tree, mut bundles) = (Tree::new(), Vec::new());
     for tile in new_tiles(0, head.size).into_iter().filter(|tile| tile.level == 0) {
         let (path, bytes) = read_bundle(dir, tile)?;
         let leaves = unbundle(&bytes).map_err(|error| contents(&path, error))?;
@@ -164,10 +172,20 @@ pub fn read(dir: &Path, keys: &[Key]) -> Result<Published, PublishedError> {
         .flat_map(|(path, leaves)| leaves.iter().map(move |leaf| (path, leaf)));
     let entries = (0..).zip(leaves);
     let entries = entries.map(|(index, (path, leaf))| entry(dir, &head.origin, index, leaf, path));
-    Ok(Published {
-        entries: entries.collect::<Result<_, _>>()?,
-        checkpoint,
-    })
+    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    let checkpoint = opened.or_else(|unsigned| {
+        let says = |file: &EntryFile| {
+            let leaf = Leaf::decode(&file.leaf.leaf).ok()?;
+            match Entry::decode(leaf.envelope().payload()).ok()?.content {
+                Content::Continuation(next) => Some(next.log),
+                _ => None,
+            }
+        };
+        let last = entries.iter().rev().find_map(says);
+        let opened = last.map(|key| Checkpoint::open(note, &[key]));
+        opened.and_then(Result::ok).ok_or(unsigned)
+    })?;
+    Ok(Published { checkpoint, entries })
 }
 
 /// The bundle of `tile` and where it was. A log that has grown meanwhile may keep the full one alone.

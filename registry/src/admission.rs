@@ -73,6 +73,27 @@ pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Adm
     })
 }
 
+/// Whether `next`, which does not fit what is held of `log`, is a continuation before which that gives way: most authorities
+/// agree to it, the key before it is proved to have signed two histories, and all that is published here stays. REG-31.
+pub(crate) fn gives_way(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<bool, Inadmissible> {
+    let leaf = Leaf::decode(&next.leaf)?;
+    let entry = Entry::decode(leaf.envelope().payload())?;
+    let (Content::Continuation(next), Some(published)) =
+        (&entry.content, known.published.get(log.authority.origin()))
+    else {
+        return Ok(false);
+    };
+    let (author, key) = Author::find(known, log, &leaf)?;
+    let signature = known.marks.check(leaf.envelope(), Typ::Registry, &key);
+    signature.map_err(Inadmissible::Signature)?;
+    author.check_in_force(known, &entry)?;
+    published.check_continuation(next)?;
+    let cosigners = Cosigners::check(known, log, &entry, &leaf, None)?;
+    author.check_right(known, log, &entry, &cosigners)?;
+    let is_its = entry.origin == log.authority.origin() && entry.index >= published.size();
+    Ok(is_its && published.is_proved(next))
+}
+
 /// Checks the signatures of a leaf that will come in `log`, as far as their keys are known, and remembers those that hold.
 pub(crate) fn check_ahead(known: &Known, log: &Log, next: &RegistryLeaf) {
     let Ok(leaf) = Leaf::decode(&next.leaf) else {
@@ -194,7 +215,8 @@ fn is_about(kind: Kind, subject: Kind) -> bool {
         | Kind::CertificateAuthority
         | Kind::Publication
         | Kind::PolicyChange
-        | Kind::StateRoot => kind == subject,
+        | Kind::StateRoot
+        | Kind::Continuation => kind == subject,
     }
 }
 
@@ -332,6 +354,17 @@ fn check_content(known: &Known, log: &Log, entry: &Entry) -> Result<(), Inadmiss
             if change.number <= in_force {
                 let number = change.number;
                 return Err(Inadmissible::OldPolicy { number, in_force });
+            }
+        }
+        Content::Continuation(next) => {
+            let published = known.published.get(log.authority.origin());
+            let published = published.ok_or_else(|| Inadmissible::NotPublished {
+                what: "the policy of the anchors asks for no witness".into(),
+            })?;
+            published.check_continuation(next)?;
+            if log.tree.root() != *next.root.as_bytes() {
+                let what = "it goes on from other entries than those before it";
+                return Err(Inadmissible::NotContinued { what });
             }
         }
         Content::StateRoot(stated) => {

@@ -13,7 +13,7 @@ use crate::entry::{Content, Entry, Kind};
 use crate::held::Log;
 use crate::inadmissible::Inadmissible;
 use crate::known::{Known, Standing};
-use crate::leaf::{Capacity, Leaf, agreement, possession, request};
+use crate::leaf::{Capacity, Leaf, agreement, consent, possession, request};
 use crate::record::Holding;
 
 /// Whose signature an entry bears.
@@ -151,7 +151,7 @@ impl<'a> Author<'a> {
             }
             Content::Suspension(_) | Content::Lifting(_) | Content::Attribute(_) | Content::Delegation(_) => {
             }
-            Content::PolicyChange(_) => {
+            Content::PolicyChange(_) | Content::Continuation(_) => {
                 if !by_roots || !beside.are_most_of(known) {
                     return needs("the roots of most authorities");
                 }
@@ -287,14 +287,17 @@ impl Cosigners {
                     let anchored = log.authority.policy().map(|policy| policy.digest());
                     match (anchored, &entry.content) {
                         (Some(anchored), Content::PolicyChange(change)) => agreement(&anchored, change),
-                        _ => return Err(bad("no policy is agreed to here")),
+                        (Some(anchored), Content::Continuation(next)) => {
+                            consent(&anchored, &entry.origin, entry.index, next)
+                        }
+                        _ => return Err(bad("nothing is agreed to here")),
                     }
                 }
             };
             if cosignature.target() != target {
                 return Err(bad(match capacity {
                     Capacity::Possession => "possession is shown for another log or another subject",
-                    Capacity::Authority => "it agrees to another policy",
+                    Capacity::Authority => "it agrees to something else",
                     _ => "it is about another entry",
                 }));
             }

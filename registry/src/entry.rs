@@ -14,10 +14,10 @@ use serde_bytes::ByteBuf;
 use crate::record::Stated;
 
 pub use crate::content::{
-    ADDRESSES, Attribute, COMPETENCES, CertificateAuthority, Competence, Content, DELAY, DELEGATED_KEYS,
-    Delegated, Delegation, Endpoint, Enrolment, Genesis, IdentityProof, KeyRecord, Kind, Lifting, Node,
-    OVERLAP, Officer, Organisation, POLICY_TEXT_BYTES, PolicyChange, Publication, Reason, Reassociation,
-    Renewal, Retirement, Revocation, Roots, StateRoot, Suspension, Veto,
+    ADDRESSES, Attribute, COMPETENCES, CONTINUATION_PROOF_BYTES, CertificateAuthority, Competence, Content,
+    Continuation, DELAY, DELEGATED_KEYS, Delegated, Delegation, Endpoint, Enrolment, Genesis, IdentityProof,
+    KeyRecord, Kind, Lifting, Node, OVERLAP, Officer, Organisation, POLICY_TEXT_BYTES, PolicyChange,
+    Publication, Reason, Reassociation, Renewal, Retirement, Revocation, Roots, StateRoot, Suspension, Veto,
 };
 
 /// What one entry of a log states.

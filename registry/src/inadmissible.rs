@@ -281,6 +281,22 @@ pub enum Inadmissible {
         /// That of the log.
         in_force: u64,
     },
+    /// The log does not go on so under another key. REG-30.
+    #[error("the log does not go on so: {what}")]
+    NotContinued {
+        /// Why.
+        what: &'static str,
+    },
+    /// The log goes on otherwise than what is held of it from some entry on, which is to give way. REG-31.
+    #[error(
+        "entry {index} goes on in another history of {origin} than the one held here, of which nothing stays but what is published"
+    )]
+    OtherHistory {
+        /// The log.
+        origin: String,
+        /// The entry.
+        index: u64,
+    },
     /// The root that it states is not that of the log's state. REG-28.
     #[error("it states another root than the entries before it come to, {found}")]
     OtherState {
@@ -369,6 +385,10 @@ impl From<Inadmissible> for Error {
             I::NothingToVeto { .. } => contradiction("no such re-association is still to take effect"),
             I::NotPublished { .. } => contradiction("not a checkpoint of this log under the policy's quorum"),
             I::OtherState { .. } => contradiction("not the root of what the entries before it come to"),
+            I::NotContinued { what } => contradiction(what),
+            I::OtherHistory { .. } => {
+                contradiction("the log goes on in another history than the one held here")
+            }
             I::OldPolicy { .. } => contradiction("a policy as new is in force"),
             I::NotSuspended => contradiction("the subject is not suspended"),
             I::SuspendedAlready => contradiction("the subject is suspended already"),

@@ -16,7 +16,7 @@ use crate::anchor::{Anchors, Authority};
 use crate::entry::{Content, Entry, Kind};
 use crate::inadmissible::Holder;
 use crate::marks::Marks;
-use crate::published::{Agreed, Effect, Published, Seen};
+use crate::published::{Agreed, Continued, Effect, Published, Seen};
 use crate::record::{
     Attributed, End, Ending, Entrusted, Grant, Holding, Issuer, IssuerRecord, Stated, Subject, Suspended,
 };
@@ -98,6 +98,11 @@ impl Known {
                     decode(&agreed)
                         .into_iter()
                         .for_each(|agreed| published.agree(&agreed));
+                }
+                for (_, continued) in shelf.list(kind::CONTINUATION, origin.as_bytes(), 0, usize::MAX) {
+                    decode(&continued)
+                        .into_iter()
+                        .for_each(|continued| published.go_on(&continued));
                 }
             }
         }
@@ -247,7 +252,8 @@ impl Known {
             | Content::CertificateAuthority(_)
             | Content::Publication(_)
             | Content::PolicyChange(_)
-            | Content::StateRoot(_) => {}
+            | Content::StateRoot(_)
+            | Content::Continuation(_) => {}
         }
         if let Some((certificate, key)) = enrolled {
             match &entry.content {
@@ -296,6 +302,10 @@ impl Known {
             let agreed = Agreed::new(change, entry.issued_at);
             published.agree(&agreed);
             row(kind::POLICY, origin.as_bytes(), change.number, &agreed)
+        } else if let Content::Continuation(next) = &entry.content {
+            let continued = Continued::new(entry.index, next.log.clone());
+            published.go_on(&continued);
+            row(kind::CONTINUATION, origin.as_bytes(), next.number, &continued)
         } else if let Some(seen) = seen {
             let row = row(kind::STEP, origin.as_bytes(), published.steps(), seen);
             published.learn(seen);

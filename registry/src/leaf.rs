@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 
 pub use basoche_protocol::envelope::{Capacity, CoSignature, possession};
 
-use crate::entry::{Content, Entry, PolicyChange};
+use crate::entry::{Content, Continuation, Entry, PolicyChange};
 
 /// Co-signatures of one leaf.
 pub const COSIGNATURES: usize = 8;
@@ -120,5 +120,11 @@ pub fn request(origin: &str, subject: &SubjectId, prev: Option<u64>, content: &C
 /// that digest. REG-27.
 pub fn agreement(anchored: &Digest, change: &PolicyChange) -> MessageId {
     let what = codec::encode(&("basoche-policy/1", anchored, change.number, &change.policy));
+    MessageId::new(sha256(&[&what]))
+}
+
+/// What they sign to agree that a log goes on from entry `index` as `next` says. REG-30.
+pub fn consent(anchored: &Digest, origin: &str, index: u64, next: &Continuation) -> MessageId {
+    let what = codec::encode(&("basoche-continuation/1", anchored, origin, index, next));
     MessageId::new(sha256(&[&what]))
 }

@@ -11,7 +11,7 @@ use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::tree::Tree;
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{PolicyChange, Publication};
+use crate::entry::{Continuation, PolicyChange, Publication};
 use crate::inadmissible::Inadmissible;
 use crate::log::{Agreement, Checkpoint, Key, Note, Policy};
 
@@ -69,13 +69,29 @@ impl Agreed {
     }
 }
 
+/// Another key under which a log goes on, and from which entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Continued {
+    index: u64,
+    log: Key,
+}
+
+impl Continued {
+    pub(crate) const fn new(index: u64, log: Key) -> Self {
+        Self { index, log }
+    }
+}
+
 /// How far a log is published.
 #[derive(Clone, Debug)]
 pub(crate) struct Published {
     policy: Arc<Policy>,
     /// 0 for that of the anchors.
     number: u64,
+    /// The log's key in force.
     log_key: Key,
+    /// Those before it, and the entry that put the next one in its place.
+    former: Vec<(Key, u64)>,
     /// Sizes and instants, both ascending.
     steps: Vec<(u64, Instant)>,
     /// When each witness was last seen to see anything.
@@ -92,6 +108,7 @@ impl Published {
             policy,
             number: 0,
             log_key,
+            former: Vec::new(),
             steps: Vec::new(),
             seen: BTreeMap::new(),
             began: None,
@@ -118,6 +135,51 @@ impl Published {
             self.number = agreed.number;
             self.began = Some(agreed.since);
         }
+    }
+
+    /// From here on the log goes by another key. REG-30.
+    pub(crate) fn go_on(&mut self, continued: &Continued) {
+        let before = std::mem::replace(&mut self.log_key, continued.log.clone());
+        self.former.push((before, continued.index));
+    }
+
+    /// The key of the log's checkpoints.
+    pub(crate) const fn log_key(&self) -> &Key {
+        &self.log_key
+    }
+
+    /// The keys before it, and the entry that put the next one in the place of each.
+    pub(crate) fn former_keys(&self) -> &[(Key, u64)] {
+        &self.former
+    }
+
+    /// Whether the log may go on as `next` says, wherever that stands. REG-30.
+    pub(crate) fn check_continuation(&self, next: &Continuation) -> Result<(), Inadmissible> {
+        let not = |what| Err(Inadmissible::NotContinued { what });
+        if next.number != self.former.len() as u64 + 1 {
+            return not("its number is not the next one");
+        }
+        if next.log.name() != self.log_key.name() {
+            return not("the key is not named as the log");
+        }
+        let mut used = self.former.iter().map(|(key, _)| key).chain([&self.log_key]);
+        if used.any(|key| key.public() == next.log.public()) {
+            return not("the log has had that key before");
+        }
+        let mut witnesses = self.policy.witnesses();
+        if witnesses.any(|key| key.public() == next.log.public()) {
+            return not("a witness has that key");
+        }
+        if next.proof.is_some() && !self.is_proved(next) {
+            return not("the proof does not show that the key before has signed two histories");
+        }
+        Ok(())
+    }
+
+    /// Whether it has the proof that the key in force has signed two histories.
+    pub(crate) fn is_proved(&self, next: &Continuation) -> bool {
+        let proof = next.equivocation();
+        proof.is_some_and(|proof| proof.verify(std::slice::from_ref(&self.log_key)).is_ok())
     }
 
     /// Entries that the witnesses have seen, by the last entry that says so.

@@ -164,6 +164,14 @@ impl Replica {
                 found: index,
             });
         }
+        // What stands here may be of a history before which it gives way.
+        let gives_way = |why| match admission::gives_way(&self.known, log, leaf) {
+            Ok(true) => {
+                let origin = origin.to_owned();
+                Inadmissible::OtherHistory { origin, index }
+            }
+            _ => why,
+        };
         if index < expected {
             // The leaf names its certificate, so the leaf alone decides.
             return match log.leaf(index) {
@@ -175,10 +183,10 @@ impl Replica {
                     }
                     Ok(lacked)
                 }
-                _ => Err(Inadmissible::Rewritten { index }),
+                _ => Err(gives_way(Inadmissible::Rewritten { index })),
             };
         }
-        let admitted = admission::judge(&self.known, log, leaf)?;
+        let admitted = admission::judge(&self.known, log, leaf).map_err(gives_way)?;
         self.known.learn(&log.authority.shared_origin(), &admitted);
         log.push(leaf.clone(), admitted.entry.issued_at);
         Ok(true)
@@ -431,6 +439,23 @@ impl Replica {
         self.known.published.get(origin).map(Published::policy)
     }
 
+    /// The keys of the logs' checkpoints that are in force, each of one log. REG-30.
+    pub fn log_keys(&self) -> Vec<Key> {
+        let authorities = self.anchors.authorities().iter();
+        let keys = authorities.filter_map(|one| match self.known.published.get(one.origin()) {
+            Some(published) => Some(published.log_key()),
+            None => one.log_key(),
+        });
+        keys.cloned().collect()
+    }
+
+    /// The keys of the logs' checkpoints that others have followed.
+    pub fn former_log_keys(&self) -> Vec<Key> {
+        let published = self.known.published.values();
+        let former = published.flat_map(Published::former_keys);
+        former.map(|(key, _)| key.clone()).collect()
+    }
+
     /// The witnesses of the policies that the logs go by, each once.
     pub fn witnesses(&self) -> Vec<Key> {
         let published = self.known.published.values();
@@ -566,16 +591,24 @@ impl Registry for Replica {
 
     fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error> {
         let size = self.logs.get(origin).map_or(0, Log::size);
-        Ok(match self.admit(origin, index, leaf)? {
-            true if index < size => Imported::Filled,
-            true => Imported::News,
-            false => Imported::Known,
-        })
+        match self.admit(origin, index, leaf) {
+            Ok(true) if index < size => Ok(Imported::Filled),
+            Ok(true) => Ok(Imported::News),
+            Ok(false) => Ok(Imported::Known),
+            Err(Inadmissible::OtherHistory { .. }) => Ok(Imported::OtherHistory),
+            Err(why) => Err(why.into()),
+        }
     }
 
     fn lacking(&self) -> Option<(String, u64)> {
         let lacking = |(origin, log): (&Arc<str>, &Log)| Some((origin.to_string(), log.lacks()?));
         self.logs.iter().find_map(lacking)
+    }
+
+    fn continuations(&self, origin: &str) -> Vec<u64> {
+        let published = self.known.published.get(origin).into_iter();
+        let former = published.flat_map(Published::former_keys);
+        former.map(|(_, index)| *index).collect()
     }
 
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {

@@ -93,10 +93,12 @@ pub(crate) mod kind {
     pub(crate) const STATED: u8 = 11;
     /// Which leaves of a log are still to come that were there before a snapshot.
     pub(crate) const LACKING: u8 = 12;
+    /// Under which other key than the anchors' a log goes on, by its number.
+    pub(crate) const CONTINUATION: u8 = 13;
 }
 
 /// Every kind of row: what a store forgets before all leaves are judged anew.
-pub const KINDS: std::ops::RangeInclusive<u8> = kind::BASIS..=kind::LACKING;
+pub const KINDS: std::ops::RangeInclusive<u8> = kind::BASIS..=kind::CONTINUATION;
 
 /// Whether leaves of before a snapshot are still to come; `None` if nothing on the shelf began with one.
 pub fn lacks_leaves(shelf: &dyn Shelf) -> Option<bool> {

@@ -17,7 +17,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::authority::publish::published_fault;
-use super::checkpoint::cosign;
+use super::checkpoint::{cosign, fork_proof};
 use super::copy::export;
 use super::fault::exit;
 use super::search::{self, SearchArgs};
@@ -88,6 +88,17 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Write the proof that the key of a log has signed two histories: anybody who knows that key can check it.
+    ForkProof {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// The log.
+        #[arg(long)]
+        origin: String,
+        /// The new file.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Write what the logs have come to, each as of the entry that stated it last: a new node may begin with that.
     Snapshot {
         #[command(flatten)]
@@ -130,6 +141,7 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
         } => cosign(&node, &checkpoint, Duration::from_secs(wait), output),
         Command::History { node, subject } => history(&node, subject, output),
         Command::Export { node, origin, out } => export(&node, &origin, &out, output),
+        Command::ForkProof { node, origin, out } => fork_proof(&node, &origin, &out, output),
         Command::Snapshot { node, out } => snapshot::write(&node, &out, output),
         Command::Restore { node, snapshot } => snapshot::restore(&node.config, &snapshot, output),
         Command::Verify { anchors, paths } => verify(&anchors, &paths, output),

@@ -5,13 +5,41 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use basoche_protocol::text::b64url_decode;
 use basoche_registry::log::{Checkpoint, Note};
 use serde_json::json;
 
 use super::fault::exit;
 use super::{Fault, NodeArgs, Output};
 use crate::control::{Answer, CheckpointView, ClientError, Request};
-use crate::files::write_atomic;
+use crate::files::{write_atomic, write_new};
+
+/// Writes the proof that a log's key in force has signed two histories, as the running node holds it. LOG-9.
+pub(super) fn fork_proof(
+    node: &NodeArgs,
+    origin: &str,
+    out: &Path,
+    output: &Output,
+) -> Result<ExitCode, Fault> {
+    let origin = origin.to_owned();
+    let standing = stands(node.client()?.ask(&Request::Checkpoint {
+        origin: origin.clone(),
+    })?)?;
+    let proof = standing.proof.as_deref().and_then(b64url_decode);
+    let Some(proof) = proof else {
+        let message = format!("nobody has proved to this node that {origin} has signed two histories");
+        return Err(Fault::new(exit::REFUSED, "no-proof", message, &origin)
+            .action("`basoche annuaire show` says of which log that is proved; ask another node."));
+    };
+    write_new(out, &proof, 0o644).map_err(|error| Fault::unwritable(out, &error))?;
+    output.answer(&json!({ "v": 1, "origin": origin, "proof": out }), || {
+        format!(
+            "That {origin} has signed two histories stands in {}, for anybody who knows its key.",
+            out.display()
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Between two looks at what has come in.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -44,12 +72,12 @@ pub(super) fn cosign(
         })?)?;
         let is_it = standing.size == Some(head.size);
         let beyond = standing.size.is_some_and(|size| size > head.size);
-        if (is_it && standing.enough) || beyond || standing.guilty || Instant::now() >= until {
+        if (is_it && standing.enough) || beyond || standing.proof.is_some() || Instant::now() >= until {
             break standing;
         }
         std::thread::sleep(LOOK_EVERY);
     };
-    if standing.guilty {
+    if standing.proof.is_some() {
         let message = format!(
             "{} has signed two histories; no witness cosigns it any more",
             head.origin

@@ -254,8 +254,8 @@ pub struct CheckpointView {
     pub seen: Vec<SeenView>,
     /// Whether they are the quorum.
     pub enough: bool,
-    /// Whether it is proved that the log has signed two histories.
-    pub guilty: bool,
+    /// The proof that the log's key in force has signed two histories, base64url, if there is one.
+    pub proof: Option<String>,
 }
 
 /// A witness that has seen a checkpoint.

@@ -1,18 +1,26 @@
 //! What the registry says, as the control socket shows it.
 
-use basoche_protocol::engine::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use basoche_protocol::engine::{Imported, Registry};
+use basoche_protocol::error::Error;
 use basoche_protocol::id::SubjectId;
-use basoche_protocol::text::b64url_encode;
+use basoche_protocol::text::{b64url_decode, b64url_encode};
 use basoche_protocol::time::Instant;
 use basoche_registry::entry::Competence;
 use basoche_registry::log::{Checkpoint, Note};
 use basoche_registry::search::Query;
-use basoche_registry::{NodeInfo, PersonInfo, Replica};
+use basoche_registry::{EntryFile, Inadmissible, NodeInfo, PersonInfo, Replica};
 
-use super::server::failure;
+use super::server::{failure, of_refusal, of_submit};
 use super::{Answer, CheckpointView, EntryView, LINE_BYTES, RegistryView, SUBJECTS, SeenView, SubjectView};
-use crate::desk::{Desk, worth};
+use crate::desk::{Desk, DeskHandle, worth};
 use crate::effects::now;
+
+/// How often, and after how long each time, an import is tried again where another history has to give way first.
+const GIVES_WAY_TRIES: u32 = 20;
+const GIVES_WAY: Duration = Duration::from_millis(100);
 
 /// How far each log is held.
 pub(super) fn all(desk: &Desk) -> Answer {
@@ -53,10 +61,9 @@ pub(super) fn snapshot(
     checkpoint: &str,
     position: u64,
 ) -> Answer {
-    let key = registry.anchors().authority(origin).and_then(|one| one.log_key());
-    let keys = key.cloned().into_iter().collect::<Vec<_>>();
     let note = Note::parse(checkpoint.as_bytes()).map_err(|error| error.to_string());
-    let opened = note.and_then(|note| Checkpoint::open(note, &keys).map_err(|error| error.to_string()));
+    let opened =
+        note.and_then(|note| Checkpoint::open(note, &registry.log_keys()).map_err(|error| error.to_string()));
     let given = opened.and_then(|checkpoint| {
         let given = registry.snapshot(origin, stated, &checkpoint, position);
         given.map_err(|error| error.to_string())
@@ -185,6 +192,64 @@ pub(super) fn checkpoint(desk: &Desk, origin: &str) -> Answer {
         note: standing.checkpoint.as_ref().map(|one| one.note().encode()),
         seen: seen.collect(),
         enough: standing.enough,
-        guilty: standing.guilty,
+        proof: standing.proof.map(|proof| b64url_encode(&proof)),
     }))
+}
+
+/// Has the desk admit entries, from files; where another history has to give way to one, again once it has.
+pub(super) async fn import(desk: &DeskHandle, entries: Vec<String>) -> Answer {
+    let mut files = Vec::with_capacity(entries.len());
+    for (entry, number) in entries.iter().zip(1..) {
+        let decoded = b64url_decode(entry).ok_or_else(|| "not base64url".to_owned());
+        match decoded.and_then(|bytes| EntryFile::decode(&bytes).map_err(|error| error.to_string())) {
+            Ok(file) => files.push(file),
+            Err(error) => {
+                let place = format!("entry {number} of the import");
+                return failure(
+                    "malformed",
+                    error,
+                    &place,
+                    "Give files written by `basoche authority`.",
+                );
+            }
+        }
+    }
+    let files = Arc::new(files);
+    let mut tries = 0;
+    loop {
+        let files = Arc::clone(&files);
+        let imported = desk.ask(move |desk| import_all(desk, &files)).await;
+        match imported {
+            // What is held gives way first; then the same entries are next.
+            Ok(Err((.., None))) if tries < GIVES_WAY_TRIES => {
+                tries += 1;
+                tokio::time::sleep(GIVES_WAY).await;
+            }
+            Ok(Ok((new, known))) => return Answer::Imported { new, known },
+            Ok(Err((origin, index, error))) => {
+                let place = format!("entry {index} of {origin}");
+                let other = || Inadmissible::OtherHistory { origin, index }.into();
+                return of_refusal(&error.unwrap_or_else(other), &place);
+            }
+            Err(error) => return of_submit(&error),
+        }
+    }
+}
+
+/// Where an import has stopped: log, index, why; no reason where another history has to give way to the entry first.
+type Stopped = (String, u64, Option<Error>);
+
+/// How many of these entries are new, and how many were known. Those before a bad one stay.
+fn import_all(desk: &mut Desk, files: &[EntryFile]) -> Result<(u64, u64), Stopped> {
+    let (mut new, mut known) = (0, 0);
+    for EntryFile { origin, index, leaf } in files {
+        let stopped = |why| (origin.clone(), *index, why);
+        match desk.import(origin, *index, leaf.clone()) {
+            Ok(Imported::News | Imported::Filled) => new += 1,
+            Ok(Imported::Known) => known += 1,
+            Ok(Imported::OtherHistory) => return Err(stopped(None)),
+            Err(error) => return Err(stopped(Some(error))),
+        }
+    }
+    Ok((new, known))
 }

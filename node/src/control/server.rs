@@ -16,7 +16,6 @@ use basoche_protocol::refusal::{Code, Retry};
 use basoche_protocol::role::Class;
 use basoche_protocol::text::b64url_decode;
 use basoche_registry::Replica;
-use basoche_registry::file::EntryFile;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -255,7 +254,7 @@ impl Server {
                     .ask(move |desk| registry::checkpoint(desk, &origin))
                     .await
             }
-            Request::Import { entries } => return self.import(entries).await,
+            Request::Import { entries } => return registry::import(&self.desk, entries).await,
             Request::Backup { to } => return self.back_up(to).await,
             Request::Ingest { .. }
             | Request::IngestMany { .. }
@@ -414,41 +413,6 @@ impl Server {
             outcomes,
             level,
             waits,
-        }
-    }
-
-    async fn import(&self, entries: Vec<String>) -> Answer {
-        let mut files = Vec::with_capacity(entries.len());
-        for (entry, number) in entries.iter().zip(1..) {
-            let decoded = b64url_decode(entry).ok_or_else(|| "not base64url".to_owned());
-            match decoded.and_then(|bytes| EntryFile::decode(&bytes).map_err(|error| error.to_string())) {
-                Ok(file) => files.push(file),
-                Err(error) => {
-                    let place = format!("entry {number} of the import");
-                    return failure(
-                        "malformed",
-                        error,
-                        &place,
-                        "Give files written by `basoche authority`.",
-                    );
-                }
-            }
-        }
-        let imported = self.desk.ask(move |desk| {
-            let (mut new, mut known) = (0, 0);
-            for file in files {
-                match desk.import(&file.origin, file.index, file.leaf) {
-                    Ok(true) => new += 1,
-                    Ok(false) => known += 1,
-                    Err(error) => return Err((file.origin, file.index, error)),
-                }
-            }
-            Ok(Answer::Imported { new, known })
-        });
-        match imported.await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err((origin, index, error))) => of_refusal(&error, &format!("entry {index} of {origin}")),
-            Err(error) => of_submit(&error),
         }
     }
 
@@ -842,7 +806,7 @@ fn unknown_dossier(dossier: &DossierId) -> Answer {
     of_refusal(&error.into(), "dossier")
 }
 
-fn of_refusal(error: &Error, place: &str) -> Answer {
+pub(super) fn of_refusal(error: &Error, place: &str) -> Answer {
     of_code(error.code(), &error.to_string(), place)
 }
 
@@ -861,7 +825,7 @@ fn of_code(code: Code, message: &str, place: &str) -> Answer {
     })
 }
 
-fn of_submit(error: &SubmitError) -> Answer {
+pub(super) fn of_submit(error: &SubmitError) -> Answer {
     match error {
         SubmitError::Refused(refused) => of_refusal(refused, "message"),
         SubmitError::Unavailable(code) => of_code(*code, &error.to_string(), "node"),

@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 use basoche_protocol::engine::Registry;
 use basoche_protocol::id::SubjectId;
 use basoche_protocol::wire::frame::Frame;
+use basoche_registry::Replica;
 use basoche_registry::log::{
-    Checkpoint, CheckpointError, Effect, Gossip, Key, Note, Policy, Seen, Watch, Witness,
+    Checkpoint, CheckpointError, Effect, Gossip, Note, Policy, Seen, Watch, Witness,
 };
-use basoche_registry::{Anchors, Replica};
 use serde_bytes::ByteBuf;
 
 use super::Desk;
@@ -49,8 +49,8 @@ pub struct Standing {
     pub seen: Vec<Seen>,
     /// Whether they are the quorum of the policy.
     pub enough: bool,
-    /// Whether the log has contradicted itself.
-    pub guilty: bool,
+    /// The proof that the log has contradicted itself, encoded, if there is one.
+    pub proof: Option<Vec<u8>>,
 }
 
 impl Checkpoints {
@@ -60,10 +60,14 @@ impl Checkpoints {
     /// A row cannot be read back.
     pub fn open(registry: &Replica, rows: &Rows, witness: Option<WitnessKey>) -> Result<Self, RowsError> {
         let cosigners = registry.witnesses();
-        let mut watch = Watch::new(log_keys(registry.anchors()), cosigners.clone());
+        let logs = registry.log_keys();
+        let mut watch = Watch::new(logs.clone(), cosigners.clone());
+        watch.set_logs(logs.clone(), registry.former_log_keys());
         if let Some(witness) = &witness {
             let mut seen = Witness::new();
-            rows.cosigned()?.into_iter().for_each(|head| seen.restore(head));
+            let cosigned = rows.cosigned()?.into_iter();
+            let in_force = cosigned.filter(|(log, _)| logs.contains(log));
+            in_force.for_each(|(_, head)| seen.restore(head));
             watch = watch.with_witness(witness.key.clone(), seen);
             if !cosigners.contains(&witness.key) {
                 tracing::warn!(key = %witness.key, "this node's witness key is in no policy that a log goes by: it cosigns nothing until it is");
@@ -115,20 +119,13 @@ impl Checkpoints {
     }
 }
 
-/// The keys of the logs.
-fn log_keys(anchors: &Anchors) -> Vec<Key> {
-    let logs = anchors.authorities().iter();
-    logs.filter_map(|one| one.log_key()).cloned().collect()
-}
-
 impl Desk {
     /// A user says that this is the largest checkpoint of a log: the next turn tells the others.
     ///
     /// # Errors
     /// It is no checkpoint that a log of the anchors has signed.
     pub fn tell_checkpoint(&mut self, note: &Note) -> Result<(), CheckpointError> {
-        let logs = log_keys(self.engine.registry().anchors());
-        Checkpoint::open(note.clone(), &logs)?;
+        Checkpoint::open(note.clone(), &self.engine.registry().log_keys())?;
         self.checkpoints
             .tell(Told::Note(None, ByteBuf::from(note.encode().into_bytes())));
         Ok(())
@@ -152,7 +149,7 @@ impl Desk {
         let enough = |policy: &Policy| policy.is_met(seen.iter().map(|seen| &seen.by));
         Standing {
             enough: checkpoint.is_some() && policy.is_none_or(enough),
-            guilty: self.is_log_forked(origin),
+            proof: watch.guilt(origin).map(|proof| proof.encode()),
             checkpoint,
             seen,
         }
@@ -187,6 +184,10 @@ impl Desk {
                 let witnesses = registry.witnesses();
                 if gossip.watch().cosigners() != witnesses {
                     gossip.set_cosigners(witnesses);
+                }
+                let logs = registry.log_keys();
+                if gossip.watch().logs() != logs {
+                    gossip.set_logs(logs, registry.former_log_keys());
                 }
                 for head in registry.heads() {
                     if let Some(tree) = registry.tree(&head.origin) {
@@ -235,7 +236,7 @@ impl Desk {
                 // What it has not judged itself, a witness does not vouch for. SNP-5.
                 let judged = self.engine.registry().unjudged(&proposal.head().origin).is_none();
                 if let Some(witness) = self.checkpoints.witness.as_ref().filter(|_| judged) {
-                    self.rows.keep_cosigned(proposal.head())?;
+                    self.rows.keep_cosigned(proposal.log(), proposal.head())?;
                     let at = now();
                     let signature = witness.cosign(proposal.text(), at);
                     self.checkpoints.gossip.handle_cosigned(&proposal, &signature, at);

@@ -12,6 +12,7 @@ mod erase;
 mod forks;
 mod gaps;
 mod handle;
+mod history;
 mod link;
 mod mailbox;
 mod parties;
@@ -44,7 +45,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use basoche_protocol::engine::{Event, Fresh, Needs, Registry, Row, Ticket, WrapNeed};
+use basoche_protocol::engine::{Event, Fresh, Imported, Needs, Registry, Row, Ticket, WrapNeed};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::error::{Error, Refused};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
@@ -62,7 +63,7 @@ use crate::documents::{Examined, Unexamined, Want};
 use crate::effects::{now, random};
 use crate::keys::NodeKeys;
 use crate::operator::{Alarm, Monitor, Outcome, With};
-use crate::quic::{ConnectionId, NodeId};
+use crate::quic::{CloseCode, ConnectionId, NodeId};
 use crate::rows::{NodeEngine, Rows, RowsError};
 use crate::store::{Batch, StoreError};
 use ahead::{Checking, Gathered};
@@ -189,8 +190,8 @@ pub type Question = Box<dyn FnOnce(Result<&mut Desk, SubmitError>) + Send>;
 pub trait Outside: Send {
     /// Queues a frame; `false` when the connection's queue is full, and nothing was queued.
     fn send(&self, conn: ConnectionId, frame: Bytes) -> bool;
-    /// Closes the connections of a peer that the registry no longer knows, or that speaks no common version.
-    fn dismiss(&self, peer: SubjectId, revoked: bool);
+    /// Closes the connections of a peer.
+    fn dismiss(&self, peer: SubjectId, code: CloseCode);
     /// Asks for a document; `false` if too many are awaited: then it is asked for again once some have come.
     fn want(&self, want: Want) -> bool;
     /// Has a document that is held examined; an [`Input::Examined`] follows.
@@ -252,6 +253,8 @@ pub struct Desk {
     commits: u64,
     hint: PathBuf,
     hinted: u64,
+    /// Logs of which what is held here has to give way.
+    other_histories: BTreeSet<String>,
     stopping: bool,
     /// The registry has changed since the network was told.
     registry_news: bool,
@@ -339,6 +342,7 @@ impl Desk {
             commits,
             hint,
             hinted: 0,
+            other_histories: BTreeSet::new(),
             stopping: false,
             registry_news: false,
             outbox,
@@ -554,6 +558,7 @@ impl Desk {
             }
         }
         self.let_out();
+        worked |= self.give_way()?;
         worked |= self.mind_checkpoints()?;
         if std::mem::take(&mut self.examined_due) {
             self.keep_examined()?;
@@ -625,12 +630,15 @@ impl Desk {
                 }
                 Event::Unusable { peer } => {
                     tracing::warn!(%peer, "peer speaks no common version, or is not who it says");
-                    self.outside.dismiss(peer, false);
+                    self.outside.dismiss(peer, CloseCode::Protocol);
                 }
                 // Peers are told first, the revoked one included; its connections close at the next tick.
                 Event::RegistryChanged => {
                     self.registry_news = true;
                     self.checkpoints.entries();
+                }
+                Event::OtherHistory { origin } => {
+                    self.other_histories.insert(origin);
                 }
                 Event::Forked { dossier, chain } => {
                     let about = format_args!("dossier {}, {chain:?}", short(&dossier));
@@ -781,13 +789,13 @@ impl Desk {
         &self.rows
     }
 
-    /// Admits entries of an authority, from files. Those before a bad one stay.
+    /// Admits an entry of an authority, from a file. If another history gives way to it, it is to be given again.
     pub fn import(
         &mut self,
         origin: &str,
         index: u64,
         leaf: basoche_protocol::wire::frame::RegistryLeaf,
-    ) -> Result<bool, Error> {
+    ) -> Result<Imported, Error> {
         self.engine.import_leaf(origin, index, leaf)
     }
 

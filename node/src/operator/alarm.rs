@@ -27,6 +27,8 @@ pub enum Alarm {
     LogDisputed,
     /// An authority's log has signed two histories, with proof. LOG-14.
     LogForked,
+    /// What was held of a log has given way to how it goes on. REG-31.
+    LogSetBack,
     /// What DNS says of a node is not proved. DNS-2.
     DnsUnproved,
     /// DNS says of a node what the registry says otherwise. DNS-3.
@@ -35,7 +37,7 @@ pub enum Alarm {
 
 impl Alarm {
     /// Every alarm.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::StoreOlder,
         Self::OwnChainBehind,
         Self::ChainDisputed,
@@ -46,6 +48,7 @@ impl Alarm {
         Self::MailboxFull,
         Self::LogDisputed,
         Self::LogForked,
+        Self::LogSetBack,
         Self::DnsUnproved,
         Self::DnsContradicts,
     ];
@@ -64,6 +67,7 @@ impl Alarm {
             Self::MailboxFull => "mailbox-full",
             Self::LogDisputed => "log-disputed",
             Self::LogForked => "log-forked",
+            Self::LogSetBack => "log-set-back",
             Self::DnsUnproved => "dns-unproved",
             Self::DnsContradicts => "dns-contradicts",
         }
@@ -83,6 +87,7 @@ impl Alarm {
             Self::MailboxFull => "the mailbox is full",
             Self::LogDisputed => "an authority's log has signed something else than what is held here",
             Self::LogForked => "an authority's log has signed two histories",
+            Self::LogSetBack => "what was held of an authority's log gives way to how it goes on",
             Self::DnsUnproved => "what the DNS says of a node is not proved",
             Self::DnsContradicts => "the DNS says of a node what the registry says otherwise",
         }
@@ -159,6 +164,6 @@ mod tests {
         let meters = Meters::default();
         Alarm::ChainForked.raise(&meters, "a test");
         let counts = Alarm::ALL.map(|alarm| meters.alarms(alarm));
-        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

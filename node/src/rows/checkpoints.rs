@@ -3,19 +3,19 @@
 use basoche_protocol::id::Digest;
 use basoche_protocol::journal::RegistryHead;
 use basoche_protocol::wire::codec;
-use basoche_registry::log::{Equivocation, Note};
+use basoche_registry::log::{Equivocation, Key, Note};
 
 use super::{CHECKPOINTS, COSIGNED, EQUIVOCATIONS, Rows, RowsError, damaged};
 use crate::store::{Batch, StoreError};
 
-/// Origin, size, root.
-type StoredHead = (String, u64, Digest);
+/// The log's key, size, root.
+type StoredHead = (Key, u64, Digest);
 
 impl Rows {
-    /// Keeps for good what the node, as a witness, is about to cosign: before it signs. LOG-10.
-    pub fn keep_cosigned(&self, head: &RegistryHead) -> Result<(), StoreError> {
-        let value: StoredHead = (head.origin.clone(), head.size, head.root);
-        self.keep(COSIGNED, &head.origin, &codec::encode(&value))
+    /// Keeps for good what the node, as a witness, is about to cosign of the log with that key: before it signs. LOG-10.
+    pub fn keep_cosigned(&self, log: &Key, head: &RegistryHead) -> Result<(), StoreError> {
+        let value: StoredHead = (log.clone(), head.size, head.root);
+        self.keep(COSIGNED, &log.to_string(), &codec::encode(&value))
     }
 
     /// Keeps the latest checkpoint of a log.
@@ -28,19 +28,22 @@ impl Rows {
         self.keep(EQUIVOCATIONS, origin, &proof.encode())
     }
 
-    fn keep(&self, family: u8, origin: &str, value: &[u8]) -> Result<(), StoreError> {
+    fn keep(&self, family: u8, owner: &str, value: &[u8]) -> Result<(), StoreError> {
         let mut batch = Batch::default();
-        let owner = self.store.owner(family, &[origin.as_bytes()]);
+        let owner = self.store.owner(family, &[owner.as_bytes()]);
         self.store.put(&mut batch, family, owner, 0, value)?;
         self.commit(batch)
     }
 
-    /// What the node has cosigned of each log.
-    pub fn cosigned(&self) -> Result<Vec<RegistryHead>, RowsError> {
+    /// What the node has cosigned of each log, by the log's key.
+    pub fn cosigned(&self) -> Result<Vec<(Key, RegistryHead)>, RowsError> {
         let heads = self
             .family::<StoredHead>(COSIGNED, "cosigned checkpoint")?
             .into_iter();
-        let head = |(origin, size, root)| RegistryHead { origin, size, root };
+        let head = |(log, size, root): StoredHead| {
+            let origin = log.name().to_owned();
+            (log, RegistryHead { origin, size, root })
+        };
         Ok(heads.map(head).collect())
     }
 

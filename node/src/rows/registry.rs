@@ -193,6 +193,27 @@ impl Rows {
         self.commit(batch)
     }
 
+    /// Removes the leaves of a log from `size` on, the last first, and all that follows from leaves: the next [`Self::registry`]
+    /// admits those that stay anew, also where this was cut short.
+    pub fn set_back(&self, origin: &str, size: u64) -> Result<(), StoreError> {
+        let basis = *shelf::KINDS.start();
+        let mut batch = Batch::default();
+        let owner = self.store.owner(REGISTRY + basis, &[&[]]);
+        self.store.delete(&mut batch, REGISTRY + basis, owner, 0);
+        self.commit(batch)?;
+        let owner = self.store.owner(LEAVES, &[origin.as_bytes()]);
+        while let Some((last, _)) = self.store.last(LEAVES, &owner)? {
+            if last < size {
+                break;
+            }
+            let from = size.max((last + 1).saturating_sub(REMOVED as u64));
+            let mut batch = Batch::default();
+            (from..=last).for_each(|index| self.store.delete(&mut batch, LEAVES, owner, index));
+            self.commit(batch)?;
+        }
+        self.forget_shelf()
+    }
+
     /// Removes all that follows from the leaves.
     pub(super) fn forget_shelf(&self) -> Result<(), StoreError> {
         for kind in shelf::KINDS {

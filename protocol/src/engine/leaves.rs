@@ -1,11 +1,13 @@
 //! What a peer lacks of the authorities' logs: sent as it takes it. SYN-4.
 
+use std::collections::BTreeMap;
+
 use super::peer::Peer;
-use super::{Engine, Registry};
+use super::{Engine, Event, Imported, Registry, Row};
 use crate::error::Error;
 use crate::id::SubjectId;
 use crate::time::{Instant, Span};
-use crate::wire::frame::{Frame, RegistryLeaves, RegistryRequest};
+use crate::wire::frame::{Frame, RegistryLeaf, RegistryLeaves, RegistryRequest};
 use crate::wire::limits;
 
 /// Bytes of leaves in one frame.
@@ -20,12 +22,36 @@ pub(super) struct Asked {
     until: Instant,
 }
 
+/// For how long a node whose history of a log has given way takes its leaves from nobody but who told it. REG-31.
+const FOLLOWED: Span = Span::from_seconds(60);
+
+/// The peer whose leaves of a log are taken, and nobody else's, until the log has gone on: the others may still hold what has
+/// given way here.
+#[derive(Debug)]
+pub(super) struct Follows {
+    origin: String,
+    peer: SubjectId,
+    until: Instant,
+    /// Continuations of the log that are held.
+    held: usize,
+}
+
 impl<R: Registry> Engine<R> {
     /// The next leaves that a peer lacks of what is durable here, as a frame: to be asked for as the peer takes them.
     pub fn poll_leaves_of(&mut self, id: &SubjectId) -> Option<Vec<u8>> {
         let peer = self.peers.get_mut(id).filter(|peer| peer.joined)?;
         for (origin, size) in &self.logs {
             let from = peer.registries.get(origin).copied().unwrap_or(0);
+            // It has something where the log goes on under another key; whether it has that, nobody says.
+            let told = peer.continued.entry(origin.clone()).or_insert(0);
+            let continuations = self.registry.continuations(origin).into_iter();
+            let mut untold = continuations.filter(|index| (*told..*size.min(&from)).contains(index));
+            if let Some(index) = untold.next() {
+                *told = index + 1;
+                let mut leaves = self.registry.leaves(origin, index, LEAVES_BYTES);
+                leaves.truncate(1);
+                return Some(frame_of(origin, index, leaves));
+            }
             let Some(lacking) = size.checked_sub(from).filter(|lacking| *lacking > 0) else {
                 continue;
             };
@@ -36,12 +62,8 @@ impl<R: Registry> Engine<R> {
             }
             let sent = from + leaves.len() as u64;
             peer.registries.insert(origin.clone(), sent);
-            let frame = Frame::RegistryLeaves(RegistryLeaves {
-                origin: origin.clone(),
-                from,
-                leaves,
-            });
-            return Some(frame.encode());
+            peer.continued.insert(origin.clone(), sent);
+            return Some(frame_of(origin, from, leaves));
         }
         self.poll_request_of(id)
     }
@@ -52,10 +74,7 @@ impl<R: Registry> Engine<R> {
         let durable = self.logs.get(&asked.origin).copied().unwrap_or(0);
         let mut leaves = self.registry.leaves(&asked.origin, asked.from, LEAVES_BYTES);
         leaves.truncate(usize::try_from(durable.saturating_sub(asked.from)).unwrap_or(usize::MAX));
-        let RegistryRequest { origin, from } = asked;
-        let leaves =
-            Some(RegistryLeaves { origin, from, leaves }).filter(|answer| !answer.leaves.is_empty())?;
-        Some(Frame::RegistryLeaves(leaves).encode())
+        (!leaves.is_empty()).then(|| frame_of(&asked.origin, asked.from, leaves))
     }
 
     /// A peer asks for leaves: they go as it takes them, those that it asked for last.
@@ -106,24 +125,84 @@ impl<R: Registry> Engine<R> {
         now: Instant,
     ) -> Result<(), Error> {
         let end = leaves.from + leaves.leaves.len() as u64;
+        let held = self.registry.continuations(&leaves.origin).len();
+        let of_the_log = self.follows.as_ref();
+        if let Some(follows) = of_the_log.filter(|follows| follows.origin == leaves.origin) {
+            if follows.held != held || now >= follows.until {
+                self.follows = None;
+            } else if follows.peer != from {
+                return Ok(());
+            }
+        }
         let lacking = self.registry.lacking();
         for (leaf, index) in leaves.leaves.into_iter().zip(leaves.from..) {
-            self.import_leaf(&leaves.origin, index, leaf)?;
+            if self.import_leaf(&leaves.origin, index, leaf)? == Imported::OtherHistory {
+                self.follows = Some(Follows {
+                    origin: leaves.origin,
+                    peer: from,
+                    until: now + FOLLOWED,
+                    held,
+                });
+                return Ok(());
+            }
         }
         let asked = self.asked.as_ref().is_some_and(|asked| asked.peer == from);
         if asked && lacking != self.registry.lacking() {
             self.ask_for_leaves(Some(from), now);
         }
         if let Some(peer) = self.peers.get_mut(&from) {
-            let known = peer.registries.entry(leaves.origin).or_insert(0);
-            *known = (*known).max(end);
+            for known in [&mut peer.registries, &mut peer.continued] {
+                let known = known.entry(leaves.origin.clone()).or_insert(0);
+                *known = (*known).max(end);
+            }
         }
         Ok(())
     }
+
+    /// Admits a leaf of an authority's log, from a file or a peer.
+    pub fn import_leaf(&mut self, origin: &str, index: u64, leaf: RegistryLeaf) -> Result<Imported, Error> {
+        let imported = self.registry.import(origin, index, &leaf)?;
+        match imported {
+            Imported::Known => {}
+            Imported::OtherHistory => {
+                let origin = origin.to_owned();
+                self.events.push_back(Event::OtherHistory { origin });
+            }
+            Imported::News | Imported::Filled => {
+                if imported == Imported::News {
+                    self.rejudge = true;
+                    self.stage.events.push(Event::RegistryChanged);
+                }
+                self.stage.leaves = true;
+                self.stage.rows.push(Row::Leaf {
+                    origin: origin.to_owned(),
+                    index,
+                    leaf,
+                });
+            }
+        }
+        Ok(imported)
+    }
+
+    /// The registry is another one, all of it durable: a history has given way. What is not durable of the one before is
+    /// dropped; peers are to be connected anew, for they take this node to have more than it has.
+    pub fn replace_registry(&mut self, registry: R) {
+        self.stage.rows.retain(|row| !matches!(row, Row::Leaf { .. }));
+        self.stage.leaves = false;
+        self.logs = sizes(&registry);
+        self.registry = registry;
+        self.rejudge = true;
+        self.events.push_back(Event::RegistryChanged);
+    }
+}
+
+fn frame_of(origin: &str, from: u64, leaves: Vec<RegistryLeaf>) -> Vec<u8> {
+    let origin = origin.to_owned();
+    Frame::RegistryLeaves(RegistryLeaves { origin, from, leaves }).encode()
 }
 
 /// How many leaves of each log a registry has, without logs that it has none of.
-pub(super) fn sizes(registry: &impl Registry) -> std::collections::BTreeMap<String, u64> {
+pub(super) fn sizes(registry: &impl Registry) -> BTreeMap<String, u64> {
     let heads = registry.heads().into_iter().filter(|head| head.size > 0);
     heads.map(|head| (head.origin, head.size)).collect()
 }

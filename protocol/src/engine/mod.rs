@@ -26,6 +26,7 @@ mod peer;
 mod proofs;
 mod quota;
 mod receive;
+mod registry;
 mod seal;
 mod submit;
 mod summary;
@@ -36,21 +37,20 @@ pub use gaps::GAP_AFTER;
 pub use mailbox::{LeftRun, Taken};
 pub use proofs::Unproven;
 pub use quota::{Allowance, Quotas};
+pub use registry::{Imported, Registry, RegistryRow};
 pub use submit::{Fresh, Needs, Ticket, WrapNeed};
 pub use summary::{Basis, Summary};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
 
-use crate::directory::Directory;
 use crate::dossier::{Received, Replica, RunItem};
 use crate::envelope::EpochKey;
 use crate::error::{Error, Untrusted};
 use crate::id::{Digest, DossierId, Incarnation, MessageId, SubjectId};
 use crate::jose::WrapContext;
-use crate::journal::{Branch, ChainId, Head, HeadRow, RegistryHead, SignedHead};
+use crate::journal::{Branch, ChainId, Head, HeadRow, SignedHead};
 use crate::message::Gap;
 use crate::plant::{Bug, planted};
 use crate::refusal::Code;
@@ -61,98 +61,6 @@ use dormant::Dormant;
 use inventory::Cursor;
 use peer::Peer;
 use quota::{Account, Used};
-
-/// A replica of every authority's log: the registry crate implements it. SPEC §9.
-pub trait Registry: Directory {
-    /// How far each log is held, ascending by origin.
-    fn heads(&self) -> Vec<RegistryHead>;
-
-    /// Leaves of a log from `from` on, as many as fit in `max_bytes`.
-    fn leaves(&self, origin: &str, from: u64, max_bytes: usize) -> Vec<RegistryLeaf>;
-
-    /// Checks and admits the leaf at `index`. Leaves come in order, but for those that are [lacking](Self::lacking).
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error>;
-
-    /// A log that began with a snapshot, and the first of the leaves before it that are still to come. SNP-4.
-    fn lacking(&self) -> Option<(String, u64)> {
-        None
-    }
-
-    /// DER SubjectPublicKeyInfo of the encryption key of `node`, as of `at`.
-    fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>>;
-
-    /// Checks signatures of leaves that will be imported, on any thread: what holds need not be checked again, what does not is
-    /// judged in its turn. Decides nothing.
-    fn check_ahead(&self, _origin: &str, _leaves: &[RegistryLeaf]) {}
-
-    /// What is to be kept beside the leaves that were imported since this was last asked, in one commit with them. Nothing,
-    /// where all is in memory.
-    fn poll_rows(&mut self) -> Vec<RegistryRow> {
-        Vec::new()
-    }
-
-    /// The leaves and rows of that commit are durable.
-    fn settle(&mut self) {}
-}
-
-/// What a leaf was to a registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Imported {
-    /// It was there.
-    Known,
-    /// It is the next one of its log.
-    News,
-    /// It stands before the snapshot with which the log began here: what it says was known.
-    Filled,
-}
-
-/// Something that a registry keeps beside its leaves. It means nothing to anybody else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegistryRow {
-    /// What kind of row it is.
-    pub kind: u8,
-    /// Whose it is.
-    pub key: Vec<u8>,
-    /// Its place among those of that kind and key.
-    pub index: u64,
-    /// What it says, in place of what it said before.
-    pub value: Vec<u8>,
-}
-
-/// A registry that is shared: cloned in no time, and copied only if leaves come while somebody else has it.
-impl<R: Registry + Clone> Registry for Arc<R> {
-    fn heads(&self) -> Vec<RegistryHead> {
-        self.as_ref().heads()
-    }
-
-    fn leaves(&self, origin: &str, from: u64, max_bytes: usize) -> Vec<RegistryLeaf> {
-        self.as_ref().leaves(origin, from, max_bytes)
-    }
-
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error> {
-        Self::make_mut(self).import(origin, index, leaf)
-    }
-
-    fn lacking(&self) -> Option<(String, u64)> {
-        self.as_ref().lacking()
-    }
-
-    fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>> {
-        self.as_ref().encryption_key(node, at)
-    }
-
-    fn check_ahead(&self, origin: &str, leaves: &[RegistryLeaf]) {
-        self.as_ref().check_ahead(origin, leaves);
-    }
-
-    fn poll_rows(&mut self) -> Vec<RegistryRow> {
-        Self::make_mut(self).poll_rows()
-    }
-
-    fn settle(&mut self) {
-        Self::make_mut(self).settle();
-    }
-}
 
 /// Something to keep: the caller gives each kind its place in its store.
 #[derive(Clone, Debug)]
@@ -274,6 +182,12 @@ pub enum Event {
     },
     /// Entries of a registry came.
     RegistryChanged,
+    /// A log goes on in another history than the one held here, which is to give way: see [`Engine::replace_registry`].
+    /// REG-31.
+    OtherHistory {
+        /// Which log.
+        origin: String,
+    },
     /// A peer says what the largest checkpoint of a log is. LOG-12.
     Checkpoint {
         /// Who.
@@ -380,6 +294,8 @@ pub struct Engine<R> {
     /// Whom this node has asked last for leaves that are lacking, and how often it has asked anybody.
     asked: Option<leaves::Asked>,
     asked_times: u64,
+    /// Whose leaves of a log alone are taken.
+    follows: Option<leaves::Follows>,
     /// How many leaves of each log are durable.
     logs: BTreeMap<String, u64>,
     dossiers: BTreeMap<DossierId, Held>,
@@ -507,6 +423,7 @@ impl<R: Registry> Engine<R> {
             registry,
             asked: None,
             asked_times: 0,
+            follows: None,
             dossiers: BTreeMap::new(),
             dormant: BTreeMap::new(),
             wakes: VecDeque::new(),
@@ -641,25 +558,6 @@ impl<R: Registry> Engine<R> {
         self.make_up_receipts();
         self.ask_for_leaves(None, now);
         self.summarise(false);
-    }
-
-    /// Admits a leaf of an authority's log, from a file or a peer.
-    pub fn import_leaf(&mut self, origin: &str, index: u64, leaf: RegistryLeaf) -> Result<bool, Error> {
-        let imported = self.registry.import(origin, index, &leaf)?;
-        if imported == Imported::News {
-            self.rejudge = true;
-            self.stage.events.push(Event::RegistryChanged);
-        }
-        let news = imported != Imported::Known;
-        if news {
-            self.stage.leaves = true;
-            self.stage.rows.push(Row::Leaf {
-                origin: origin.to_owned(),
-                index,
-                leaf,
-            });
-        }
-        Ok(news)
     }
 
     /// Sends a frame to a peer with whom a version is agreed; to no other.

@@ -31,6 +31,8 @@ pub(super) struct Peer {
     pub(super) seen_off: BTreeSet<DossierId>,
     /// How far it holds each authority's log.
     pub(super) registries: BTreeMap<String, u64>,
+    /// Up to which leaf of each log it has been told where that goes on under another key, or has told us.
+    pub(super) continued: BTreeMap<String, u64>,
     /// The leaves that it asked for last, and was not sent yet.
     pub(super) wants: Option<RegistryRequest>,
     /// Runs that came before what they cite, each with its dossier.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 mod attribute;
+mod continuation;
 mod delegation;
 mod holder;
 mod office;
@@ -19,6 +20,7 @@ mod state_root;
 mod withdrawal;
 
 pub use attribute::{Attribute, COMPETENCES, Competence};
+pub use continuation::{CONTINUATION_PROOF_BYTES, Continuation};
 pub use delegation::{DELEGATED_KEYS, Delegated, Delegation};
 pub use holder::{
     ADDRESSES, DELAY, Endpoint, Enrolment, IdentityProof, Node, OVERLAP, Organisation, Reassociation, Renewal,
@@ -189,6 +191,8 @@ contents! {
     PolicyChange = 17 "policy-change",
     /// What the log has come to.
     StateRoot = 18 "state-root",
+    /// The log goes on under another key.
+    Continuation = 19 "continuation",
 }
 
 impl Kind {
@@ -196,7 +200,7 @@ impl Kind {
     pub const fn is_of_the_log(self) -> bool {
         matches!(
             self,
-            Self::Genesis | Self::Publication | Self::PolicyChange | Self::StateRoot
+            Self::Genesis | Self::Publication | Self::PolicyChange | Self::StateRoot | Self::Continuation
         )
     }
 }
@@ -223,7 +227,8 @@ impl Content {
             | Self::Attribute(_)
             | Self::Delegation(_)
             | Self::PolicyChange(_)
-            | Self::StateRoot(_) => None,
+            | Self::StateRoot(_)
+            | Self::Continuation(_) => None,
         }
     }
 
@@ -319,9 +324,10 @@ mod tests {
             (16, "delegation"),
             (17, "policy-change"),
             (18, "state-root"),
+            (19, "continuation"),
         ];
         assert_eq!(kinds, expected);
-        assert_eq!(Kind::from_number(19), None);
+        assert_eq!(Kind::from_number(20), None);
         let reasons: Vec<_> = Reason::ALL
             .iter()
             .map(|reason| (reason.number(), reason.name()))

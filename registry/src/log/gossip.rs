@@ -81,6 +81,16 @@ impl Gossip {
         self.watch.set_cosigners(cosigners);
     }
 
+    /// From now on the logs sign with these keys, which have followed the others. REG-30.
+    pub fn set_logs(&mut self, logs: Vec<Key>, former: Vec<Key>) {
+        let before = self.watch.logs();
+        let went_on = logs.iter().filter(|key| !before.contains(key));
+        went_on.for_each(|key| {
+            self.doubted.remove(key.name());
+        });
+        self.watch.set_logs(logs, former);
+    }
+
     /// The next thing to be done.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()

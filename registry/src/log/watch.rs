@@ -17,7 +17,7 @@ use basoche_protocol::tree::Tree;
 
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::equivocation::{Equivocation, Innocent};
-use super::note::{Key, Note};
+use super::note::{Key, Note, NoteError};
 use super::witness::{AddCheckpoint, Refusal, Witness};
 
 /// What a checkpoint was worth.
@@ -39,10 +39,16 @@ pub enum Heard {
 /// What a witness may cosign, once its head is kept for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
+    log: Key,
     checkpoint: Checkpoint,
 }
 
 impl Proposal {
+    /// The log's key, under which the head is kept.
+    pub fn log(&self) -> &Key {
+        &self.log
+    }
+
     /// What to keep before signing.
     pub fn head(&self) -> &RegistryHead {
         self.checkpoint.head()
@@ -58,11 +64,15 @@ impl Proposal {
 #[derive(Clone, Debug)]
 pub struct Watch {
     logs: Vec<Key>,
+    /// Those that others have followed.
+    former: Vec<Key>,
     cosigners: Vec<Key>,
     /// Of each log the largest that the entries held are.
     latest: BTreeMap<String, Checkpoint>,
     /// Of each log the largest whose entries are still to come.
     early: BTreeMap<String, Checkpoint>,
+    /// Of each log one of entries that are still to come, among which may be the one that states its key.
+    unknown: BTreeMap<String, Note>,
     /// Logs that have contradicted themselves.
     guilty: BTreeMap<String, Equivocation>,
     /// This node's own key as a witness, and what it has cosigned.
@@ -74,9 +84,11 @@ impl Watch {
     pub fn new(logs: Vec<Key>, cosigners: Vec<Key>) -> Self {
         Self {
             logs,
+            former: Vec::new(),
             cosigners,
             latest: BTreeMap::new(),
             early: BTreeMap::new(),
+            unknown: BTreeMap::new(),
             guilty: BTreeMap::new(),
             witness: None,
         }
@@ -85,6 +97,31 @@ impl Watch {
     /// From now on these may cosign, and no others: the logs go by another policy. REG-27.
     pub fn set_cosigners(&mut self, cosigners: Vec<Key>) {
         self.cosigners = cosigners;
+    }
+
+    /// From now on the logs sign with these keys, which have followed the others. What was known of a log under the key before is
+    /// of no more use: whatever that one has signed, the log goes on. REG-30.
+    pub fn set_logs(&mut self, logs: Vec<Key>, former: Vec<Key>) {
+        self.former = former;
+        let before = std::mem::replace(&mut self.logs, logs);
+        for key in self.logs.iter().filter(|key| !before.contains(key)) {
+            let origin = key.name();
+            self.latest.remove(origin);
+            self.early.remove(origin);
+            self.guilty.remove(origin);
+            if let Some((_, witness)) = &mut self.witness {
+                witness.begin_anew(origin);
+            }
+            let waits = self.unknown.remove(origin);
+            let opened = waits.and_then(|note| Checkpoint::open(note, &self.logs).ok());
+            let pruned = opened.and_then(|one| one.pruned(&self.logs, &self.cosigners).ok());
+            self.early.extend(pruned.map(|one| (origin.to_owned(), one)));
+        }
+    }
+
+    /// The keys of the logs.
+    pub fn logs(&self) -> &[Key] {
+        &self.logs
     }
 
     /// Who may cosign.
@@ -142,16 +179,25 @@ impl Watch {
                 false => Heard::Known,
             });
         }
+        let empty = Tree::new();
+        let tree = tree(&head.origin).unwrap_or(&empty);
         let early = self.early.get_mut(&head.origin).filter(same);
         let checkpoint = match early {
             Some(early) => {
                 early.merge(note, &self.cosigners);
                 early.clone()
             }
-            None => Checkpoint::open(note.clone(), &self.logs)?.pruned(&self.logs, &self.cosigners)?,
+            None => match Checkpoint::open(note.clone(), &self.logs) {
+                Ok(checkpoint) => checkpoint.pruned(&self.logs, &self.cosigners)?,
+                Err(CheckpointError::Note(NoteError::NotSigned { .. }))
+                    if self.is_of_another_key(note, &head, tree) =>
+                {
+                    let small = head.size <= tree.size();
+                    return Ok(if small { Heard::Older } else { Heard::Early });
+                }
+                Err(error) => return Err(error),
+            },
         };
-        let empty = Tree::new();
-        let tree = tree(&head.origin).unwrap_or(&empty);
         if head.size > tree.size() {
             let kept = self.early.get(&head.origin).map_or(0, |kept| kept.head().size);
             if kept < head.size {
@@ -173,6 +219,19 @@ impl Watch {
         }
         *latest = checkpoint;
         Ok(Heard::News)
+    }
+
+    /// Whether a checkpoint may be one of the log all the same: under a key that another has followed, or under one that the
+    /// entries to come may state. Then it is kept, one of each log.
+    fn is_of_another_key(&mut self, note: &Note, head: &RegistryHead, tree: &Tree) -> bool {
+        if Checkpoint::open(note.clone(), &self.former).is_ok() {
+            return head.size <= tree.size();
+        }
+        let to_come = head.size > tree.size() && self.logs.iter().any(|key| key.name() == head.origin);
+        if to_come {
+            self.unknown.insert(head.origin.clone(), note.clone());
+        }
+        to_come
     }
 
     /// Hears again what had come before its entries, now that more of them are held.
@@ -202,6 +261,9 @@ impl Watch {
     /// # Errors
     /// It proves nothing.
     pub fn accuse(&mut self, proof: Equivocation) -> Result<bool, Innocent> {
+        if proof.verify(&self.former).is_ok() {
+            return Ok(false);
+        }
         let (head, _) = proof.verify(&self.logs)?;
         if self.guilty.contains_key(&head.origin) {
             return Ok(false);
@@ -234,7 +296,8 @@ impl Watch {
             checkpoint: latest.note().clone(),
         };
         let checkpoint = witness.handle_add_checkpoint(&request, &self.logs)?;
-        Ok(Some(Proposal { checkpoint }))
+        let log = self.logs.iter().find(|key| key.name() == origin).cloned();
+        Ok(log.map(|log| Proposal { log, checkpoint }))
     }
 
     /// The witness has signed a proposal at `at`, to the second. Its line joins the latest checkpoint, if that is still the

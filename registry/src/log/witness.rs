@@ -113,6 +113,11 @@ impl Witness {
         self.seen.insert(head.origin, (head.size, head.root));
     }
 
+    /// The log goes on under another key, as if it were another one: of the one before nothing more is cosigned. REG-30.
+    pub fn begin_anew(&mut self, origin: &str) {
+        self.seen.remove(origin);
+    }
+
     /// The largest size seen of a log; 0 where nothing was.
     pub fn size(&self, origin: &str) -> u64 {
         self.seen.get(origin).map_or(0, |(size, _)| *size)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use basoche_protocol::engine::Registry;
 use basoche_protocol::id::Digest;
 use basoche_protocol::tree::TILE_LEAVES;
 use serde_bytes::ByteBuf;
@@ -78,6 +79,10 @@ impl Replica {
             None => return Err(NotGiven::NeverStated(origin.to_owned())),
             Some(index) if index != stated => return Err(NotGiven::Moved(origin.to_owned())),
             Some(_) => {}
+        }
+        if !self.continuations(origin).is_empty() {
+            let why = "it goes on under another key than the anchors name: a new node takes all its entries";
+            return Err(NotGiven::Unfit(origin.to_owned(), why));
         }
         if log.unjudged().is_some() {
             let why = "this node began with a snapshot itself and has not judged its entries yet";

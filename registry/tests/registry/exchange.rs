@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use basoche_protocol::engine::{Checker, Engine, Event, Registry, Row};
+use basoche_protocol::engine::{Checker, Engine, Event, Imported, Registry, Row};
 use basoche_protocol::error::Untrusted;
 use basoche_protocol::id::{Incarnation, SubjectId};
 use basoche_protocol::role::Role;
@@ -99,7 +99,7 @@ fn a_peer_is_sent_what_is_durable_once_and_in_frames_of_bounded_size() {
     );
     // What comes in later goes on at once; who brought it is not told.
     let more = logs(1501)[1503].1.clone();
-    assert_eq!(nodes[1].import_leaf(BAR, 1503, more), Ok(true));
+    assert_eq!(nodes[1].import_leaf(BAR, 1503, more), Ok(Imported::News));
     assert_eq!(talk(&mut nodes), [(subject(1), 1)]);
     assert_eq!(nodes[0].registry().heads(), nodes[1].registry().heads());
     assert_eq!(talk(&mut nodes), []);

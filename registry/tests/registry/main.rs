@@ -5,6 +5,7 @@ mod admission;
 mod anchors;
 mod attributes;
 mod bytes;
+mod continuations;
 mod crl;
 mod delegations;
 mod exchange;

@@ -139,7 +139,7 @@ fn what_most_authorities_have_not_agreed_to_is_refused() {
         let beside = vec![agree(&root(COURT), &other)];
         assert_eq!(
             bad(refused(&root(BAR), beside)),
-            (0, "it agrees to another policy")
+            (0, "it agrees to something else")
         );
     }
     // An officer makes none, whoever agrees.
@@ -156,7 +156,7 @@ fn what_most_authorities_have_not_agreed_to_is_refused() {
         certificate: ByteBuf::new(),
     };
     let error = log.federation.admit(BAR, &leaf).unwrap_err();
-    assert_eq!(bad(error), (0, "no policy is agreed to here"));
+    assert_eq!(bad(error), (0, "nothing is agreed to here"));
     assert_eq!(log.federation.replica.policy(BAR).unwrap().0, 0);
 }
 
@@ -220,6 +220,6 @@ fn agreement_is_good_in_one_federation() {
     let unsigned = CoSignature::draft(&by, elsewhere, Capacity::Authority, day(0));
     let beside = vec![unsigned.sign(&by).unwrap()];
     let refused = enter(&mut log, wanted, day(2), &root(BAR), beside);
-    let what = "it agrees to another policy";
+    let what = "it agrees to something else";
     assert_eq!(refused, Err(Inadmissible::CoSignature { number: 0, what }));
 }

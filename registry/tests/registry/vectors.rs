@@ -10,12 +10,12 @@ use basoche_protocol::text::{hex_decode, hex_encode};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
-    Attribute, CertificateAuthority, Competence, Delegated, Delegation, Endpoint, Enrolment, Genesis,
-    IdentityProof, KeyRecord, Lifting, Node, Officer, Organisation, PolicyChange, Publication, Reason,
-    Reassociation, Renewal, Retirement, Revocation, Roots, StateRoot, Suspension, Veto,
+    Attribute, CertificateAuthority, Competence, Continuation, Delegated, Delegation, Endpoint, Enrolment,
+    Genesis, IdentityProof, KeyRecord, Lifting, Node, Officer, Organisation, PolicyChange, Publication,
+    Reason, Reassociation, Renewal, Retirement, Revocation, Roots, StateRoot, Suspension, Veto,
 };
 use basoche_registry::leaf::{Capacity, CoSignature, agreement, possession, request};
-use basoche_registry::{Anchors, Authority, Content, Entry, EntryFile, Leaf, Replica, leaf};
+use basoche_registry::{Anchors, Authority, Content, Entry, EntryFile, Leaf, Replica, leaf, log};
 use serde_bytes::ByteBuf;
 
 use crate::kit::{self, Key, day};
@@ -36,6 +36,9 @@ const ENCRYPTION_SPKI: &str = concat!(
     "3059301306072a8648ce3d020106082a8648ce3d030107034200046ff03b949241ce1dadd43519e6960e0a85b41a69a05c328103aa2bce15",
     "94ca163c4f753a55bf01dc53f6c0b0c7eee78b40c6ff7d25a96e2282b989cef71c144a",
 );
+
+/// The verifier key of a log whose public key is `07` thirty-two times.
+const LOG: &str = "log.example+0463ec37+AQcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH";
 
 fn entry(index: u64, prev: Option<u64>, content: impl Into<Content>) -> Entry {
     let content = content.into();
@@ -450,7 +453,8 @@ fn the_further_statements() {
     );
     let policy = format!("witness w {}\nquorum w\n", Holder::witness(1).key);
     let policy_hex = format!("0178{:02x}{}", policy.len(), hex_encode(policy.as_bytes()));
-    let cases: [(Content, u64, Vec<&str>); 21] = [
+    let log_hex = hex_encode(LOG.as_bytes());
+    let cases: [(Content, u64, Vec<&str>); 22] = [
         (
             Officer {
                 key: record(),
@@ -602,6 +606,17 @@ fn the_further_statements() {
             PolicyChange { number: 24, policy }.into(),
             17,
             vec!["a2", "001818", &policy_hex],
+        ),
+        (
+            Continuation {
+                number: 24,
+                log: log::Key::parse(LOG).unwrap(),
+                root: digest,
+                proof: None,
+            }
+            .into(),
+            19,
+            vec!["a3", "001818", "017841", &log_hex, "02", &sixes],
         ),
         (StateRoot { root: digest }.into(), 18, vec!["a1", "00", &sixes]),
         (

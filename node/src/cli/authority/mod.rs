@@ -4,10 +4,13 @@
 //! DIR/authority.wallet   the root key, sealed under its passphrase
 //! DIR/authority.json     the public part, for the anchors
 //! DIR/entries/00000000.entry …   the log, one file for each entry: what nodes import
-//! DIR/anchors.json       once there is another policy: whose roots have agreed to it
+//! DIR/anchors.json       once there is another policy or log key: whose roots have agreed to it
+//! DIR/log.key            the key of its checkpoints, sealed; DIR/log-1.key … those that have followed it
+//! DIR/given-up-1 …       entries that were given up where it went on under another log key
 //! ```
 
 mod attribute;
+mod continuation;
 mod crl;
 mod delegate;
 pub(super) mod files;
@@ -293,6 +296,53 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         agreed: Vec<PathBuf>,
     },
+    /// Prepare that the log goes on under another key: its key has signed two histories, or is in other hands, or lost.
+    ///
+    /// Makes that key, and writes what the roots of other authorities agree to (`consent`). Nothing has changed yet.
+    Continuation {
+        #[command(flatten)]
+        office: OfficeArgs,
+        #[command(flatten)]
+        what: continuation::ContinuationArgs,
+        /// Where to write the proposal, for the other authorities.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Agree, as a root, that the log of another authority goes on under another key.
+    ///
+    /// Takes the roots of more than half of all authorities, that one's own among them.
+    Consent {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// The federation's anchor file.
+        #[arg(long, value_name = "FILE")]
+        anchors: PathBuf,
+        /// What the other authority wrote with `continuation`.
+        #[arg(long, value_name = "FILE")]
+        proposal: PathBuf,
+        /// Where to write the consent, for that authority.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Have the log go on under another key, as most authorities agree: what stands beyond is set aside.
+    ///
+    /// Says what the entries that are given up had withdrawn: enter that anew.
+    Continue {
+        #[command(flatten)]
+        office: OfficeArgs,
+        /// The federation's anchor file.
+        #[arg(long, value_name = "FILE")]
+        anchors: PathBuf,
+        /// What `continuation` wrote.
+        #[arg(long, value_name = "FILE")]
+        proposal: PathBuf,
+        /// What the roots of other authorities wrote with `consent`.
+        #[arg(long, value_name = "FILE")]
+        consent: Vec<PathBuf>,
+        /// Entries of other histories, as nodes have put them away: what they withdrew is listed too.
+        #[arg(long, value_name = "PATH")]
+        given_up: Vec<PathBuf>,
+    },
     /// Withdraw a certificate, for good.
     Revoke {
         #[command(flatten)]
@@ -571,6 +621,20 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             office.state(Statement::of_the_log(root), output)
         }
         Command::Agree { office, what, out } => policy::agree(&office, &what, &out, output),
+        Command::Continuation { office, what, out } => continuation::propose(&office, &what, &out, output),
+        Command::Consent {
+            office,
+            anchors,
+            proposal,
+            out,
+        } => continuation::consent(&office, &anchors, &proposal, &out, output),
+        Command::Continue {
+            office,
+            anchors,
+            proposal,
+            consent,
+            given_up,
+        } => continuation::enter(&office, &anchors, &proposal, &consent, &given_up, output),
         Command::Policy { office, what, agreed } => policy::enter(&office, &what, &agreed, output),
         Command::Enter { office: args } => {
             let draft = Draft::read(draft_of(&args)?)?;

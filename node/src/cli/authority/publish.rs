@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use basoche_protocol::engine::Registry;
 use basoche_protocol::id::Digest;
 use basoche_protocol::journal::RegistryHead;
 use basoche_registry::log::{Checkpoint, Note};
@@ -19,10 +20,23 @@ use crate::files::write_atomic;
 use crate::log_key::LogKey;
 use crate::published::{self, CHECKPOINT, PublishedError};
 
-/// What the log key is about to sign, or has signed, last.
-const SIGNED: &str = "signed.json";
+/// The file of log key `number`: that of the anchors has 0.
+pub(super) fn key_file(number: u64) -> String {
+    match number {
+        0 => LOG_KEY.to_owned(),
+        number => format!("log-{number}.key"),
+    }
+}
 
-/// `signed.json`.
+/// Where it stands what that key is about to sign, or has signed, last.
+fn signed_file(number: u64) -> String {
+    match number {
+        0 => "signed.json".to_owned(),
+        number => format!("signed-{number}.json"),
+    }
+}
+
+/// What a log key has signed.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Signed {
@@ -63,7 +77,9 @@ pub(super) fn publish(args: &OfficeArgs, out: &Path, output: &Output) -> Result<
             .action("Make one with `basoche authority log-key`, and hand out new anchors.")
     };
     office.public.log.as_ref().ok_or_else(no_key)?;
-    let key = LogKey::open(&args.dir.join(LOG_KEY), &args.passphrase.read()?)?;
+    let replica = office.log.replica();
+    let number = replica.continuations(&office.public.origin).len() as u64;
+    let key = LogKey::open(&args.dir.join(key_file(number)), &args.passphrase.read()?)?;
     let tree = office
         .log
         .replica()
@@ -72,7 +88,7 @@ pub(super) fn publish(args: &OfficeArgs, out: &Path, output: &Output) -> Result<
         .unwrap_or_default();
 
     // What was signed last is a prefix of what is signed now, by our own notes and by what is published.
-    let noted = args.dir.join(SIGNED);
+    let noted = args.dir.join(signed_file(number));
     let mut seen: Vec<(RegistryHead, &Path)> = Vec::new();
     if noted.exists() {
         let signed: Signed = read_json(&noted, "the note of what was signed last")?;
@@ -83,7 +99,11 @@ pub(super) fn publish(args: &OfficeArgs, out: &Path, output: &Output) -> Result<
         };
         seen.push((head, &noted));
     }
-    let before = published::read_checkpoint(out, std::slice::from_ref(&key.key)).map_err(published_fault)?;
+    // What a key before has signed is replaced, files and all: its end was given up.
+    let before = match published::read_checkpoint(out, &replica.former_log_keys()) {
+        Ok(Some(_)) => None,
+        _ => published::read_checkpoint(out, std::slice::from_ref(&key.key)).map_err(published_fault)?,
+    };
     seen.extend(before.as_ref().map(|before| (before.head().clone(), out)));
     for (old, place) in &seen {
         if tree.root_at(old.size) != Some(*old.root.as_bytes()) {

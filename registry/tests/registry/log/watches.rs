@@ -3,7 +3,7 @@
 use basoche_protocol::id::Digest;
 use basoche_protocol::tree::Tree;
 use basoche_registry::log::{
-    Checkpoint, CheckpointError, Effect, Equivocation, Gossip, Heard, Note, Refusal, Watch, Witness,
+    Checkpoint, CheckpointError, Effect, Equivocation, Gossip, Heard, KeyKind, Note, Refusal, Watch, Witness,
 };
 use proptest::prelude::*;
 
@@ -210,6 +210,53 @@ fn a_doubt_is_said_once() {
     assert_eq!(tell(&mut gossip, &tree(8, 99)), ["spread"]);
     assert_eq!(tell(&mut gossip, &tree(7, 4)), ["accuse"]);
     assert_eq!(tell(&mut gossip, &tree(7, 4)), [""; 0]);
+}
+
+/// What a log is under another key has nothing to do with what it was: neither the proof against it, nor what a witness cosigned.
+#[test]
+fn a_log_that_goes_on_under_another_key_is_heard_and_cosigned_again() {
+    let [one, ..] = witnesses();
+    let (held, next) = (tree(9, 99), Holder::new(ORIGIN, KeyKind::Log, 77));
+    let mut watch = watch().with_witness(one.key.clone(), Witness::new());
+    assert_eq!(hear(&mut watch, &note(&held), &held), Heard::News);
+    assert_eq!(watch.propose(ORIGIN, &held).unwrap().unwrap().head().size, 9);
+    let Heard::Contradicts(Some(proof)) = hear(&mut watch, &note(&tree(7, 3)), &held) else {
+        panic!("it was not found out")
+    };
+    watch.accuse(*proof.clone()).unwrap();
+
+    // It goes on from six entries. Who has not heard of the key keeps one checkpoint of more entries than it holds.
+    let goes_on = tree(8, 6);
+    let under = |tree: &Tree, by: &Holder| {
+        let mut note = Note::new(note(tree).text().to_owned()).unwrap();
+        by.sign(&mut note, second(1));
+        note
+    };
+    let small = watch.hear(&under(&goes_on, &next), |_| Some(&held));
+    assert!(matches!(small, Err(CheckpointError::Note(_))), "{small:?}");
+    let six = tree(6, 99);
+    assert_eq!(hear(&mut watch, &under(&goes_on, &next), &six), Heard::Early);
+    let elsewhere = Holder::new("nobody.example", KeyKind::Log, 77);
+    let stranger = watch.hear(&under(&goes_on, &elsewhere), |_| Some(&six));
+    assert_eq!(stranger, Ok(Heard::Early));
+    assert_eq!(hear(&mut watch, &under(&goes_on, &next), &six), Heard::Early);
+    watch.set_logs(vec![next.key.clone()], vec![Holder::log(ORIGIN).key]);
+    assert!(watch.latest(ORIGIN).is_none() && watch.guilt(ORIGIN).is_none());
+    assert_eq!(watch.hear_again(ORIGIN, &goes_on), Some(Heard::News));
+    let proposal = watch.propose(ORIGIN, &goes_on).unwrap().unwrap();
+    assert_eq!((proposal.head().size, proposal.log()), (8, &next.key));
+
+    // Who has not heard of it says the old: that is answered, and accuses nobody.
+    assert_eq!(hear(&mut watch, &note(&tree(5, 99)), &goes_on), Heard::Older);
+    let larger = watch.hear(&note(&tree(20, 99)), |_| Some(&goes_on));
+    assert!(matches!(larger, Err(CheckpointError::Note(_))), "{larger:?}");
+    assert_eq!(watch.accuse(*proof), Ok(false));
+    assert!(watch.guilt(ORIGIN).is_none());
+    // Under the new key it can contradict itself as any other.
+    let Heard::Contradicts(Some(proof)) = hear(&mut watch, &under(&tree(8, 3), &next), &goes_on) else {
+        panic!("it was not found out")
+    };
+    assert_eq!(watch.accuse(*proof), Ok(true));
 }
 
 proptest! {
