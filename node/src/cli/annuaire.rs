@@ -216,7 +216,7 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
         .map(|one| {
             json!({
                 "origin": one.origin, "size": one.size, "root": one.root, "test": is_test(&one.origin),
-                "published": one.published, "policy": one.policy, "without": one.without, "forked": one.forked,
+                "published": one.published, "policy": one.policy, "without": one.without, "forked": one.forked, "log_key": one.log_key,
                 "stated": one.stated, "unjudged": one.unjudged,
             })
         })
@@ -261,6 +261,9 @@ fn seen(one: &RegistryView) -> String {
     };
     if !one.without.is_empty() {
         words += &format!(" without {}", one.without.join(", "));
+    }
+    if one.log_key > 0 {
+        words += &format!(", under log key {}", one.log_key);
     }
     match one.unjudged {
         None => {}

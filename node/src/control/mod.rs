@@ -232,6 +232,8 @@ pub struct RegistryView {
     /// Without which members of the quorum it was last published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+    /// How often the log has gone on under another key.
+    pub log_key: usize,
     /// Whether it is proved that the log has signed two histories.
     #[serde(default)]
     pub forked: bool,

@@ -31,6 +31,7 @@ pub(super) fn all(desk: &Desk) -> Answer {
             published: published.map(|(size, _)| size),
             policy: registry.policy(&head.origin).map_or(0, |(number, _)| number),
             without: published.map_or_else(Vec::new, |(_, without)| without.to_vec()),
+            log_key: registry.continuations(&head.origin).len(),
             forked: desk.is_log_forked(&head.origin),
             stated: registry.stated(&head.origin),
             unjudged: registry.unjudged(&head.origin),

@@ -321,6 +321,38 @@ mod tests {
         assert_eq!(rows.registry_verified(anchors).unwrap().heads(), opened.heads());
     }
 
+    /// As many entries as before are left, whatever was cut short.
+    #[test]
+    fn a_log_that_is_set_back_is_admitted_anew_as_far_as_it_is_left() {
+        let size = |registry: &Replica| registry.heads()[0].size;
+        let seventh = SubjectId::new([7; 16]);
+        let (rows, anchors) = stored();
+        rows.registry(anchors.clone()).unwrap();
+        rows.set_back(ORIGIN, 7).unwrap();
+        assert_eq!(count(&rows), 0);
+        let left = rows.registry(anchors.clone()).unwrap();
+        assert_eq!(size(&left), 7);
+        assert_eq!(left.organisation(&seventh), None);
+        assert!(left.organisation(&SubjectId::new([6; 16])).is_some());
+        assert_eq!(size(&rows.registry(anchors.clone()).unwrap()), 7);
+        // Nothing is beyond, and another log is not there: nothing happens to the leaves.
+        rows.set_back(ORIGIN, 7).unwrap();
+        rows.set_back("nobody.example", 0).unwrap();
+        assert_eq!(size(&rows.registry(anchors).unwrap()), 7);
+
+        // Cut short: the basis is gone, and one leaf of those that were to go.
+        let (rows, anchors) = stored();
+        rows.registry(anchors.clone()).unwrap();
+        let mut batch = Batch::default();
+        let owner = |family, key: &[u8]| rows.store.owner(family, &[key]);
+        let (basis, last) = (REGISTRY + shelf::KINDS.start(), u64::from(ENTRIES) - 1);
+        rows.store.delete(&mut batch, basis, owner(basis, &[]), 0);
+        let leaves = owner(LEAVES, ORIGIN.as_bytes());
+        rows.store.delete(&mut batch, LEAVES, leaves, last);
+        rows.commit(batch).unwrap();
+        assert_eq!(size(&rows.registry(anchors).unwrap()), last);
+    }
+
     #[test]
     fn what_was_made_under_other_anchors_is_made_anew_and_what_they_refuse_is_named() {
         let (rows, anchors) = stored();
