@@ -217,7 +217,7 @@ fn a_doubt_is_said_once() {
 fn a_log_that_goes_on_under_another_key_is_heard_and_cosigned_again() {
     let [one, ..] = witnesses();
     let (held, next) = (tree(9, 99), Holder::new(ORIGIN, KeyKind::Log, 77));
-    let mut watch = watch().with_witness(one.key.clone(), Witness::new());
+    let mut watch = watch().with_witness(one.key, Witness::new());
     assert_eq!(hear(&mut watch, &note(&held), &held), Heard::News);
     assert_eq!(watch.propose(ORIGIN, &held).unwrap().unwrap().head().size, 9);
     let Heard::Contradicts(Some(proof)) = hear(&mut watch, &note(&tree(7, 3)), &held) else {
