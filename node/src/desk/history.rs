@@ -60,7 +60,13 @@ impl Desk {
         let registry = self.engine.registry();
         let held = registry.tree(origin).map_or(from, |tree| tree.size());
         let name = format!("{}-{from}-{held}", origin.replace('/', "_"));
-        let dir = self.hint.with_file_name(PUT_AWAY).join(name);
+        let place = self.hint.with_file_name(PUT_AWAY);
+        // What was put away before is not replaced.
+        let again = (2_u32..).map(|number| format!("{name}.{number}"));
+        let mut dirs = std::iter::once(name.clone())
+            .chain(again)
+            .map(|name| place.join(name));
+        let dir = dirs.find(|dir| !dir.exists()).unwrap_or(place);
         let failed = |error: std::io::Error| StoreError::Io {
             what: format!("{}: {error}", dir.display()),
         };

@@ -335,6 +335,12 @@ impl Ledger {
                     roles.join(", ")
                 )
             }
+            Inadmissible::NotEntitled {
+                what: "the roots of most authorities",
+                ..
+            } => "Nothing was written. Have more of the other authorities agree, at their own machines (`basoche authority agree` to a \
+                  policy, `consent` to another log key), and give the files that they hand you."
+                .into(),
             Inadmissible::NotEntitled { .. } | Inadmissible::TooFewRoots { .. } => {
                 "Nothing was written. Write it with --draft FILE, have the others sign that with `basoche authority \
                  cosign`, then enter it."
