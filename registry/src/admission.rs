@@ -73,9 +73,15 @@ pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Adm
     })
 }
 
-/// Whether `next`, which does not fit what is held of `log`, is a continuation before which that gives way: most authorities
+/// Whether `next`, which does not fit at `index` of what is held of `log`, is a continuation before which that gives way: it stands
+/// there, other leaves stand there or before it, most authorities
 /// agree to it, the key before it is proved to have signed two histories, and all that is published here stays. REG-31.
-pub(crate) fn gives_way(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<bool, Inadmissible> {
+pub(crate) fn gives_way(
+    known: &Known,
+    log: &Log,
+    index: u64,
+    next: &RegistryLeaf,
+) -> Result<bool, Inadmissible> {
     let leaf = Leaf::decode(&next.leaf)?;
     let entry = Entry::decode(leaf.envelope().payload())?;
     let (Content::Continuation(next), Some(published)) =
@@ -90,8 +96,9 @@ pub(crate) fn gives_way(known: &Known, log: &Log, next: &RegistryLeaf) -> Result
     published.check_continuation(next)?;
     let cosigners = Cosigners::check(known, log, &entry, &leaf, None)?;
     author.check_right(known, log, &entry, &cosigners)?;
-    let is_its = entry.origin == log.authority.origin() && entry.index >= published.size();
-    Ok(is_its && published.is_proved(next))
+    let stands_there = entry.origin == log.authority.origin() && entry.index == index;
+    let others = index < log.size() || log.tree.root() != *next.root.as_bytes();
+    Ok(stands_there && others && index >= published.size() && published.is_proved(next))
 }
 
 /// Checks the signatures of a leaf that will come in `log`, as far as their keys are known, and remembers those that hold.

@@ -165,7 +165,7 @@ impl Replica {
             });
         }
         // What stands here may be of a history before which it gives way.
-        let gives_way = |why| match admission::gives_way(&self.known, log, leaf) {
+        let gives_way = |why| match admission::gives_way(&self.known, log, index, leaf) {
             Ok(true) => {
                 let origin = origin.to_owned();
                 Inadmissible::OtherHistory { origin, index }

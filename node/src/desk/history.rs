@@ -43,8 +43,8 @@ impl Desk {
         })?;
         self.engine.replace_registry(Arc::new(registry));
         let about = format_args!(
-            "log {origin}: entries {size} to {} are in {}",
-            held - 1,
+            "log {origin}: {} entries from {size} on are in {}",
+            held - size,
             dir.display()
         );
         Alarm::LogSetBack.raise(&self.monitor.meters, about);

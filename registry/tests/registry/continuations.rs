@@ -364,6 +364,26 @@ fn who_holds_another_history_gives_way_as_far_as_nothing_is_published_in_it() {
     for leaf in [agreed(&forked.common, &unproved), alone] {
         assert_eq!(other(&forked.one.replica, COMMON, &leaf), rewritten);
     }
+    // Nor before one that is given where it does not stand: whoever lacks entries is no other history.
+    for index in [0, 3, COMMON - 1] {
+        let behind = up_to(&forked.common.replica, index);
+        let error = other(&behind, index, &leaf).unwrap_err();
+        assert!(matches!(error, Inadmissible::Elsewhere { .. }), "{error:?}");
+        let known = other(&forked.common.replica, index, &leaf);
+        assert_eq!(known, Err(Inadmissible::Rewritten { index }));
+    }
+    // Nor before one that follows what is held here, and is wrong otherwise.
+    let mut early = forked.common.next(BAR, None, forked.next());
+    (early.issued_at, early.effective_at) = (day(0), day(0));
+    let beside = agree(&forked.common, &root(COURT), COMMON, &forked.next());
+    let early = Leaf::new(sign(&early, Typ::Registry, &root(BAR)), vec![beside]).unwrap();
+    let early = RegistryLeaf {
+        leaf: ByteBuf::from(early.encode()),
+        certificate: ByteBuf::new(),
+    };
+    let error = other(&forked.common.replica, COMMON, &early).unwrap_err();
+    assert!(matches!(error, Inadmissible::IssuedEarlier { .. }), "{error:?}");
+
     // Who is on the right one goes on, and hears it again without harm.
     let mut right = forked.common.copy();
     assert_eq!(right.admit(BAR, &leaf), Ok(true));
