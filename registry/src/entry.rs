@@ -15,9 +15,10 @@ use crate::record::Stated;
 
 pub use crate::content::{
     ADDRESSES, Attribute, COMPETENCES, CONTINUATION_PROOF_BYTES, CertificateAuthority, Competence, Content,
-    Continuation, DELAY, DELEGATED_KEYS, Delegated, Delegation, Endpoint, Enrolment, Genesis, IdentityProof,
-    KeyRecord, Kind, Lifting, Node, OVERLAP, Officer, Organisation, POLICY_TEXT_BYTES, PolicyChange,
-    Publication, Reason, Reassociation, Renewal, Retirement, Revocation, Roots, StateRoot, Suspension, Veto,
+    Continuation, DELAY, DELEGATED_KEYS, Delegated, Delegation, Endpoint, Enrolment, Genesis, Gossip,
+    IdentityProof, KeyRecord, Kind, Lifting, Node, OVERLAP, Officer, Organisation, POLICY_TEXT_BYTES,
+    PolicyChange, Publication, Reason, Reassociation, Renewal, Retirement, Revocation, Roots, StateRoot,
+    Suspension, Veto,
 };
 
 /// What one entry of a log states.

@@ -123,6 +123,11 @@ impl Published {
         }
     }
 
+    /// When the log was last published; if never, when it began or took its policy.
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.steps.last().map(|(_, at)| *at).or(self.began)
+    }
+
     /// The policy in force, and its number: 0 for that of the anchors.
     pub(crate) fn policy(&self) -> (u64, &Policy) {
         (self.number, &self.policy)

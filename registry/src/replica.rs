@@ -21,7 +21,7 @@ use crate::admission;
 use crate::anchor::{Anchors, Authority};
 use crate::certificate::{self, Certificate};
 use crate::crl::Issued;
-use crate::entry::{Competence, Content, Endpoint, Entry, Kind, Node, Organisation};
+use crate::entry::{Competence, Content, Endpoint, Entry, Gossip, Kind, Node, Organisation};
 use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
 use crate::known::{Known, Standing};
@@ -52,6 +52,8 @@ pub struct NodeInfo {
     pub kind: OrganisationKind,
     /// Where it listens, `host:port`, the best first.
     pub addresses: Vec<String>,
+    /// Where it gossips, if it does. GSP-1.
+    pub gossip: Option<Gossip>,
     /// Until when that is fresh, if its endpoint says so. REG-17.
     pub fresh_until: Option<Instant>,
     /// SHA-256 of the SubjectPublicKeyInfo that it shows in TLS.
@@ -433,6 +435,11 @@ impl Replica {
         Some((published.size(), published.without()))
     }
 
+    /// When a log was last published, as far as it says itself; if never, when it began. `None` where the policy asks for nobody.
+    pub fn published_at(&self, origin: &str) -> Option<Instant> {
+        self.known.published.get(origin)?.at()
+    }
+
     /// The policy that log `origin` goes by, and its number: 0 for that of the anchors. `None` where nobody need have seen what
     /// counts. REG-27.
     pub fn policy(&self, origin: &str) -> Option<(u64, &Policy)> {
@@ -500,9 +507,14 @@ impl Replica {
         endpoint: Option<Endpoint>,
     ) -> Option<NodeInfo> {
         let organisation = self.organisation(&node.organisation)?;
-        let (addresses, tls_spki_sha256, fresh_until) = match endpoint {
-            Some(endpoint) => (endpoint.addresses, endpoint.tls_spki_sha256, Some(endpoint.until)),
-            None => (node.addresses, node.tls_spki_sha256, None),
+        let (addresses, tls_spki_sha256, fresh_until, gossip) = match endpoint {
+            Some(Endpoint {
+                addresses,
+                tls_spki_sha256,
+                until,
+                gossip,
+            }) => (addresses, tls_spki_sha256, Some(until), gossip),
+            None => (node.addresses, node.tls_spki_sha256, None, node.gossip),
         };
         Some(NodeInfo {
             node: *id,
@@ -510,6 +522,7 @@ impl Replica {
             organisation_name: organisation.name,
             kind: organisation.kind,
             addresses,
+            gossip,
             fresh_until,
             tls_spki_sha256,
             seal: node.seal.certificate,

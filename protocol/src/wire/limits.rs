@@ -18,6 +18,8 @@ pub const SEALED_BYTES: usize = ENVELOPE_BYTES + 80;
 pub const ENTRY_BYTES: usize = 64 * 1024;
 /// Bytes of one frame between nodes. SYN-2.
 pub const FRAME_BYTES: usize = 1024 * 1024;
+/// Bytes of a frame that is passed on by gossip. GSP-2.
+pub const GOSSIP_BYTES: usize = 32 * 1024;
 /// Bytes of one registry leaf. REG-4.
 pub const LEAF_BYTES: usize = 16 * 1024;
 /// Entries about one subject in a log. REG-24.

@@ -52,6 +52,9 @@ pub struct Node {
     pub tls_spki_sha256: Digest,
     /// Where it listens, `host:port`, the best first; at most [`ADDRESSES`].
     pub addresses: Vec<String>,
+    /// Where it gossips, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gossip: Option<Gossip>,
 }
 
 impl Node {
@@ -64,6 +67,33 @@ impl Node {
             && tls != encryption
             && is_p256_spki(&self.encryption_spki)
             && are_addresses(&self.addresses)
+            && self.gossip.as_ref().is_none_or(Gossip::is_in_range)
+    }
+}
+
+/// Where a node gossips, at the hosts of its addresses, and the key that it shows there. GSP-1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gossip {
+    /// Its Ed25519 public key.
+    #[serde(with = "serde_bytes")]
+    pub key: [u8; 32],
+    /// The UDP port, from 1.
+    pub port: u16,
+}
+
+impl Gossip {
+    /// What stands before an Ed25519 key in a SubjectPublicKeyInfo. RFC 8410 §4.
+    const SPKI: [u8; 12] = [
+        0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+    ];
+
+    fn is_in_range(&self) -> bool {
+        self.port != 0
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo of its key.
+    pub(super) fn spki_sha256(&self) -> Digest {
+        Digest::of(&[&Self::SPKI, &self.key])
     }
 }
 
@@ -156,11 +186,14 @@ pub struct Endpoint {
     pub addresses: Vec<String>,
     /// Until when that is so: at most [`OVERLAP`] after the effect.
     pub until: Instant,
+    /// Where it gossips, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gossip: Option<Gossip>,
 }
 
 impl Endpoint {
     pub(super) fn is_in_range(&self) -> bool {
-        are_addresses(&self.addresses)
+        are_addresses(&self.addresses) && self.gossip.as_ref().is_none_or(Gossip::is_in_range)
     }
 }
 

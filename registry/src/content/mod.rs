@@ -23,7 +23,8 @@ pub use attribute::{Attribute, COMPETENCES, Competence};
 pub use continuation::{CONTINUATION_PROOF_BYTES, Continuation};
 pub use delegation::{DELEGATED_KEYS, Delegated, Delegation};
 pub use holder::{
-    ADDRESSES, DELAY, Endpoint, Enrolment, IdentityProof, Node, OVERLAP, Organisation, Reassociation, Renewal,
+    ADDRESSES, DELAY, Endpoint, Enrolment, Gossip, IdentityProof, Node, OVERLAP, Organisation, Reassociation,
+    Renewal,
 };
 pub use office::{CertificateAuthority, Genesis, Officer, Roots};
 pub use policy_change::{POLICY_TEXT_BYTES, PolicyChange};
@@ -273,7 +274,13 @@ impl Content {
             Self::Endpoint(endpoint) => Some(endpoint.tls_spki_sha256),
             _ => None,
         };
-        [signs, encryption, tls].into_iter().flatten().collect()
+        let gossip = match self {
+            Self::Node(node) => node.gossip,
+            Self::Endpoint(endpoint) => endpoint.gossip,
+            _ => None,
+        };
+        let gossip = gossip.map(|gossip| gossip.spki_sha256());
+        [signs, encryption, tls, gossip].into_iter().flatten().collect()
     }
 }
 

@@ -51,6 +51,17 @@ pub struct Seen {
     pub at: Instant,
 }
 
+/// What another copy of a checkpoint had that this one lacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Merged {
+    /// Nothing.
+    Nothing,
+    /// The same witnesses have seen it again, later.
+    LaterTimes,
+    /// Other witnesses have seen it too.
+    Witnesses,
+}
+
 impl Checkpoint {
     /// The text of the checkpoint of `head`: origin, size, root.
     pub fn text(head: &RegistryHead) -> String {
@@ -142,21 +153,34 @@ impl Checkpoint {
         Ok(pruned)
     }
 
-    /// Takes over the lines of `cosigners` from another copy of the same checkpoint; whether any was new. Lines that do
-    /// not verify are left where they are. This one's own lines are taken to be checked: see [`Self::pruned`].
-    pub fn merge<'a>(&mut self, other: &Note, cosigners: impl IntoIterator<Item = &'a Key>) -> bool {
-        let mut news = false;
+    /// Takes over the lines of `cosigners` from another copy of the same checkpoint: those that this one lacks, and later ones of
+    /// the same. Lines that do not verify are left where they are. This one's own lines are taken to be checked: see
+    /// [`Self::pruned`].
+    pub fn merge<'a>(&mut self, other: &Note, cosigners: impl IntoIterator<Item = &'a Key>) -> Merged {
+        let mut merged = Merged::Nothing;
         if other.text() != self.note.text() {
-            return news;
+            return merged;
         }
         for key in cosigners {
-            let line = other.line_of(key).filter(|_| self.note.line_of(key).is_none());
-            let Some(line) = line else { continue };
-            if matches!(other.signed_by(key), Ok(Some(_))) {
-                news |= self.note.add(line.clone()).is_ok();
+            let (ours, Some(line)) = (self.note.line_of(key), other.line_of(key)) else {
+                continue;
+            };
+            if ours == Some(line) {
+                continue;
+            }
+            let (Ok(Some(at)), Ok(before)) = (other.signed_by(key), self.note.signed_by(key)) else {
+                continue;
+            };
+            let worth = match before {
+                None => Merged::Witnesses,
+                Some(before) if before < at => Merged::LaterTimes,
+                Some(_) => continue,
+            };
+            if self.note.add(line.clone()).is_ok() {
+                merged = merged.max(worth);
             }
         }
-        news
+        merged
     }
 }
 

@@ -12,6 +12,7 @@ use basoche_protocol::id::SubjectId;
 use basoche_protocol::time::Instant;
 use basoche_protocol::tree::Tree;
 
+use super::age::HEARTBEAT;
 use super::checkpoint::Checkpoint;
 use super::equivocation::Equivocation;
 use super::note::Key;
@@ -27,6 +28,11 @@ pub enum Effect {
         origin: String,
         /// Who has said it.
         but: Option<SubjectId>,
+    },
+    /// Keep the latest checkpoint of a log, and tell it to every peer: those who have seen it have seen it again. LOG-15.
+    Repeat {
+        /// Which log.
+        origin: String,
     },
     /// Tell one peer the latest checkpoint of a log.
     Answer {
@@ -59,6 +65,10 @@ pub struct Gossip {
     watch: Watch,
     effects: VecDeque<Effect>,
     doubted: BTreeSet<String>,
+    /// Logs whose latest checkpoint was seen again since this node said it last.
+    again: BTreeSet<String>,
+    /// When this node repeats what it knows.
+    beat: Instant,
 }
 
 impl Gossip {
@@ -68,6 +78,8 @@ impl Gossip {
             watch,
             effects: VecDeque::new(),
             doubted: BTreeSet::new(),
+            again: BTreeSet::new(),
+            beat: Instant::from_seconds(0),
         }
     }
 
@@ -97,7 +109,7 @@ impl Gossip {
     }
 
     /// Somebody, a peer or a user of this node, says that this is the largest checkpoint of a log. `tree` gives the entries
-    /// held of one.
+    /// held of one. True if it was news to this node.
     ///
     /// # Errors
     /// `bad-value`: it is no checkpoint. `head-mismatch`: no log of the anchors has signed it.
@@ -106,7 +118,7 @@ impl Gossip {
         from: Option<SubjectId>,
         note: &[u8],
         tree: impl Fn(&str) -> Option<&'a Tree>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let note = Note::parse(note).map_err(|_| Malformed::bad_value())?;
         let head = Checkpoint::head_of(note.text()).map_err(|_| Malformed::bad_value())?;
         let heard = self
@@ -115,8 +127,31 @@ impl Gossip {
             .map_err(|_| Untrusted::HeadMismatch {
                 what: "no log of the anchors has signed this checkpoint",
             })?;
+        let news = matches!(heard, Heard::News | Heard::Early);
         self.act(from, &head.origin, heard, tree(&head.origin));
-        Ok(())
+        Ok(news)
+    }
+
+    /// Time passes. At each heartbeat a witness says again what it has seen last, and every node what it has heard. LOG-15.
+    pub fn handle_timeout<'a>(&mut self, now: Instant, tree: impl Fn(&str) -> Option<&'a Tree>) {
+        // A clock that was set back does not silence it.
+        if now < self.beat && self.beat <= now + HEARTBEAT {
+            return;
+        }
+        self.beat = now + HEARTBEAT;
+        let origins: Vec<_> = self.watch.all().map(|one| one.head().origin.clone()).collect();
+        for origin in origins {
+            let Some(tree) = tree(&origin) else { continue };
+            match self.watch.propose_again(&origin, tree, now) {
+                // Once it is signed, everybody is told.
+                Ok(Some(proposal)) => self.effects.push_back(Effect::Cosign(Box::new(proposal))),
+                Ok(None) if self.again.remove(&origin) => {
+                    self.effects.push_back(Effect::Repeat { origin });
+                }
+                Ok(None) => {}
+                Err(_) => self.doubt(&origin),
+            }
+        }
     }
 
     /// More entries of a log are held: what had come before them is looked at.
@@ -125,11 +160,11 @@ impl Gossip {
         self.act(None, origin, heard.unwrap_or(Heard::Known), Some(tree));
     }
 
-    /// Somebody says that a log has contradicted itself.
+    /// Somebody says that a log has contradicted itself. True if that was news to this node.
     ///
     /// # Errors
     /// `bad-value` and the like: it is no proof. `head-mismatch`: it proves nothing.
-    pub fn handle_proof(&mut self, from: Option<SubjectId>, proof: &[u8]) -> Result<(), Error> {
+    pub fn handle_proof(&mut self, from: Option<SubjectId>, proof: &[u8]) -> Result<bool, Error> {
         let proof = Equivocation::decode(proof)?;
         let origin = proof.origin().to_owned();
         let news = self.watch.accuse(proof).map_err(|_| Untrusted::HeadMismatch {
@@ -138,14 +173,15 @@ impl Gossip {
         if news {
             self.effects.push_back(Effect::Accuse { origin, but: from });
         }
-        Ok(())
+        Ok(news)
     }
 
     /// What was proposed is kept for good, and signed at `at`.
     pub fn handle_cosigned(&mut self, proposal: &Proposal, signature: &[u8; 64], at: Instant) {
         let heard = self.watch.cosigned(proposal, signature, at);
         let origin = proposal.head().origin.clone();
-        if heard == Heard::News {
+        if matches!(heard, Heard::News | Heard::Again) {
+            self.again.remove(&origin);
             self.effects.push_back(Effect::Spread { origin, but: None });
         }
     }
@@ -155,7 +191,10 @@ impl Gossip {
         let tell_ours = from.filter(|_| self.watch.latest(origin).is_some());
         let answer = tell_ours.map(|to| Effect::Answer { origin: owned(), to });
         match heard {
-            Heard::Known | Heard::Early => {}
+            Heard::Known | Heard::Early | Heard::Unproved => {}
+            Heard::Again => {
+                self.again.insert(owned());
+            }
             Heard::News => self.effects.push_back(Effect::Spread {
                 origin: owned(),
                 but: from,

@@ -8,6 +8,7 @@
 //! ```
 //! Nothing here knows what an entry says. Signatures are made outside: a [`Key`] says which bytes to sign.
 
+mod age;
 mod checkpoint;
 mod equivocation;
 mod file;
@@ -18,7 +19,8 @@ mod tile;
 mod watch;
 mod witness;
 
-pub use checkpoint::{Checkpoint, CheckpointError, Seen};
+pub use age::{Age, FRESH, HEARTBEAT, STALE, seen_at};
+pub use checkpoint::{Checkpoint, CheckpointError, Merged, Seen};
 pub use equivocation::{Equivocation, Innocent};
 pub use file::{InclusionFile, InclusionFileError};
 pub use gossip::{Effect, Gossip};

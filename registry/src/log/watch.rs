@@ -15,7 +15,8 @@ use basoche_protocol::journal::RegistryHead;
 use basoche_protocol::time::Instant;
 use basoche_protocol::tree::Tree;
 
-use super::checkpoint::{Checkpoint, CheckpointError};
+use super::age::HEARTBEAT;
+use super::checkpoint::{Checkpoint, CheckpointError, Merged};
 use super::equivocation::{Equivocation, Innocent};
 use super::note::{Key, Note, NoteError};
 use super::witness::{AddCheckpoint, Refusal, Witness};
@@ -25,12 +26,16 @@ use super::witness::{AddCheckpoint, Refusal, Witness};
 pub enum Heard {
     /// The latest, or somebody else has seen the latest: the others should hear of it.
     News,
+    /// Those who have seen the latest have seen it again: the others hear of it in their turn. LOG-15.
+    Again,
     /// Nothing that was not known.
     Known,
     /// A smaller one than the latest, which whoever said it should hear of.
     Older,
     /// Its entries have not come yet: it is kept until they have.
     Early,
+    /// Neither have its entries, nor is its key known: it is kept, since they may state that. The others should not hear of it.
+    Unproved,
     /// The log has signed what the entries held here are not. With a proof, if the latest checkpoint is as large: else
     /// whoever said it can make one, from our latest.
     Contradicts(Option<Box<Equivocation>>),
@@ -174,10 +179,7 @@ impl Watch {
         let head = Checkpoint::head_of(note.text())?;
         let same = |kept: &&mut Checkpoint| kept.note().text() == note.text();
         if let Some(latest) = self.latest.get_mut(&head.origin).filter(same) {
-            return Ok(match latest.merge(note, &self.cosigners) {
-                true => Heard::News,
-                false => Heard::Known,
-            });
+            return Ok(heard_of(latest.merge(note, &self.cosigners)));
         }
         let empty = Tree::new();
         let tree = tree(&head.origin).unwrap_or(&empty);
@@ -193,7 +195,7 @@ impl Watch {
                     if self.is_of_another_key(note, &head, tree) =>
                 {
                     let small = head.size <= tree.size();
-                    return Ok(if small { Heard::Older } else { Heard::Early });
+                    return Ok(if small { Heard::Older } else { Heard::Unproved });
                 }
                 Err(error) => return Err(error),
             },
@@ -278,10 +280,32 @@ impl Watch {
     /// # Errors
     /// The checkpoint does not extend what was cosigned: the node has lost entries that it had, or the log is two.
     pub fn propose(&mut self, origin: &str, tree: &Tree) -> Result<Option<Proposal>, Refusal> {
+        self.propose_unless(origin, tree, |_| true)
+    }
+
+    /// The same, also where this node has cosigned the latest checkpoint, but a heartbeat or more before `now`. LOG-15.
+    ///
+    /// # Errors
+    /// As [`Self::propose`].
+    pub fn propose_again(
+        &mut self,
+        origin: &str,
+        tree: &Tree,
+        now: Instant,
+    ) -> Result<Option<Proposal>, Refusal> {
+        self.propose_unless(origin, tree, |seen| now < seen + HEARTBEAT)
+    }
+
+    fn propose_unless(
+        &mut self,
+        origin: &str,
+        tree: &Tree,
+        is_enough: impl FnOnce(Instant) -> bool,
+    ) -> Result<Option<Proposal>, Refusal> {
         let (Some((key, witness)), Some(latest)) = (&mut self.witness, self.latest.get(origin)) else {
             return Ok(None);
         };
-        let seen = matches!(latest.note().signed_by(key), Ok(Some(_)));
+        let seen = matches!(latest.note().signed_by(key), Ok(Some(seen)) if is_enough(seen));
         if seen || self.guilty.contains_key(origin) || !self.cosigners.contains(key) {
             return Ok(None);
         }
@@ -311,9 +335,16 @@ impl Watch {
             return Heard::Known;
         }
         let latest = self.latest.get_mut(&proposal.head().origin);
-        match latest.is_some_and(|latest| latest.merge(&note, &self.cosigners)) {
-            true => Heard::News,
-            false => Heard::Known,
-        }
+        latest.map_or(Heard::Known, |latest| {
+            heard_of(latest.merge(&note, &self.cosigners))
+        })
+    }
+}
+
+fn heard_of(merged: Merged) -> Heard {
+    match merged {
+        Merged::Nothing => Heard::Known,
+        Merged::LaterTimes => Heard::Again,
+        Merged::Witnesses => Heard::News,
     }
 }

@@ -9,7 +9,7 @@ use basoche_protocol::refusal::Code;
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
-use basoche_registry::entry::{Kind, Node};
+use basoche_registry::entry::{Gossip, Kind, Node};
 use basoche_registry::inadmissible::Holder;
 use basoche_registry::leaf::{Capacity, CoSignature};
 use basoche_registry::{CertificateError, Content, Entry, Inadmissible, Leaf};
@@ -612,6 +612,12 @@ fn fields_are_held_to_their_ranges() {
         with(&|node| node.tls_spki_sha256 = Digest::of(&[&node.encryption_spki])),
         with(&|node| node.addresses = vec!["nowhere".to_owned()]),
         with(&|node| node.addresses = vec!["a:1".to_owned(); 9]),
+        with(&|node| {
+            node.gossip = Some(Gossip {
+                key: [1; 32],
+                port: 0,
+            })
+        }),
     ] {
         refused(50, changed, key.der(), |_| (), BAD_VALUE, Code::BadValue);
     }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use basoche_protocol::engine::{Checker, Engine, Event, Imported, Registry, Row};
+use basoche_protocol::engine::{Checker, Engine, Event, Gossiped, Imported, Registry, Row};
 use basoche_protocol::error::Untrusted;
 use basoche_protocol::id::{Incarnation, SubjectId};
+use basoche_protocol::refusal::Code;
 use basoche_protocol::role::Role;
 use basoche_protocol::time::Span;
 use basoche_protocol::wire::frame::{Frame, Hello, RegistryLeaf, RegistryLeaves, RegistryRequest};
+use basoche_protocol::wire::limits;
 use basoche_registry::{Inadmissible, Leaf, Replica};
 use serde_bytes::ByteBuf;
 
@@ -279,4 +281,79 @@ fn frames_with_leaves_are_checked_ahead_and_no_others() {
         to.checker(&Frame::Checkpoint(ByteBuf::from(vec![7])).encode())
             .is_none()
     );
+}
+
+#[test]
+fn gossip_brings_the_next_entry_of_a_log_and_nothing_else() {
+    let (mut node, by) = (node(1), subject(2));
+    let frame = |origin: &str, from, leaves: Vec<RegistryLeaf>| {
+        let origin = origin.to_owned();
+        Frame::RegistryLeaves(RegistryLeaves { origin, from, leaves }).encode()
+    };
+    let all = logs(3);
+    let of = |origin| {
+        let leaves = all.iter().filter(move |(of, _)| *of == origin);
+        leaves.map(|(_, leaf)| leaf.clone()).collect::<Vec<_>>()
+    };
+    let bar = of(BAR);
+    let one = |index: usize| frame(BAR, index as u64, vec![bar[index].clone()]);
+    let mut heard = |bytes: &[u8]| node.handle_gossip(by, bytes, day(1));
+    // Before its turn, in its turn, again; whoever says it is connected to nobody.
+    assert_eq!(heard(&one(1)), Ok(Gossiped::Known));
+    assert_eq!(heard(&one(0)), Ok(Gossiped::News));
+    assert_eq!(heard(&one(0)), Ok(Gossiped::Known));
+    assert_eq!(heard(&one(1)), Ok(Gossiped::News));
+    // What is no one entry, what is none of its log, what a holder has not signed, what is not for passing on.
+    let mut forged = bar[2].clone();
+    let last = forged.leaf.len() - 1;
+    forged.leaf[last] ^= 1;
+    let large = Frame::Checkpoint(ByteBuf::from(vec![0; limits::NOTE_BYTES + 1])).encode();
+    let huge = vec![0; limits::GOSSIP_BYTES + 1];
+    let refused = [
+        (frame(BAR, 2, vec![]), Code::BadValue),
+        (
+            frame(BAR, 2, vec![bar[2].clone(), bar[3].clone()]),
+            Code::BadValue,
+        ),
+        (frame(BAR, 2, vec![bar[3].clone()]), Code::HeadMismatch),
+        (frame(BAR, 2, vec![of(COURT)[2].clone()]), Code::UnknownSigner),
+        (
+            frame("nobody.example", 0, vec![bar[0].clone()]),
+            Code::HeadMismatch,
+        ),
+        (frame(BAR, 2, vec![forged]), Code::BadValue),
+        (one(2)[..40].to_vec(), Code::Truncated),
+        (large, Code::TooLarge),
+        (huge, Code::TooLarge),
+        (
+            Frame::RegistryRequest(RegistryRequest {
+                origin: BAR.to_owned(),
+                from: 0,
+            })
+            .encode(),
+            Code::BadValue,
+        ),
+    ];
+    let codes = refused
+        .each_ref()
+        .map(|(bytes, _)| heard(bytes).map_err(|error| error.code()));
+    assert_eq!(codes, refused.each_ref().map(|(_, code)| Err(*code)));
+    let note = ByteBuf::from(b"a note".to_vec());
+    assert_eq!(
+        heard(&Frame::Checkpoint(note.clone()).encode()),
+        Ok(Gossiped::Checkpoint(note.clone()))
+    );
+    assert_eq!(
+        heard(&Frame::Equivocation(note.clone()).encode()),
+        Ok(Gossiped::Equivocation(note))
+    );
+    // It goes on in its order, is kept like any other, and nobody is told that it was refused.
+    assert_eq!(heard(&one(2)), Ok(Gossiped::News));
+    let rows = node.poll_commit(day(1)).unwrap();
+    assert_eq!(
+        rows.iter().filter(|row| matches!(row, Row::Leaf { .. })).count(),
+        3
+    );
+    node.handle_durable();
+    assert_eq!(node.poll_frame(), None);
 }

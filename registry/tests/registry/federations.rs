@@ -226,6 +226,10 @@ impl World {
                     let message = latest(&origin);
                     self.tell_others(node, but.map(number), &message);
                 }
+                Effect::Repeat { origin } => {
+                    let message = latest(&origin);
+                    self.tell_others(node, None, &message);
+                }
                 Effect::Answer { origin, to } => {
                     let message = latest(&origin);
                     self.tell(node, number(to), message);

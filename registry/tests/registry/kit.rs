@@ -223,6 +223,7 @@ pub(crate) fn node(organisation: u8, seal: &Key, other_keys: u8) -> Node {
         seal: seal.record(),
         encryption_spki: Key::new(other_keys).certificate.spki().to_vec(),
         tls_spki_sha256: tls(other_keys),
+        gossip: None,
         addresses: vec!["127.0.0.1:4433".to_owned()],
     }
 }

@@ -364,6 +364,7 @@ fn the_next_statement_replaces_the_one_before() {
     assert_eq!(federation.enter(BAR, &entry, &[]), Ok(true));
     let endpoint = Endpoint {
         tls_spki_sha256: tls(122),
+        gossip: None,
         addresses: vec!["10.0.0.1:1".to_owned()],
         until: day(20),
     };

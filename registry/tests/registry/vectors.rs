@@ -11,8 +11,8 @@ use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
     Attribute, CertificateAuthority, Competence, Continuation, Delegated, Delegation, Endpoint, Enrolment,
-    Genesis, IdentityProof, KeyRecord, Lifting, Node, Officer, Organisation, PolicyChange, Publication,
-    Reason, Reassociation, Renewal, Retirement, Revocation, Roots, StateRoot, Suspension, Veto,
+    Genesis, Gossip, IdentityProof, KeyRecord, Lifting, Node, Officer, Organisation, PolicyChange,
+    Publication, Reason, Reassociation, Renewal, Retirement, Revocation, Roots, StateRoot, Suspension, Veto,
 };
 use basoche_registry::leaf::{Capacity, CoSignature, agreement, possession, request};
 use basoche_registry::{Anchors, Authority, Content, Entry, EntryFile, Leaf, Replica, leaf, log};
@@ -155,6 +155,7 @@ fn node() {
         encryption_spki: hex_decode(ENCRYPTION_SPKI).unwrap(),
         tls_spki_sha256: Digest::new([0x66; 32]),
         addresses: vec!["[::1]:1".to_owned()],
+        gossip: None,
     };
     assert_bytes(
         &entry(2, None, node),
@@ -454,7 +455,7 @@ fn the_further_statements() {
     let policy = format!("witness w {}\nquorum w\n", Holder::witness(1).key);
     let policy_hex = format!("0178{:02x}{}", policy.len(), hex_encode(policy.as_bytes()));
     let log_hex = hex_encode(LOG.as_bytes());
-    let cases: [(Content, u64, Vec<&str>); 22] = [
+    let cases: [(Content, u64, Vec<&str>); 23] = [
         (
             Officer {
                 key: record(),
@@ -543,10 +544,34 @@ fn the_further_statements() {
                 tls_spki_sha256: digest,
                 addresses: vec!["a:1".to_owned()],
                 until: at,
+                gossip: None,
             }
             .into(),
             11,
             vec!["a3", "00", &sixes, "018163613a31", "02191234"],
+        ),
+        (
+            Endpoint {
+                tls_spki_sha256: digest,
+                addresses: vec!["a:1".to_owned()],
+                until: at,
+                gossip: Some(Gossip {
+                    key: [0x66; 32],
+                    port: 4434,
+                }),
+            }
+            .into(),
+            11,
+            vec![
+                "a4",
+                "00",
+                &sixes,
+                "018163613a31",
+                "02191234",
+                "03a200",
+                &sixes,
+                "01191152",
+            ],
         ),
         (
             CertificateAuthority {

@@ -1,5 +1,6 @@
 //! The logs' formats, by the examples of C2SP, by two published crates, and by what nobody may be made to believe.
 
+mod ages;
 mod equivocation;
 pub(crate) mod kit;
 mod notes;

@@ -2,7 +2,8 @@
 
 use basoche_protocol::crypto::Ed25519Key;
 use basoche_registry::log::{
-    Checkpoint, CheckpointError, Key, KeyKind, NOTE_BYTES, Note, NoteError, NoteSignature, SIGNATURES, Seen,
+    Checkpoint, CheckpointError, Key, KeyKind, Merged, NOTE_BYTES, Note, NoteError, NoteSignature,
+    SIGNATURES, Seen,
 };
 
 use super::kit::{Holder, ORIGIN, checkpoint, note, second, tree};
@@ -185,9 +186,14 @@ fn cosignatures_gather_from_several_copies() {
     two.sign(&mut copy, second(2));
     one.sign(&mut copy, second(1));
     copy.add(liar.key.line(&[7; 64], second(3))).unwrap();
-    assert!(held.merge(&copy, &keys));
-    assert!(!held.merge(&copy, &keys), "nothing new the second time");
-    assert!(!held.merge(&note(&tree(5, 9)), &keys), "another checkpoint");
+    assert_eq!(held.merge(&copy, &keys), Merged::Witnesses);
+    assert_eq!(
+        held.merge(&copy, &keys),
+        Merged::Nothing,
+        "nothing new the second time"
+    );
+    let another = note(&tree(5, 9));
+    assert_eq!(held.merge(&another, &keys), Merged::Nothing, "another checkpoint");
     let seen = |by: &Holder, n| Seen {
         by: by.key.clone(),
         at: second(n),

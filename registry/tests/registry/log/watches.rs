@@ -196,6 +196,7 @@ fn a_doubt_is_said_once() {
         let effects = std::iter::from_fn(|| gossip.poll_effect());
         let names = effects.map(|effect| match effect {
             Effect::Spread { .. } => "spread",
+            Effect::Repeat { .. } => "repeat",
             Effect::Answer { .. } => "answer",
             Effect::Doubt { .. } => "doubt",
             Effect::Accuse { .. } => "accuse",
@@ -210,6 +211,29 @@ fn a_doubt_is_said_once() {
     assert_eq!(tell(&mut gossip, &tree(8, 99)), ["spread"]);
     assert_eq!(tell(&mut gossip, &tree(7, 4)), ["accuse"]);
     assert_eq!(tell(&mut gossip, &tree(7, 4)), [""; 0]);
+}
+
+/// What nobody known has signed is kept, in case its key is yet to come, and not passed on.
+#[test]
+fn only_what_a_log_has_signed_is_passed_on() {
+    let held = tree(5, 99);
+    let mut gossip = Gossip::new(watch());
+    let mut is_news = |note: &Note| {
+        let news = gossip.handle_note(None, note.encode().as_bytes(), |_| Some(&held));
+        (news.unwrap(), std::iter::from_fn(|| gossip.poll_effect()).count())
+    };
+    let other = Holder::new(ORIGIN, KeyKind::Log, 77);
+    let mut unproved = Note::new(note(&tree(9, 99)).text().to_owned()).unwrap();
+    other.sign(&mut unproved, second(1));
+    assert_eq!(is_news(&unproved), (false, 0));
+    assert_eq!(
+        is_news(&note(&tree(8, 99))),
+        (true, 0),
+        "signed, and its entries are to come"
+    );
+    assert_eq!(is_news(&note(&held)), (true, 1));
+    assert_eq!(is_news(&note(&held)), (false, 0));
+    assert_eq!(is_news(&note(&tree(3, 99))), (false, 0));
 }
 
 /// What a log is under another key has nothing to do with what it was: neither the proof against it, nor what a witness cosigned.
@@ -235,11 +259,11 @@ fn a_log_that_goes_on_under_another_key_is_heard_and_cosigned_again() {
     let small = watch.hear(&under(&goes_on, &next), |_| Some(&held));
     assert!(matches!(small, Err(CheckpointError::Note(_))), "{small:?}");
     let six = tree(6, 99);
-    assert_eq!(hear(&mut watch, &under(&goes_on, &next), &six), Heard::Early);
+    assert_eq!(hear(&mut watch, &under(&goes_on, &next), &six), Heard::Unproved);
     let elsewhere = Holder::new("nobody.example", KeyKind::Log, 77);
     let stranger = watch.hear(&under(&goes_on, &elsewhere), |_| Some(&six));
-    assert_eq!(stranger, Ok(Heard::Early));
-    assert_eq!(hear(&mut watch, &under(&goes_on, &next), &six), Heard::Early);
+    assert_eq!(stranger, Ok(Heard::Unproved));
+    assert_eq!(hear(&mut watch, &under(&goes_on, &next), &six), Heard::Unproved);
     watch.set_logs(vec![next.key.clone()], vec![Holder::log(ORIGIN).key]);
     assert!(watch.latest(ORIGIN).is_none() && watch.guilt(ORIGIN).is_none());
     assert_eq!(watch.hear_again(ORIGIN, &goes_on), Some(Heard::News));

@@ -9,7 +9,7 @@ use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_registry::entry::{
-    Attribute, CertificateAuthority, Endpoint, IdentityProof, Kind, Lifting, Officer, Organisation,
+    Attribute, CertificateAuthority, Endpoint, Gossip, IdentityProof, Kind, Lifting, Officer, Organisation,
     Reassociation, Renewal, Retirement, Suspension, Veto,
 };
 use basoche_registry::leaf::{Capacity, CoSignature, possession};
@@ -120,6 +120,7 @@ fn reassociation(new: &Key) -> Reassociation {
 fn endpoint(other_keys: u8, until: Instant) -> Endpoint {
     Endpoint {
         tls_spki_sha256: tls(other_keys),
+        gossip: None,
         addresses: vec!["node.bar.example:4433".to_owned()],
         until,
     }

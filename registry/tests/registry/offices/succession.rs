@@ -183,7 +183,13 @@ fn a_node_says_itself_where_it_is_reached() {
         office.federation.enter_by(&entry, &Key::new(60), &asks, der)
     };
     assert_eq!(add(endpoint(160, day(92)).into(), (1, 2)), Ok(true));
-    assert_eq!(add(endpoint(170, day(94)).into(), (3, 4)), Ok(true));
+    let gossip = Gossip {
+        key: [7; 32],
+        port: 4434,
+    };
+    let mut gossips = endpoint(170, day(94));
+    gossips.gossip = Some(gossip);
+    assert_eq!(add(gossips.into(), (3, 4)), Ok(true));
     let until = day(200);
     assert_eq!(
         add(endpoint(170, until).into(), (5, 5)),
@@ -213,6 +219,27 @@ fn a_node_says_itself_where_it_is_reached() {
         ["127.0.0.1:4433"]
     );
     assert_eq!(replica.node(&node).unwrap().tls_spki_sha256, tls(170));
+    assert_eq!(replica.node_at(&node, day(3)).unwrap().gossip, None);
+    assert_eq!(replica.node_at(&node, day(4)).unwrap().gossip, Some(gossip));
+    // Another node does not gossip with this one's key.
+    let other = Key::new(190);
+    let mut stated = kit::node(ORGANISATION, &other, 191);
+    stated.gossip = Some(gossip);
+    let entry = office.entry(99, (5, 5), stated.clone());
+    let shown = [(&other, Capacity::Possession)];
+    let taken = office
+        .federation
+        .enter_by(&entry, &root(BAR), &shown, other.der());
+    assert!(matches!(taken, Err(Inadmissible::KeyTaken { .. })));
+    stated.gossip = Some(Gossip {
+        key: [8; 32],
+        ..gossip
+    });
+    let entry = office.entry(99, (5, 5), stated);
+    let taken = office
+        .federation
+        .enter_by(&entry, &root(BAR), &shown, other.der());
+    assert_eq!(taken, Ok(true));
     // A later statement of the node takes the place of what it said.
     let restated = kit::node(ORGANISATION, &seal, 180);
     let entry = office.entry(NODE, (6, 7), restated);
