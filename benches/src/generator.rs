@@ -1,10 +1,12 @@
 //! A generated registry: the log of one authority, the same for the same seed, of any length.
 //!
-//! Of twenty entries eighteen enrol a person, one revokes the certificate of a person and one renews another's. Keys are
+//! Where persons are enrolled, of twenty entries eighteen enrol one, one revokes the certificate of a person and one renews
+//! another's. An expert takes 23: one that enrols, two renewals, and for each of ten dossiers a delegation and its end. Keys are
 //! real points of P-256 and signatures real, so a replica has all the work that it has with a real log; the signatures alone are
 //! other ones each time. The certificates are made from one by putting another key in: the authority vouches for them, and nobody
 //! looks at their own signatures.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use basoche_protocol::crypto::{Ed25519Key, sha256};
@@ -15,7 +17,9 @@ use basoche_protocol::journal::RegistryHead;
 use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::time::{Instant, Span};
 use basoche_protocol::wire::frame::RegistryLeaf;
-use basoche_registry::entry::{Enrolment, Entry, KeyRecord, Reason, Renewal, Revocation, StateRoot};
+use basoche_registry::entry::{
+    Delegated, Delegation, Enrolment, Entry, KeyRecord, Reason, Renewal, Revocation, StateRoot,
+};
 use basoche_registry::leaf::{Capacity, CoSignature, possession, request};
 use basoche_registry::log::{Checkpoint, Key as LogKey, KeyKind, Note};
 use basoche_registry::{Authority, Certificate, Content, Leaf};
@@ -30,10 +34,70 @@ use serde_bytes::ByteBuf;
 use crate::Outcome;
 use crate::limits::on_all_cores;
 
-/// The log's name.
-pub(crate) const ORIGIN: &str = "generated.example";
+/// Whom a log enrols.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trade {
+    /// Lawyers, of a bar.
+    Lawyers,
+    /// Judges and clerks, of a court.
+    Judges,
+    /// Experts, each with the delegations of ten dossiers.
+    Experts,
+}
+
+impl Trade {
+    fn origin(self) -> &'static str {
+        match self {
+            Self::Lawyers => "bars.generated.example",
+            Self::Judges => "courts.generated.example",
+            Self::Experts => "experts.generated.example",
+        }
+    }
+
+    fn kind(self) -> OrganisationKind {
+        match self {
+            Self::Lawyers => OrganisationKind::Bar,
+            Self::Judges => OrganisationKind::Court,
+            Self::Experts => OrganisationKind::ExpertCompany,
+        }
+    }
+
+    fn role(self) -> Role {
+        match self {
+            Self::Lawyers => Role::Lawyer,
+            Self::Judges => Role::Judge,
+            Self::Experts => Role::Expert,
+        }
+    }
+}
+
+/// What an entry is.
+enum Made {
+    Genesis,
+    Enrolment,
+    /// Of the certificate that the entry of that index enrols.
+    Revocation(u64),
+    /// Of the same, about whom the entry at the first index is, after the second.
+    Renewal {
+        begun: u64,
+        prev: u64,
+        replaces: u64,
+    },
+    /// For the dossier of that number, or its end.
+    Delegation {
+        begun: u64,
+        prev: u64,
+        dossier: u64,
+        granted: bool,
+    },
+}
+
 /// Entries after which what is entered begins anew.
 const PERIOD: u64 = 20;
+/// Entries about one expert, those that renew the expert's key, and the dossiers of the others.
+pub(crate) const ENTRIES_OF_AN_EXPERT: u64 = 23;
+const RENEWALS_OF_AN_EXPERT: [u64; 2] = [7, 15];
+pub(crate) const DOSSIERS_OF_AN_EXPERT: u64 = 10;
 /// Of these the one that revokes the person of three before it, and the one that renews that of three before.
 const REVOKES: u64 = 10;
 const RENEWS: u64 = 16;
@@ -46,6 +110,7 @@ const SPKI_BYTES: usize = 91;
 /// The authority that signs it, and what its certificates are made from.
 pub(crate) struct Generator {
     seed: u64,
+    trade: Trade,
     root: SoftwareKey,
     authority: Authority,
     log: Ed25519Key,
@@ -117,7 +182,7 @@ fn signing_key(scalar: Scalar) -> Outcome<SigningKey> {
 
 impl Generator {
     /// For the registry of that seed, whose first entry is issued at `begins`.
-    pub(crate) fn new(seed: u64, begins: Instant) -> Outcome<Self> {
+    pub(crate) fn new(seed: u64, trade: Trade, begins: Instant) -> Outcome<Self> {
         let signing = signing_key(scalar(seed, u64::MAX))?;
         let point = signing.verifying_key().to_encoded_point(false);
         let mut parameters = rcgen::CertificateParams::default();
@@ -133,11 +198,12 @@ impl Generator {
         // OpenSSL signs faster, and as a node's wallets do.
         let root = SoftwareKey::from_pkcs8(signing.to_pkcs8_der()?.as_bytes(), certificate_of(&template))?;
         let log = Ed25519Key::new(&sha256(&[b"log", &seed.to_be_bytes()]));
-        let log_key = LogKey::new(ORIGIN, KeyKind::Log, log.public()).ok_or("a log has a name")?;
-        let authority = Authority::new(ORIGIN, OrganisationKind::Bar, &template, true)?;
+        let log_key = LogKey::new(trade.origin(), KeyKind::Log, log.public()).ok_or("a log has a name")?;
+        let authority = Authority::new(trade.origin(), trade.kind(), &template, true)?;
         let authority = authority.with_log_key(log_key)?;
         Ok(Self {
             seed,
+            trade,
             root,
             authority,
             log,
@@ -151,9 +217,59 @@ impl Generator {
         &self.authority
     }
 
+    /// The log's name.
+    pub(crate) fn origin(&self) -> &'static str {
+        self.trade.origin()
+    }
+
+    /// What the entry at `index` is.
+    fn made(&self, index: u64) -> Made {
+        let place = index % PERIOD;
+        match self.trade {
+            _ if index == 0 => Made::Genesis,
+            Trade::Experts => {
+                let place = (index - 1) % ENTRIES_OF_AN_EXPERT;
+                let (expert, begun, prev) = (
+                    (index - 1) / ENTRIES_OF_AN_EXPERT,
+                    index - place,
+                    index.saturating_sub(1),
+                );
+                let renewed = RENEWALS_OF_AN_EXPERT.iter().filter(|renewal| **renewal < place);
+                let latest = renewed
+                    .clone()
+                    .next_back()
+                    .map_or(begun, |renewal| begun + renewal);
+                if place == 0 {
+                    return Made::Enrolment;
+                }
+                if RENEWALS_OF_AN_EXPERT.contains(&place) {
+                    return Made::Renewal {
+                        begun,
+                        prev,
+                        replaces: latest,
+                    };
+                }
+                let step = place - 1 - renewed.count() as u64;
+                Made::Delegation {
+                    begun,
+                    prev,
+                    dossier: expert * DOSSIERS_OF_AN_EXPERT + step / 2,
+                    granted: step.is_multiple_of(2),
+                }
+            }
+            _ if place == REVOKES => Made::Revocation(index - BACK),
+            _ if place == RENEWS => Made::Renewal {
+                begun: index - BACK,
+                prev: index - BACK,
+                replaces: index - BACK,
+            },
+            _ => Made::Enrolment,
+        }
+    }
+
     /// The certificate that entry `index` enrols, if it enrols one.
     pub(crate) fn certificate(&self, index: u64) -> Option<CertificateId> {
-        let enrols = index > 0 && index % PERIOD != REVOKES;
+        let enrols = matches!(self.made(index), Made::Enrolment | Made::Renewal { .. });
         enrols.then(|| certificate_of(&self.der(&point(self.seed, index))))
     }
 
@@ -161,7 +277,7 @@ impl Generator {
     pub(crate) fn state_root(&self, index: u64, root: Digest) -> Outcome<RegistryLeaf> {
         let issued_at = self.begins + Span::from_seconds(index);
         let entry = Entry {
-            origin: ORIGIN.to_owned(),
+            origin: self.origin().to_owned(),
             index,
             subject: None,
             prev: None,
@@ -226,23 +342,38 @@ impl Generator {
     /// The leaf at `index`, whose key is `point`. They may be made in any order.
     fn leaf(&self, index: u64, point: &AffinePoint) -> Outcome<RegistryLeaf> {
         let issued_at = self.begins + Span::from_seconds(index);
-        let about = |begun: u64| (Some(self.subject(begun)), Some(begun));
         let mut certificate = Vec::new();
         let mut beside = Vec::new();
-        let (subject, prev, content): (_, _, Content) = match index % PERIOD {
-            _ if index == 0 => (None, None, self.authority.genesis().into()),
-            REVOKES => {
-                let (subject, prev) = about(index - BACK);
+        let (subject, prev, content): (_, _, Content) = match self.made(index) {
+            Made::Genesis => (None, None, self.authority.genesis().into()),
+            Made::Revocation(enrolled) => {
                 let revocation = Revocation {
-                    certificate: self.certificate(index - BACK).ok_or("nobody is enrolled there")?,
+                    certificate: self.certificate(enrolled).ok_or("nobody is enrolled there")?,
                     invalid_since: None,
                     reason: Reason::Cessation,
                 };
-                (subject, prev, revocation.into())
+                (Some(self.subject(enrolled)), Some(enrolled), revocation.into())
             }
-            RENEWS => {
-                let (subject, prev) = about(index - BACK);
-                let (old, new) = (self.key(index - BACK)?, self.key(index)?);
+            Made::Delegation {
+                begun,
+                prev,
+                dossier,
+                granted,
+            } => {
+                let until = issued_at + Span::from_seconds(2 * 365 * 86_400);
+                let delegation = Delegation {
+                    dossier: Digest::of(&[b"dossier", &self.seed.to_be_bytes(), &dossier.to_be_bytes()]),
+                    granted: granted.then_some(Delegated { keys: 20, until }),
+                };
+                (Some(self.subject(begun)), Some(prev), delegation.into())
+            }
+            Made::Renewal {
+                begun,
+                prev,
+                replaces,
+            } => {
+                let (subject, prev) = (Some(self.subject(begun)), Some(prev));
+                let (old, new) = (self.key(replaces)?, self.key(index)?);
                 certificate = self.der(point);
                 let renewal = Renewal {
                     key: self.record(&certificate),
@@ -254,11 +385,11 @@ impl Generator {
                 beside = vec![(new, Capacity::Possession), (old, Capacity::Holder)];
                 (subject, prev, renewal.into())
             }
-            _ => {
+            Made::Enrolment => {
                 certificate = self.der(point);
                 let enrolment = Enrolment {
                     key: self.record(&certificate),
-                    roles: vec![Role::Lawyer],
+                    roles: vec![self.trade.role()],
                     node: self.subject(0),
                     assurance: Assurance::Software,
                     commitment: Some(Digest::of(&[&index.to_be_bytes()])),
@@ -270,7 +401,7 @@ impl Generator {
             }
         };
         let entry = Entry {
-            origin: ORIGIN.to_owned(),
+            origin: self.origin().to_owned(),
             index,
             subject,
             prev,
@@ -285,8 +416,8 @@ impl Generator {
         for (key, capacity) in &beside {
             let subject = entry.subject.ok_or("nobody is concerned")?;
             let target = match capacity {
-                Capacity::Holder => request(ORIGIN, &subject, entry.prev, &entry.content),
-                _ => possession(ORIGIN, &subject, &key.certificate),
+                Capacity::Holder => request(self.origin(), &subject, entry.prev, &entry.content),
+                _ => possession(self.origin(), &subject, &key.certificate),
             };
             cosignatures.push(CoSignature::draft(key, target, *capacity, issued_at).sign(key)?);
         }
@@ -333,12 +464,14 @@ impl Generator {
         })
     }
 
-    /// Signatures in the first `entries` entries.
-    pub(crate) fn signatures(entries: u64) -> u64 {
-        let of = |place| (entries + PERIOD - place - 1) / PERIOD;
-        let (revocations, renewals) = (of(REVOKES), of(RENEWS));
-        let enrolments = entries.saturating_sub(1 + revocations + renewals);
-        entries + enrolments + 2 * renewals
+    /// Signatures in these entries.
+    pub(crate) fn signatures(&self, entries: Range<u64>) -> u64 {
+        let of = |index| match self.made(index) {
+            Made::Genesis | Made::Revocation(_) | Made::Delegation { .. } => 1,
+            Made::Enrolment => 2,
+            Made::Renewal { .. } => 3,
+        };
+        entries.map(of).sum()
     }
 }
 
@@ -351,7 +484,8 @@ mod tests {
 
     #[test]
     fn a_generated_registry_is_admitted_and_is_the_same_in_any_order() {
-        let generator = |seed| Generator::new(seed, Instant::from_seconds(1_800_000_000)).unwrap();
+        let begins = Instant::from_seconds(1_800_000_000);
+        let generator = |seed| Generator::new(seed, Trade::Lawyers, begins).unwrap();
         let entries = |generator: &Generator, from, to| -> Vec<_> {
             let leaves = generator.leaves(from, to).unwrap().into_iter();
             let entry = |leaf: RegistryLeaf| {
@@ -371,10 +505,10 @@ mod tests {
         let leaves = generator.leaves(0, 103).unwrap();
         let mut signatures = 0;
         for (leaf, index) in leaves.iter().zip(0..) {
-            assert_eq!(replica.admit(ORIGIN, index, leaf), Ok(true));
+            assert_eq!(replica.admit(generator.origin(), index, leaf), Ok(true));
             signatures += 1 + Leaf::decode(&leaf.leaf).unwrap().cosignatures().len() as u64;
         }
-        assert_eq!(Generator::signatures(103), signatures);
+        assert_eq!(generator.signatures(0..103), signatures);
         let enrolled = (0..103).filter_map(|index| generator.certificate(index));
         assert!(
             enrolled
@@ -382,5 +516,34 @@ mod tests {
                 .all(|certificate| replica.certificate_der(&certificate).is_some())
         );
         assert_eq!(enrolled.count(), 97);
+    }
+
+    #[test]
+    fn experts_have_the_delegations_of_ten_dossiers_each() {
+        let begins = Instant::from_seconds(1_800_000_000);
+        for (trade, entries, enrolled) in [(Trade::Experts, 1 + 2 * 23, 6), (Trade::Judges, 21, 19)] {
+            let generator = Generator::new(7, trade, begins).unwrap();
+            let anchors = Anchors::new(vec![generator.authority().clone()]).unwrap();
+            let mut replica = Replica::new(anchors);
+            let mut signatures = 0;
+            for (leaf, index) in generator.leaves(0, entries).unwrap().iter().zip(0..) {
+                assert_eq!(
+                    replica.admit(generator.origin(), index, leaf),
+                    Ok(true),
+                    "{index}"
+                );
+                signatures += 1 + Leaf::decode(&leaf.leaf).unwrap().cosignatures().len() as u64;
+            }
+            assert_eq!(generator.signatures(0..entries), signatures);
+            let certificates = (0..entries).filter_map(|index| generator.certificate(index));
+            assert_eq!(certificates.count(), enrolled);
+            let dossier = |index| match generator.made(index) {
+                Made::Delegation { dossier, granted, .. } => granted.then_some(dossier),
+                _ => None,
+            };
+            let dossiers: Vec<_> = (0..entries).filter_map(dossier).collect();
+            let expected = if trade == Trade::Experts { 20 } else { 0 };
+            assert_eq!(dossiers, (0..expected).collect::<Vec<_>>());
+        }
     }
 }

@@ -56,6 +56,9 @@ struct Arguments {
     /// Entries of a generated registry that a node starts with; nothing else is then measured.
     #[arg(long)]
     registry: Option<u64>,
+    /// Dossiers whose registry is generated, of all professions; nothing else is then measured.
+    #[arg(long, conflicts_with = "registry", value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
+    registry_of_dossiers: Option<u64>,
     /// Leaves documents out.
     #[arg(long)]
     journals_only: bool,
@@ -89,9 +92,14 @@ fn run(arguments: &Arguments) -> Outcome<Report> {
     let place = tempfile::Builder::new().prefix("run").tempdir_in(parent)?;
     let program = copy_of_program(arguments.program.as_deref(), place.path())?;
     let load = load_average();
-    if let Some(entries) = arguments.registry {
+    if arguments.registry.is_some() || arguments.registry_of_dossiers.is_some() {
         let mut report = Report::default();
-        registry::measure(&program, place.path(), entries, &mut report)?;
+        if let Some(entries) = arguments.registry {
+            registry::measure(&program, place.path(), entries, &mut report)?;
+        }
+        if let Some(dossiers) = arguments.registry_of_dossiers {
+            registry::of_dossiers(&program, place.path(), dossiers, &mut report)?;
+        }
         std::fs::write(&output, report.json()?)?;
         return Ok(report);
     }

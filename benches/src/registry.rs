@@ -21,13 +21,15 @@ use basoche_registry::{Anchors, Replica};
 
 use crate::Outcome;
 use crate::federation::Pair;
-use crate::generator::{Generator, ORIGIN};
+use crate::generator::{DOSSIERS_OF_AN_EXPERT, ENTRIES_OF_AN_EXPERT, Generator, Trade};
 use crate::report::{Report, Row as Line};
 
 /// What a node that was away for a week lacks of three authorities of two million entries in ten years each.
 const WEEK: u64 = 11_500;
 /// Entries up to which another node catches up with all.
 const CAUGHT_UP: u64 = 200_000;
+/// Entries up to which a snapshot is made: here it is held in memory.
+const SNAPSHOT: u64 = 2_000_000;
 /// Entries between two commits.
 const BURST: u64 = 2048;
 /// Certificates that are looked up again and again.
@@ -55,7 +57,10 @@ impl Shelf {
     fn fill(&mut self, generator: &Generator, to: u64) -> Outcome<Duration> {
         let mut took = Duration::ZERO;
         loop {
-            let from = self.registry.tree(ORIGIN).map_or(0, |tree| tree.size());
+            let from = self
+                .registry
+                .tree(generator.origin())
+                .map_or(0, |tree| tree.size());
             if from >= to {
                 return Ok(took);
             }
@@ -63,8 +68,8 @@ impl Shelf {
             let begun = Instant::now();
             let mut batch = Batch::default();
             for (leaf, index) in leaves.into_iter().zip(from..) {
-                self.registry.admit(ORIGIN, index, &leaf)?;
-                let origin = ORIGIN.to_owned();
+                self.registry.admit(generator.origin(), index, &leaf)?;
+                let origin = generator.origin().to_owned();
                 self.rows.put(&mut batch, &Row::Leaf { origin, index, leaf })?;
             }
             for row in self.registry.poll_rows() {
@@ -92,34 +97,57 @@ impl Shelf {
     }
 }
 
-/// Measures a registry of `entries` entries beside the nodes' own.
-pub(crate) fn measure(program: &Path, place: &Path, entries: u64, report: &mut Report) -> Outcome<()> {
-    let begins = now() - Span::from_seconds(entries + WEEK + 86_400);
-    let generator = Generator::new(1, begins)?;
+/// Two nodes that are stopped, and believe the authorities of the generators besides.
+fn pair_that_believes(program: &Path, place: &Path, generators: &[Generator]) -> Outcome<Pair> {
     let mut pair = Pair::set_up(program, place)?;
     pair.halt(0)?;
     pair.halt(1)?;
     let anchors = pair.anchors();
     let believed = Anchors::parse(&fs::read(&anchors)?)?;
     let mut authorities = believed.authorities().to_vec();
-    authorities.push(generator.authority().clone());
+    authorities.extend(generators.iter().map(|generator| generator.authority().clone()));
     fs::write(&anchors, Anchors::new(authorities)?.to_json())?;
+    Ok(pair)
+}
 
-    let config = pair.config(0);
-    let mut shelf = Shelf::open(&config)?;
-    let took = shelf.fill(&generator, entries)?;
-    let what = format!("registry of {entries} entries");
-    let rate = entries as f64 / took.as_secs_f64();
-    report.push(Line::plain(
-        &format!("{what}: admitted and committed by one thread"),
-        rate,
-        "entries/s",
-        "no signature checked ahead",
-    ));
-    look_ups(&shelf, &generator, entries, &what, report)?;
-    snapshot(&shelf, &generator, entries, place, &what, report)?;
+/// Measures the registry that so many dossiers bring about in ten years: of every hundred thousand dossiers eighty thousand lawyers
+/// with four entries each, a tenth as many experts as dossiers, forty thousand entries of courts.
+pub(crate) fn of_dossiers(program: &Path, place: &Path, dossiers: u64, report: &mut Report) -> Outcome<()> {
+    let experts = dossiers.div_ceil(DOSSIERS_OF_AN_EXPERT);
+    let logs = [
+        (Trade::Lawyers, dossiers * 16 / 5),
+        (Trade::Judges, dossiers * 2 / 5),
+        (Trade::Experts, 1 + experts * ENTRIES_OF_AN_EXPERT),
+    ];
+    let most = logs.iter().map(|(_, entries)| *entries).max().unwrap_or(0);
+    let begins = now() - Span::from_seconds(most + 86_400);
+    let generators: Outcome<Vec<_>> = (1..)
+        .zip(logs)
+        .map(|(seed, (trade, _))| Generator::new(seed, trade, begins))
+        .collect();
+    let generators = generators?;
+    let mut pair = pair_that_believes(program, place, &generators)?;
+    let mut shelf = Shelf::open(&pair.config(0))?;
+    for (generator, (_, entries)) in generators.iter().zip(logs) {
+        shelf.fill(generator, entries)?;
+    }
+    let what = format!("registry of {dossiers} dossiers");
+    let leaves: u64 = shelf.registry.sizes().map(|(_, size)| size).sum();
     drop(shelf);
+    let title = format!("{what}: leaves of all logs");
+    let row = Line::plain(
+        &title,
+        leaves as f64,
+        "leaves",
+        "delegations and their ends included",
+    );
+    report.push(row.below(dossiers as f64 * 10.0));
+    start(&mut pair, &what, report)?;
+    pair.halt(0)
+}
 
+/// How soon a node is ready with what it holds, and what it takes of memory.
+fn start(pair: &mut Pair, what: &str, report: &mut Report) -> Outcome<()> {
     let ready = pair.start(0)?.as_secs_f64();
     report.push(Line::plain(&format!("{what}: start to ready"), ready, "s", "").below(3.0));
     std::thread::sleep(Duration::from_secs(2));
@@ -140,6 +168,33 @@ pub(crate) fn measure(program: &Path, place: &Path, entries: u64, report: &mut R
         "MiB",
         "",
     ));
+    Ok(())
+}
+
+/// Measures a registry of `entries` entries beside the nodes' own.
+pub(crate) fn measure(program: &Path, place: &Path, entries: u64, report: &mut Report) -> Outcome<()> {
+    let begins = now() - Span::from_seconds(entries + WEEK + 86_400);
+    let generator = Generator::new(1, Trade::Lawyers, begins)?;
+    let mut pair = pair_that_believes(program, place, std::slice::from_ref(&generator))?;
+
+    let config = pair.config(0);
+    let mut shelf = Shelf::open(&config)?;
+    let took = shelf.fill(&generator, entries)?;
+    let what = format!("registry of {entries} entries");
+    let rate = entries as f64 / took.as_secs_f64();
+    report.push(Line::plain(
+        &format!("{what}: admitted and committed by one thread"),
+        rate,
+        "entries/s",
+        "no signature checked ahead",
+    ));
+    look_ups(&shelf, &generator, entries, &what, report)?;
+    if entries <= SNAPSHOT {
+        snapshot(&shelf, &generator, entries, place, &what, report)?;
+    }
+    drop(shelf);
+
+    start(&mut pair, &what, report)?;
     if entries > CAUGHT_UP {
         return pair.halt(0);
     }
@@ -164,12 +219,12 @@ fn catch_up(
     title: &str,
     report: &mut Report,
 ) -> Outcome<()> {
-    let signatures = Generator::signatures(to) - Generator::signatures(from);
+    let signatures = generator.signatures(from..to);
     let before = generator.verify(signatures)?;
     let begun = Instant::now();
     pair.start(1)?;
     pair.until_status(1, Duration::from_millis(10), |status| {
-        (status.registry.get(ORIGIN) == Some(&to)).then_some(())
+        (status.registry.get(generator.origin()) == Some(&to)).then_some(())
     })?;
     let took = begun.elapsed().as_secs_f64();
     let least = before.min(generator.verify(signatures)?).as_secs_f64();
@@ -187,16 +242,16 @@ fn snapshot(
     what: &str,
     report: &mut Report,
 ) -> Outcome<()> {
-    let mut registry = shelf.registry.clone();
-    let root = registry.state_root(ORIGIN).ok_or("no such log")?;
-    registry.admit(ORIGIN, entries, &generator.state_root(entries, root)?)?;
-    let head = registry.heads().into_iter().find(|head| head.origin == ORIGIN);
+    let (mut registry, origin) = (shelf.registry.clone(), generator.origin());
+    let root = registry.state_root(origin).ok_or("no such log")?;
+    registry.admit(origin, entries, &generator.state_root(entries, root)?)?;
+    let head = registry.heads().into_iter().find(|head| head.origin == origin);
     let checkpoint = generator.checkpoint(&head.ok_or("no such log")?)?;
     let begun = Instant::now();
     let mut file = MAGIC.to_vec();
     let mut next = Some(0);
     while let Some(position) = next {
-        let given = registry.snapshot(ORIGIN, entries, &checkpoint, position)?;
+        let given = registry.snapshot(origin, entries, &checkpoint, position)?;
         for part in &given.parts {
             file.extend_from_slice(&u32::try_from(part.len())?.to_be_bytes());
             file.extend_from_slice(part);
@@ -220,7 +275,7 @@ fn snapshot(
     rows.begin_registry(registry.anchors(), &mut file.as_slice())?;
     let late = rows.registry(registry.anchors().clone())?;
     let took = begun.elapsed().as_secs_f64();
-    let root = |registry: &Replica| registry.tree(ORIGIN).map(Tree::root);
+    let root = |registry: &Replica| registry.tree(origin).map(Tree::root);
     if root(&late) != root(&registry) {
         return Err("a registry that began with a snapshot is another".into());
     }
