@@ -73,6 +73,8 @@ pub struct Config {
     pub mailbox: Mailbox,
     /// Where to ask for nodes whose addresses in the registry are out of date. Nowhere without this.
     pub dns: Option<Dns>,
+    /// Where this node gossips. Nowhere without this.
+    pub gossip: Option<Gossip>,
     /// Pages that show how the node is. None are served without this.
     pub operator: Option<Operator>,
     /// Log filter, as `tracing` reads it: `info`, `basoche_node=debug`.
@@ -92,6 +94,16 @@ pub struct Dns {
     pub server: SocketAddr,
     /// A file with `DNSKEY` lines of the root zone that is believed; that of the Internet if not given.
     pub trust_anchor: Option<PathBuf>,
+}
+
+/// Entries and checkpoints of the registry, passed on from node to node at a port of their own. GSP-1.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gossip {
+    /// The UDP address to listen on.
+    pub listen: SocketAddr,
+    /// The port under which peers reach it, at the hosts of `addresses`; that of `listen` if not given.
+    pub port: Option<u16>,
 }
 
 /// Where `/livez`, `/readyz` and `/metrics` are served.
@@ -211,6 +223,13 @@ impl Default for Limits {
 }
 
 impl Config {
+    /// The port under which peers reach where this node gossips, if it does.
+    pub fn gossip_port(&self) -> Option<u16> {
+        let gossip = self.gossip.as_ref()?;
+        let port = gossip.port.unwrap_or_else(|| gossip.listen.port());
+        (port != 0).then_some(port)
+    }
+
     /// Reads a configuration file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let fail = |what: String| ConfigError::File {
@@ -237,6 +256,11 @@ impl Config {
         config.passphrase_file = config.passphrase_file.map(|file| base.join(file));
         if let Some(dns) = &mut config.dns {
             dns.trust_anchor = dns.trust_anchor.take().map(|file| base.join(file));
+        }
+        if config.gossip.is_some() && config.gossip_port().is_none() {
+            return Err(fail(
+                "gossip.port: say under which port peers reach it, from 1".into(),
+            ));
         }
         let bounds = &config.limits;
         if bounds.control_connections == 0 || bounds.transfers == 0 || bounds.queue == 0 {

@@ -8,11 +8,13 @@ use basoche_protocol::id::{CertificateId, Digest, SubjectId};
 use basoche_protocol::jose::{Algorithm, DecryptionKey, KeyError, Signer, SoftwareKey, VerifyingKey};
 use basoche_protocol::text::b64url_encode;
 use basoche_registry::Certificate;
+use basoche_registry::entry::Gossip;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::certificate::{self, CertificateError};
+use crate::config::Config;
 use crate::effects::{now, random};
 use crate::files::write_new;
 use crate::quic::{Identity, Secrets};
@@ -60,6 +62,19 @@ pub struct NodeRequest {
     pub addresses: Vec<String>,
     /// The seal's signature that the node wants it in its authority's log, base64url. REG-9.
     pub possession: String,
+    /// Where the node gossips, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gossip: Option<GossipRequest>,
+}
+
+/// Where a node gossips. GSP-1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GossipRequest {
+    /// Its Ed25519 public key, base64url.
+    pub key: String,
+    /// The UDP port, at the hosts of the addresses.
+    pub port: u16,
 }
 
 /// The proof that whoever holds the key of `signer` wants it to be `subject`'s at that place: in the log of that origin, or
@@ -83,6 +98,7 @@ struct Stored {
     tls_key: Vec<u8>,
     reset_key: Vec<u8>,
     token_key: Vec<u8>,
+    gossip_key: Vec<u8>,
 }
 
 /// The node's keys.
@@ -111,6 +127,7 @@ impl NodeKeys {
             tls_key: tls.private_key_pkcs8.to_vec(),
             reset_key: random::<64>().to_vec(),
             token_key: random::<64>().to_vec(),
+            gossip_key: random::<32>().to_vec(),
         };
         let path = data.join(FILE);
         let file = |source| KeysError::File {
@@ -147,6 +164,9 @@ impl NodeKeys {
         let stored: Stored = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
         if stored.reset_key.len() != 64 || stored.token_key.len() != 64 {
             return Err(damaged("a transport secret is not 64 bytes".into()));
+        }
+        if stored.gossip_key.len() != 32 {
+            return Err(damaged("the gossip key is not 32 bytes".into()));
         }
         Ok(Self { stored })
     }
@@ -213,6 +233,19 @@ impl NodeKeys {
         }
     }
 
+    /// The Ed25519 key that the node shows where it gossips, RFC 8032 §5.1.5.
+    pub fn gossip_seed(&self) -> Zeroizing<[u8; 32]> {
+        let mut seed = Zeroizing::new([0; 32]);
+        seed.copy_from_slice(&self.stored.gossip_key);
+        seed
+    }
+
+    /// What the registry should say of where the node gossips, at that port.
+    pub fn gossip(&self, port: u16) -> Gossip {
+        let key = crypto::Ed25519Key::new(&self.gossip_seed()).public();
+        Gossip { key, port }
+    }
+
     /// SHA-256 of the SubjectPublicKeyInfo of the transport key.
     pub fn tls_spki_sha256(&self) -> Result<Digest, KeysError> {
         let spki = self.identity().spki_sha256();
@@ -224,7 +257,7 @@ impl NodeKeys {
     }
 
     /// The public halves, for the authority whose log is `origin`.
-    pub fn request(&self, origin: &str, addresses: Vec<String>) -> Result<NodeRequest, KeysError> {
+    pub fn request(&self, origin: &str, config: &Config) -> Result<NodeRequest, KeysError> {
         let shown = show_possession(&self.seal()?, &self.node(), origin);
         let possession = shown.map_err(|error| KeysError::Damaged {
             path: FILE.into(),
@@ -236,8 +269,12 @@ impl NodeKeys {
             seal_certificate: b64url_encode(&self.stored.seal_certificate),
             encryption_spki: b64url_encode(&self.stored.encryption_spki),
             tls_spki_sha256: self.tls_spki_sha256()?,
-            addresses,
+            addresses: config.addresses.clone(),
             possession,
+            gossip: config.gossip_port().map(|port| GossipRequest {
+                key: b64url_encode(&self.gossip(port).key),
+                port,
+            }),
         })
     }
 }

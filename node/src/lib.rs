@@ -23,6 +23,7 @@ pub mod effects;
 pub mod evidence;
 pub mod faults;
 pub mod files;
+pub mod gossip;
 pub mod keys;
 pub mod log_key;
 pub mod mailbox;

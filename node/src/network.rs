@@ -22,12 +22,15 @@ use crate::desk::{DeskHandle, Input, Outside};
 use crate::discovery::{Discovery, Wanted};
 use crate::documents::{self, Download, Request, TakenIn, TransferError, Unexamined, Want};
 use crate::effects::now;
+use crate::gossip::{Gossip, Member};
 use crate::mailbox::Mailboxes;
 use crate::operator::{Direction, Monitor};
 use crate::quic::{
     BulkError, BulkReply, CloseCode, ConnectionId, Endpoint, Event, Lane, NodeId, PeerDirectory, SendError,
 };
 
+#[cfg(feature = "p2p")]
+pub(crate) use dial::{is_public, lookup};
 pub use serving::Serving;
 
 /// The first and the longest pause between two attempts to reach a peer.
@@ -47,6 +50,7 @@ pub struct Phonebook {
 struct Entries {
     keys: BTreeMap<[u8; 32], NodeId>,
     contacts: BTreeMap<NodeId, Contact>,
+    gossips: Vec<Member>,
 }
 
 /// Where the registry says that a node is.
@@ -65,6 +69,7 @@ impl Phonebook {
             let key = *info.tls_spki_sha256.as_bytes();
             if registry.node_of_tls_key(&key, now()) == Some(info.node) {
                 fresh.keys.insert(key, *info.node.as_bytes());
+                let gossips = Member::of(&info);
                 let contact = Contact {
                     wanted: Wanted {
                         node: info.node,
@@ -74,6 +79,7 @@ impl Phonebook {
                     fresh_until: info.fresh_until,
                 };
                 fresh.contacts.insert(*info.node.as_bytes(), contact);
+                fresh.gossips.extend(gossips);
             }
         }
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +101,11 @@ impl Phonebook {
             .keys()
             .copied()
             .collect()
+    }
+
+    fn gossips(&self) -> Vec<Member> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.gossips.clone()
     }
 
     fn contact(&self, node: &NodeId) -> Option<Contact> {
@@ -123,6 +134,7 @@ pub struct NetworkOutside {
     unexamined: mpsc::Sender<Unexamined>,
     redial: Arc<Notify>,
     monitor: Arc<Monitor>,
+    gossip: Option<Gossip>,
 }
 
 impl Outside for NetworkOutside {
@@ -157,9 +169,18 @@ impl Outside for NetworkOutside {
         }
     }
 
+    fn gossip(&self, frame: Bytes) {
+        if let Some(gossip) = &self.gossip {
+            gossip.tell(frame);
+        }
+    }
+
     fn registry_changed(&self, registry: &Replica) {
         for gone in self.phonebook.update(registry, self.own) {
             self.endpoint.close_peer(gone, CloseCode::Revoked, "");
+        }
+        if let Some(gossip) = &self.gossip {
+            gossip.set_members(self.phonebook.gossips());
         }
         self.redial.notify_one();
     }
@@ -202,6 +223,7 @@ impl Network {
         own: SubjectId,
         allow_private: bool,
         discovery: Option<Discovery>,
+        gossip: Option<Gossip>,
         serving: Serving,
         mailboxes: Mailboxes,
     ) -> (Self, NetworkOutside, Work) {
@@ -217,6 +239,7 @@ impl Network {
             unexamined,
             redial: Arc::clone(&redial),
             monitor: Arc::clone(desk.monitor()),
+            gossip,
         };
         let network = Self {
             endpoint,

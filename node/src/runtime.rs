@@ -22,6 +22,7 @@ use crate::discovery::Discovery;
 use crate::disk::Space;
 use crate::documents::TakenIn;
 use crate::effects::{now, random};
+use crate::gossip;
 use crate::keys::{KeysError, NodeKeys, NodeRequest};
 use crate::mailbox::{Keep, Mailboxes};
 use crate::network::{Network, Phonebook, Serving};
@@ -111,6 +112,9 @@ pub enum NodeError {
     /// The trust anchor of discovery cannot be used.
     #[error("dns.trust_anchor: {0}")]
     Dns(String),
+    /// The node cannot gossip.
+    #[error("gossip: {0}")]
+    Gossip(String),
     /// A thread or the runtime failed.
     #[error("internal: {0}")]
     Internal(String),
@@ -130,13 +134,13 @@ pub fn init(path: &Path, origin: &str) -> Result<NodeRequest, NodeError> {
     create_store(&config.data.join("store"))?;
     FileBlobs::open(&config.data.join("blobs"))?;
     let keys = NodeKeys::create(&config.data, &storage)?;
-    Ok(keys.request(origin, config.addresses)?)
+    Ok(keys.request(origin, &config)?)
 }
 
 /// What the authority of that log needs to enrol the node, once more. Only the vault and the keys are read.
 pub fn request(path: &Path, origin: &str) -> Result<NodeRequest, NodeError> {
     let (config, keys) = keys(path)?;
-    Ok(keys.request(origin, config.addresses)?)
+    Ok(keys.request(origin, &config)?)
 }
 
 /// The node's configuration and its keys, whether it runs or not.
@@ -391,6 +395,16 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         Discovery::new(dns.server, dns.trust_anchor.as_deref(), monitor)
     });
     let discovery = discovery.transpose().map_err(NodeError::Dns)?;
+    let gossip = config.gossip.as_ref().map(|settings| {
+        let desk = desk.clone();
+        gossip::start(
+            settings,
+            &keys.gossip_seed(),
+            config.allow_private_addresses,
+            desk,
+        )
+    });
+    let gossip = gossip.transpose().map_err(NodeError::Gossip)?;
     let (network, outside, work) = Network::new(
         endpoint,
         phonebook,
@@ -399,6 +413,7 @@ async fn live(opened: Opened, ready: impl FnOnce(&str)) -> Result<(), NodeError>
         keys.node(),
         config.allow_private_addresses,
         discovery,
+        gossip,
         Serving::new(config.limits.transfers, config.limits.daily_bytes_per_peer),
         mailboxes,
     );

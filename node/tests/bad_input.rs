@@ -188,6 +188,33 @@ fn a_port_or_a_data_directory_in_use_is_named_and_its_user_goes_on() {
 }
 
 #[test]
+fn where_a_node_cannot_gossip_is_said() {
+    let office = initialised();
+    let config = office.root.join("court/node.toml");
+    let before = fs::read_to_string(&config).unwrap();
+    let gossip =
+        |listen: &str| fs::write(&config, format!("{before}[gossip]\nlisten = \"{listen}\"\n")).unwrap();
+    gossip("127.0.0.1:0");
+    office
+        .run()
+        .fails(CONFIGURATION, "configuration", "gossip.port", "Correct");
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    gossip(&address);
+    office
+        .run()
+        .fails(CONFIGURATION, "configuration", &address, "take `[gossip]` out");
+    drop(taken);
+    office.run_with(&[("SSLKEYLOGFILE", "keys.log")]).fails(
+        CONFIGURATION,
+        "configuration",
+        "SSLKEYLOGFILE",
+        "unset it",
+    );
+    assert!(!office.root.join("keys.log").exists());
+}
+
+#[test]
 fn a_clock_that_is_far_off_stops_the_node_before_it_signs_anything() {
     let office = Office::furnished();
     office

@@ -17,7 +17,9 @@ fn what_is_enrolled_counts_once_two_professions_have_seen_it() {
         .filter(|line| line.starts_with("registry bar.example ("))
         .collect();
     assert_eq!(standing.len(), 1, "{stdout}");
-    assert!(standing[0].ends_with(" seen by the quorum"), "{standing:?}");
+    let (counts, age) = standing[0].split_once(", head seen ").unwrap();
+    assert!(counts.ends_with(" seen by the quorum"), "{standing:?}");
+    assert!(age.ends_with(" (fresh)"), "{standing:?}");
 }
 
 /// Negative control: under a policy that asks for nobody the lawyer counts at once, and the script says so.

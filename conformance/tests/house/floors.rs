@@ -63,7 +63,7 @@ const FLOORS: [(&str, Version, Presence, &str); 14] = [
     (
         "libp2p-gossipsub",
         (0, 50, 1),
-        Optional,
+        Needed,
         "GHSA-gc42-3jg7-rxr2, GHSA-xqmp-fxgv-xvq5 (remote panics)",
     ),
     ("crossbeam-epoch", (0, 9, 20), Optional, "RUSTSEC-2026-0204"),

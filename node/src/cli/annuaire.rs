@@ -217,7 +217,7 @@ fn show(node: &NodeArgs, output: &Output) -> Result<ExitCode, Fault> {
             json!({
                 "origin": one.origin, "size": one.size, "root": one.root, "test": is_test(&one.origin),
                 "published": one.published, "policy": one.policy, "without": one.without, "forked": one.forked, "log_key": one.log_key,
-                "stated": one.stated, "unjudged": one.unjudged,
+                "stated": one.stated, "unjudged": one.unjudged, "seen_at": one.seen_at, "age": one.age,
             })
         })
         .collect();
@@ -261,6 +261,9 @@ fn seen(one: &RegistryView) -> String {
     };
     if !one.without.is_empty() {
         words += &format!(" without {}", one.without.join(", "));
+    }
+    if let (Some(at), Some(age)) = (&one.seen_at, &one.age) {
+        words += &format!(", head seen {at} ({age})");
     }
     if one.log_key > 0 {
         words += &format!(", under log key {}", one.log_key);

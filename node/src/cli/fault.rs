@@ -175,6 +175,7 @@ impl From<NodeError> for Fault {
             NodeError::Vault(_) => (exit::CONFIGURATION, "vault"),
             NodeError::Config(_)
             | NodeError::Dns(_)
+            | NodeError::Gossip(_)
             | NodeError::NoData { .. }
             | NodeError::Anchors { .. }
             | NodeError::Keys(_) => (exit::CONFIGURATION, "configuration"),
@@ -208,6 +209,9 @@ impl From<NodeError> for Fault {
             NodeError::Config(_) => "Correct the file named above, or name another with --config.",
             NodeError::Dns(_) => {
                 "Correct that file, or take the line out of the configuration to believe the Internet's root."
+            }
+            NodeError::Gossip(_) => {
+                "Mend that, or take `[gossip]` out of the configuration: nothing depends on it."
             }
             // Their messages end with what to do.
             NodeError::NoData { .. }

@@ -150,11 +150,13 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             ask::check_free(&request)?;
             let (config, keys) = runtime::keys(&node.config)?;
             let known = Known::by_node(&node, keys.node())?;
+            let gossip = config.gossip_port().map(|port| keys.gossip(port));
             let endpoint = Endpoint {
                 tls_spki_sha256: keys.tls_spki_sha256().map_err(NodeError::from)?,
                 addresses: config.addresses,
                 // The entry is issued after this instant was read.
                 until: until.unwrap_or_else(|| now() + OVERLAP),
+                gossip,
             };
             let asked = known.ask(&keys.seal().map_err(NodeError::from)?, &endpoint.into())?;
             ask::hand_out(&request, keys.node(), &asked, output)

@@ -226,6 +226,13 @@ pub struct RegistryView {
     /// How many of them the witnesses have seen, as far as the log says; absent where the policy asks for nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<u64>,
+    /// When enough of them had seen its head last, RFC 3339, and what that is worth: `fresh`, `ageing` after a quarter of an hour,
+    /// `stale` after a day. LOG-16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<String>,
+    /// See `seen_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<String>,
     /// The number of the policy that says whose quorum: 0 for that of the anchors. REG-27.
     #[serde(default)]
     pub policy: u64,

@@ -27,7 +27,10 @@ pub(super) fn all(desk: &Desk) -> Answer {
     let registry = desk.engine().registry();
     let registries = desk.registries().into_iter().map(|head| {
         let published = registry.published(&head.origin);
+        let age = desk.age(&head.origin);
         RegistryView {
+            seen_at: age.map(|(at, _)| at.to_string()),
+            age: age.map(|(_, age)| age.name().to_owned()),
             published: published.map(|(size, _)| size),
             policy: registry.policy(&head.origin).map_or(0, |(number, _)| number),
             without: published.map_or_else(Vec::new, |(_, without)| without.to_vec()),

@@ -88,10 +88,11 @@ impl Stage {
         let mut subjects = Vec::new();
         for (name, organisation, authority, _) in NODES {
             std::fs::create_dir_all(runner.path(name)).map_err(|error| DemoError::new(name, error))?;
-            let address = free_address()?;
+            let (address, gossip) = (free_address()?, free_address()?);
             let config = format!(
                 "data = \"data\"\nlisten = \"{address}\"\naddresses = [\"{address}\"]\nanchors = \"../{anchors}\"\n\
-                 passphrase_file = \"../passphrase\"\nallow_private_addresses = true\n"
+                 passphrase_file = \"../passphrase\"\nallow_private_addresses = true\n\
+                 [gossip]\nlisten = \"{gossip}\"\n"
             );
             write(&format!("{name}/node.toml"), &config)?;
             let (config, request) = (format!("{name}/node.toml"), format!("{name}/request.json"));

@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 
 use basoche_protocol::engine::Registry;
+use basoche_protocol::error::Error;
 use basoche_protocol::id::SubjectId;
+use basoche_protocol::time::Instant;
 use basoche_protocol::wire::frame::Frame;
 use basoche_registry::Replica;
 use basoche_registry::log::{
@@ -96,6 +98,33 @@ impl Checkpoints {
         }
     }
 
+    /// Looks at a checkpoint. True if it was news.
+    ///
+    /// # Errors
+    /// As [`Gossip::handle_note`].
+    pub(super) fn hear(
+        &mut self,
+        from: Option<SubjectId>,
+        note: &[u8],
+        registry: &Replica,
+    ) -> Result<bool, Error> {
+        self.gossip
+            .handle_note(from, note, |origin| registry.tree(origin))
+    }
+
+    /// Looks at the proof that a log has contradicted itself. True if it was news.
+    ///
+    /// # Errors
+    /// As [`Gossip::handle_proof`].
+    pub(super) fn hear_proof(&mut self, from: SubjectId, proof: &[u8]) -> Result<bool, Error> {
+        self.gossip.handle_proof(Some(from), proof)
+    }
+
+    /// Time passes.
+    pub(super) fn beat(&mut self, now: Instant, registry: &Replica) {
+        self.gossip.handle_timeout(now, |origin| registry.tree(origin));
+    }
+
     /// A peer has sent a checkpoint.
     pub(super) fn note(&mut self, peer: SubjectId, note: ByteBuf) {
         self.tell(Told::Note(Some(peer), note));
@@ -158,29 +187,32 @@ impl Desk {
     /// Looks at what has come in of checkpoints, and does what follows from it. True if there was anything.
     pub(super) fn mind_checkpoints(&mut self) -> Result<bool, StoreError> {
         let mut worked = false;
-        while let Some(told) = self.checkpoints.inbox.pop_front() {
-            worked = true;
-            self.take_in(told);
+        loop {
             while let Some(effect) = self.checkpoints.gossip.poll_effect() {
+                worked = true;
                 self.carry_out(effect)?;
             }
+            let Some(told) = self.checkpoints.inbox.pop_front() else {
+                return Ok(worked);
+            };
+            worked = true;
+            self.take_in(told);
         }
-        Ok(worked)
     }
 
     fn take_in(&mut self, told: Told) {
-        let gossip = &mut self.checkpoints.gossip;
         let registry = self.engine.registry();
         let (from, frame, taken) = match told {
             Told::Note(from, note) => {
-                let taken = gossip.handle_note(from, &note, |origin| registry.tree(origin));
+                let taken = self.checkpoints.hear(from, &note, registry);
                 (from, Frame::Checkpoint(note), taken)
             }
             Told::Proof(peer, proof) => {
-                let taken = gossip.handle_proof(Some(peer), &proof);
+                let taken = self.checkpoints.hear_proof(peer, &proof);
                 (Some(peer), Frame::Equivocation(proof), taken)
             }
             Told::Entries => {
+                let gossip = &mut self.checkpoints.gossip;
                 let witnesses = registry.witnesses();
                 if gossip.watch().cosigners() != witnesses {
                     gossip.set_cosigners(witnesses);
@@ -211,6 +243,16 @@ impl Desk {
                     self.rows.keep_checkpoint(&origin, latest.note())?;
                     let frame = checkpoint_frame(latest);
                     self.broadcast(but, &frame);
+                    if but.is_none() {
+                        self.tell_members(&frame);
+                    }
+                }
+            }
+            Effect::Repeat { origin } => {
+                if let Some(latest) = watch.latest(&origin) {
+                    self.rows.keep_checkpoint(&origin, latest.note())?;
+                    let frame = checkpoint_frame(latest);
+                    self.broadcast(None, &frame);
                 }
             }
             Effect::Answer { origin, to } => {
@@ -230,6 +272,9 @@ impl Desk {
                     let about = format_args!("log {origin}");
                     Alarm::LogForked.raise(&self.monitor.meters, about);
                     self.broadcast(but, &frame);
+                    if but.is_none() {
+                        self.tell_members(&frame);
+                    }
                 }
             }
             Effect::Cosign(proposal) => {

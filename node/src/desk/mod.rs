@@ -4,6 +4,7 @@
 //! anything out. While one commit runs the next inputs gather, so that a busy node pays one sync for many messages.
 //! A commit that fails ends the node: it cannot know what the disk holds, and it has acknowledged nothing of it.
 
+mod ages;
 mod ahead;
 mod barriers;
 mod checkpoints;
@@ -11,6 +12,7 @@ mod contest;
 mod erase;
 mod forks;
 mod gaps;
+mod gossip;
 mod handle;
 mod history;
 mod link;
@@ -45,7 +47,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use basoche_protocol::engine::{Event, Fresh, Imported, Needs, Registry, Row, Ticket, WrapNeed};
+use basoche_protocol::engine::{Event, Fresh, Needs, Registry, Row, Ticket, WrapNeed};
 use basoche_protocol::envelope::{EpochKey, Typ, Unsigned};
 use basoche_protocol::error::{Error, Refused};
 use basoche_protocol::id::{Digest, DossierId, KeySalt, MessageId, SubjectId};
@@ -61,13 +63,16 @@ use tokio::sync::{mpsc, oneshot};
 use crate::blob::BlobStore;
 use crate::documents::{Examined, Unexamined, Want};
 use crate::effects::{now, random};
+use crate::gossip::Verdict;
 use crate::keys::NodeKeys;
 use crate::operator::{Alarm, Monitor, Outcome, With};
 use crate::quic::{CloseCode, ConnectionId, NodeId};
 use crate::rows::{NodeEngine, Rows, RowsError};
 use crate::store::{Batch, StoreError};
+use ages::Ages;
 use ahead::{Checking, Gathered};
 pub use checkpoints::{Checkpoints, Standing};
+use gossip::Uncommitted;
 use link::{Link, Next};
 use statements::Settled;
 use waits::Contacts;
@@ -147,6 +152,15 @@ pub enum Input {
         /// The frame.
         bytes: Bytes,
     },
+    /// Something that a member has passed on by gossip.
+    Gossip {
+        /// Who.
+        peer: NodeId,
+        /// The frame.
+        bytes: Bytes,
+        /// Where the verdict goes.
+        reply: oneshot::Sender<Verdict>,
+    },
     /// A signed message of a user.
     Submit {
         /// The envelope.
@@ -196,6 +210,8 @@ pub trait Outside: Send {
     fn want(&self, want: Want) -> bool;
     /// Has a document that is held examined; an [`Input::Examined`] follows.
     fn examine(&self, document: Unexamined);
+    /// Has everybody who gossips told a frame, if this node gossips.
+    fn gossip(&self, frame: Bytes);
     /// The registry has changed: keys and addresses may be others.
     fn registry_changed(&self, registry: &Replica);
 }
@@ -264,6 +280,8 @@ pub struct Desk {
     kept: Vec<mailbox::Kept>,
     checking: Checking,
     checkpoints: Checkpoints,
+    uncommitted: Uncommitted,
+    ages: Ages,
 }
 
 /// What a desk is made of.
@@ -349,6 +367,8 @@ impl Desk {
             kept: Vec::new(),
             checking: Checking::start(),
             checkpoints,
+            uncommitted: Uncommitted::default(),
+            ages: Ages::default(),
         }
     }
 
@@ -418,6 +438,7 @@ impl Desk {
                     self.unwrap_keys();
                 }
             }
+            Input::Gossip { peer, bytes, reply } => self.take_gossip(SubjectId::new(peer), &bytes, reply),
             Input::Submit { envelope, key, reply } => self.submit(envelope, key, reply),
             Input::Stored { roots } => self.documents_stored(&roots),
             Input::Examined { document, found } => self.examined(&document, found),
@@ -432,6 +453,7 @@ impl Desk {
                 if std::mem::take(&mut self.registry_news) {
                     self.outside.registry_changed(self.engine.registry());
                 }
+                self.mind_ages();
                 self.await_own_no_longer();
                 self.refuse_who_waits_too_long();
                 self.write_hint();
@@ -594,6 +616,7 @@ impl Desk {
     /// Hands out what the last commit has allowed.
     fn let_out(&mut self) {
         self.answer_kept();
+        self.let_gossip_out();
         let mut changed = BTreeSet::new();
         while let Some(event) = self.engine.poll_event() {
             match event {
@@ -787,16 +810,6 @@ impl Desk {
     /// The store's rows, for questions.
     pub fn rows(&self) -> &Rows {
         &self.rows
-    }
-
-    /// Admits an entry of an authority, from a file. If another history gives way to it, it is to be given again.
-    pub fn import(
-        &mut self,
-        origin: &str,
-        index: u64,
-        leaf: basoche_protocol::wire::frame::RegistryLeaf,
-    ) -> Result<Imported, Error> {
-        self.engine.import_leaf(origin, index, leaf)
     }
 
     /// How far each registry is held.

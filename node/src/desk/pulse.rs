@@ -40,6 +40,7 @@ impl Desk {
             enrolment,
             peers: registry.nodes().filter(|info| valid(&info.node)).count(),
             connected: self.engine.peers().count(),
+            registry: self.oldest(),
         }
     }
 

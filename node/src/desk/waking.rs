@@ -73,6 +73,7 @@ impl Desk {
             | Input::Closed { .. }
             | Input::Writable { .. }
             | Input::Frame { .. }
+            | Input::Gossip { .. }
             | Input::Stored { .. }
             | Input::Examined { .. }
             | Input::Ask(_)

@@ -73,7 +73,7 @@ impl Network {
     }
 }
 
-async fn lookup(name: &str) -> Vec<SocketAddr> {
+pub(crate) async fn lookup(name: &str) -> Vec<SocketAddr> {
     match timeout(RESOLVE, lookup_host(name)).await {
         Ok(Ok(found)) => found.collect(),
         Ok(Err(_)) | Err(_) => Vec::new(),
@@ -138,7 +138,7 @@ impl Schedule {
 }
 
 /// Whether an address may be dialled without leave: no loopback, no private or link-local range.
-fn is_public(address: &SocketAddr) -> bool {
+pub(crate) fn is_public(address: &SocketAddr) -> bool {
     match address.ip() {
         IpAddr::V4(ip) => {
             let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;

@@ -27,6 +27,8 @@ pub enum Alarm {
     LogDisputed,
     /// An authority's log has signed two histories, with proof. LOG-14.
     LogForked,
+    /// For a day too few witnesses have seen the head of a log. LOG-16.
+    LogSilent,
     /// What was held of a log has given way to how it goes on. REG-31.
     LogSetBack,
     /// What DNS says of a node is not proved. DNS-2.
@@ -37,7 +39,7 @@ pub enum Alarm {
 
 impl Alarm {
     /// Every alarm.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::StoreOlder,
         Self::OwnChainBehind,
         Self::ChainDisputed,
@@ -48,6 +50,7 @@ impl Alarm {
         Self::MailboxFull,
         Self::LogDisputed,
         Self::LogForked,
+        Self::LogSilent,
         Self::LogSetBack,
         Self::DnsUnproved,
         Self::DnsContradicts,
@@ -67,6 +70,7 @@ impl Alarm {
             Self::MailboxFull => "mailbox-full",
             Self::LogDisputed => "log-disputed",
             Self::LogForked => "log-forked",
+            Self::LogSilent => "log-silent",
             Self::LogSetBack => "log-set-back",
             Self::DnsUnproved => "dns-unproved",
             Self::DnsContradicts => "dns-contradicts",
@@ -87,6 +91,7 @@ impl Alarm {
             Self::MailboxFull => "the mailbox is full",
             Self::LogDisputed => "an authority's log has signed something else than what is held here",
             Self::LogForked => "an authority's log has signed two histories",
+            Self::LogSilent => "for a day too few witnesses have seen the head of an authority's log",
             Self::LogSetBack => "what was held of an authority's log gives way to how it goes on",
             Self::DnsUnproved => "what the DNS says of a node is not proved",
             Self::DnsContradicts => "the DNS says of a node what the registry says otherwise",
@@ -164,6 +169,6 @@ mod tests {
         let meters = Meters::default();
         Alarm::ChainForked.raise(&meters, "a test");
         let counts = Alarm::ALL.map(|alarm| meters.alarms(alarm));
-        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(counts, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use basoche_registry::log::Age;
+
 use crate::disk::{RESERVE_BYTES, Space};
 
 /// Whether the registry vouches for this node.
@@ -28,6 +30,8 @@ pub struct Standing {
     pub peers: usize,
     /// Those with which a version is agreed now.
     pub connected: usize,
+    /// How old what is held of the authorities' logs may be, at the worst; nothing where no witness is asked for.
+    pub registry: Option<Age>,
 }
 
 /// What the conditions follow from.
@@ -64,11 +68,13 @@ pub enum Condition {
     NoPeer,
     /// The disk is nearly full.
     DiskLow,
+    /// Too few witnesses have seen the head of a log lately. LOG-16.
+    RegistryAgeing,
 }
 
 impl Condition {
     /// Every condition.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DeskSilent,
         Self::NotEnrolled,
         Self::Revoked,
@@ -77,6 +83,7 @@ impl Condition {
         Self::Overloaded,
         Self::NoPeer,
         Self::DiskLow,
+        Self::RegistryAgeing,
     ];
 
     /// Its stable code.
@@ -91,6 +98,7 @@ impl Condition {
             Self::Overloaded => "overloaded",
             Self::NoPeer => "no-peer",
             Self::DiskLow => "disk-low",
+            Self::RegistryAgeing => "registry-ageing",
         }
     }
 
@@ -104,7 +112,7 @@ impl Condition {
             | Self::Stopping
             | Self::DiskFull
             | Self::Overloaded => true,
-            Self::NoPeer | Self::DiskLow => false,
+            Self::NoPeer | Self::DiskLow | Self::RegistryAgeing => false,
         }
     }
 
@@ -130,6 +138,9 @@ impl Condition {
                 "the registry names other nodes and none is connected: check the network, the UDP port and the firewall; acts are taken, and go out once a peer is there"
             }
             Self::DiskLow => "the disk is nearly full: free space before documents are refused",
+            Self::RegistryAgeing => {
+                "for a quarter of an hour or more too few witnesses have said that they see the head of a log: `basoche annuaire show` names it; check the connection to its witnesses; what was withdrawn since may be missing here"
+            }
         }
     }
 }
@@ -162,6 +173,10 @@ impl Facts {
             Condition::Overloaded => self.overloaded,
             Condition::NoPeer => self.standing.is_some_and(alone),
             Condition::DiskLow => low && !full,
+            Condition::RegistryAgeing => {
+                let age = self.standing.and_then(|standing| standing.registry);
+                age.is_some_and(|age| age > Age::Fresh)
+            }
         };
         Condition::ALL.into_iter().filter(holds).collect()
     }
@@ -177,6 +192,7 @@ mod tests {
             enrolment: Enrolment::Valid,
             peers: 2,
             connected: 1,
+            registry: Some(Age::Fresh),
         }),
         stopping: false,
         overloaded: false,
@@ -192,6 +208,15 @@ mod tests {
             enrolment,
             peers,
             connected,
+            registry: None,
+        });
+        Facts { standing, ..WELL }
+    }
+
+    fn aged(age: Age) -> Facts {
+        let standing = WELL.standing.map(|standing| Standing {
+            registry: Some(age),
+            ..standing
         });
         Facts { standing, ..WELL }
     }
@@ -221,6 +246,8 @@ mod tests {
             (standing(Enrolment::Ended, 2, 2), vec![Revoked]),
             (standing(Enrolment::Valid, 0, 0), vec![]),
             (standing(Enrolment::Valid, 2, 0), vec![NoPeer]),
+            (aged(Age::Ageing), vec![RegistryAgeing]),
+            (aged(Age::Stale), vec![RegistryAgeing]),
             (
                 Facts {
                     stopping: true,
@@ -253,7 +280,10 @@ mod tests {
             .into_iter()
             .filter(|one| !one.is_reason())
             .collect();
-        assert_eq!(notes, [Condition::NoPeer, Condition::DiskLow]);
+        assert_eq!(
+            notes,
+            [Condition::NoPeer, Condition::DiskLow, Condition::RegistryAgeing]
+        );
     }
 
     #[test]

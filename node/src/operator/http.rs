@@ -232,6 +232,7 @@ mod tests {
                 enrolment,
                 peers,
                 connected: 0,
+                registry: None,
             },
             commits: 7,
             dossiers: 1,

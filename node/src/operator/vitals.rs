@@ -151,6 +151,7 @@ mod tests {
         enrolment: Enrolment::Valid,
         peers: 0,
         connected: 0,
+        registry: None,
     };
 
     fn earlier(by: Duration) -> Instant {

@@ -16,6 +16,7 @@ use quinn_proto::HashedConnectionIdGenerator;
 use zeroize::ZeroizeOnDrop;
 
 use super::TransportError;
+use super::tokens::{ResetKey, TokenKey};
 
 /// Longest frame on the control lane, in bytes.
 pub const MAX_FRAME: usize = basoche_protocol::wire::limits::FRAME_BYTES;
@@ -185,7 +186,7 @@ pub(super) fn endpoint_config(
         .take(8)
         .fold(0_u64, |key, byte| key << 8 | u64::from(*byte));
 
-    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    let mut config = EndpointConfig::new(Arc::new(ResetKey(reset_key)));
     config
         .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)))
         .supported_versions(vec![1]) // QUIC v1 (RFC 9000), no drafts.
@@ -205,7 +206,7 @@ pub(super) fn server_config(
     let mut tokens = ValidationTokenConfig::default();
     tokens.sent(0); // No NEW_TOKEN: under load every peer pays one Retry, and there is no token store.
 
-    let mut config = ServerConfig::new(crypto, Arc::new(token_key));
+    let mut config = ServerConfig::new(crypto, Arc::new(TokenKey(token_key)));
     config
         // The dialler opens one stream, the hello; the bulk lane then gets more.
         .transport_config(Arc::new(transport_config(options, 1)?))

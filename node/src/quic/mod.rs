@@ -22,6 +22,7 @@ mod limits;
 mod queue;
 mod socket;
 mod tls;
+mod tokens;
 
 #[cfg(test)]
 mod tests;

@@ -155,6 +155,7 @@ impl World {
                 seal: key.record(),
                 encryption_spki: encryption[index].spki.clone(),
                 tls_spki_sha256: Digest::of(&[b"tls", &key.spki]),
+                gossip: None,
                 addresses: vec!["127.0.0.1:4433".into()],
             };
             enrol(Some(node.subject()), stated.into(), Some(key));

@@ -284,6 +284,11 @@ impl Office {
 
     /// `node run`, which must end by itself.
     pub(crate) fn run(&self) -> Said {
+        self.run_with(&[])
+    }
+
+    /// The same in such an environment.
+    pub(crate) fn run_with(&self, environment: &[(&str, &str)]) -> Said {
         // A node that runs although it should not is stopped, and fails the test by its exit code.
         let program = env!("CARGO_BIN_EXE_basoche");
         let mut command = Command::new("timeout");
@@ -297,6 +302,7 @@ impl Office {
             "--json",
         ]);
         command.current_dir(&self.root).stdin(Stdio::null());
+        command.envs(environment.iter().copied());
         command.env_remove("CREDENTIALS_DIRECTORY");
         Said::of(&command.output().unwrap())
     }

@@ -14,6 +14,7 @@ pub(crate) mod namespaces;
 pub(crate) mod nodes;
 pub(crate) mod registrar;
 pub(crate) mod relay;
+pub(crate) mod scene;
 pub(crate) mod seed;
 
 use std::path::{Path, PathBuf};

@@ -117,13 +117,13 @@ impl<R: Registry> Engine<R> {
         self.send(peer, &Frame::RegistryRequest(RegistryRequest { origin, from }));
     }
 
-    /// Leaves came.
+    /// Leaves came. True if one of them was news.
     pub(super) fn take_leaves(
         &mut self,
         from: SubjectId,
         leaves: RegistryLeaves,
         now: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let end = leaves.from + leaves.leaves.len() as u64;
         let held = self.registry.continuations(&leaves.origin).len();
         let of_the_log = self.follows.as_ref();
@@ -131,19 +131,24 @@ impl<R: Registry> Engine<R> {
             if follows.held != held || now >= follows.until {
                 self.follows = None;
             } else if follows.peer != from {
-                return Ok(());
+                return Ok(false);
             }
         }
         let lacking = self.registry.lacking();
+        let mut news = false;
         for (leaf, index) in leaves.leaves.into_iter().zip(leaves.from..) {
-            if self.import_leaf(&leaves.origin, index, leaf)? == Imported::OtherHistory {
-                self.follows = Some(Follows {
-                    origin: leaves.origin,
-                    peer: from,
-                    until: now + FOLLOWED,
-                    held,
-                });
-                return Ok(());
+            match self.import_leaf(&leaves.origin, index, leaf)? {
+                Imported::News => news = true,
+                Imported::Known | Imported::Filled => {}
+                Imported::OtherHistory => {
+                    self.follows = Some(Follows {
+                        origin: leaves.origin,
+                        peer: from,
+                        until: now + FOLLOWED,
+                        held,
+                    });
+                    return Ok(false);
+                }
             }
         }
         let asked = self.asked.as_ref().is_some_and(|asked| asked.peer == from);
@@ -156,7 +161,7 @@ impl<R: Registry> Engine<R> {
                 *known = (*known).max(end);
             }
         }
-        Ok(())
+        Ok(news)
     }
 
     /// Admits a leaf of an authority's log, from a file or a peer.

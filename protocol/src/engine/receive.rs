@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::ahead::{self, Ahead};
 use super::backlog::Queue;
+use super::gossip::check_length;
 use super::quota::{Cost, SHORTEST_WAIT, charge};
 use super::{Engine, Event, Held, Registry, Row, held};
 use crate::dossier::{Received, RunItem};
-use crate::error::{Error, Malformed, MalformedKind, Refused, Untrusted};
+use crate::error::{Error, Malformed, Refused, Untrusted};
 use crate::id::{Digest, DossierId, SubjectId};
 use crate::journal::{Branch, ChainId, SignedHead, Standing};
 use crate::time::{Instant, Span};
@@ -74,7 +75,9 @@ impl<R: Registry> Engine<R> {
             // Nothing counts before the hello.
             _ if !joined => return Err(Malformed::bad_value().into()),
             _ if self.take_dormant(from, &frame, bytes)? => {}
-            Frame::RegistryLeaves(leaves) => self.take_leaves(from, leaves, now)?,
+            Frame::RegistryLeaves(leaves) => {
+                self.take_leaves(from, leaves, now)?;
+            }
             Frame::RegistryRequest(request) => self.take_request(from, request),
             Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,
             Frame::Run(run) => self.take_runs(from, bytes, run, items, now)?,
@@ -82,14 +85,13 @@ impl<R: Registry> Engine<R> {
             Frame::Inventory(inventory) => self.take_inventory(from, &inventory)?,
             Frame::ProofRequest(request) => self.take_proof_request(from, &request, bytes, now)?,
             Frame::Proof(proof) => self.take_proof(from, &proof, now)?,
-            Frame::Checkpoint(note) if note.len() <= limits::NOTE_BYTES => {
+            Frame::Checkpoint(note) => {
+                check_length(&note, limits::NOTE_BYTES)?;
                 self.events.push_back(Event::Checkpoint { peer: from, note });
             }
-            Frame::Equivocation(proof) if proof.len() <= 3 * limits::NOTE_BYTES => {
+            Frame::Equivocation(proof) => {
+                check_length(&proof, 3 * limits::NOTE_BYTES)?;
                 self.events.push_back(Event::Equivocation { peer: from, proof });
-            }
-            Frame::Checkpoint(_) | Frame::Equivocation(_) => {
-                return Err(Malformed::at(0, MalformedKind::TooLarge).into());
             }
             Frame::Refusal(refusal) => {
                 let code = u16::try_from(refusal.code)

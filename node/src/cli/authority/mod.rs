@@ -28,8 +28,8 @@ use basoche_protocol::role::{Assurance, OrganisationKind, Role};
 use basoche_protocol::text::b64url_decode;
 use basoche_protocol::time::Span;
 use basoche_registry::entry::{
-    CertificateAuthority, Enrolment, IdentityProof, Kind, Lifting, Node, Officer, Organisation, Publication,
-    Reason, Reassociation, Retirement, Revocation, Suspension,
+    CertificateAuthority, Enrolment, Gossip, IdentityProof, Kind, Lifting, Node, Officer, Organisation,
+    Publication, Reason, Reassociation, Retirement, Revocation, Suspension,
 };
 use basoche_registry::leaf::{Capacity, CoSignature};
 use basoche_registry::{Content, Entry};
@@ -44,7 +44,7 @@ use super::values::{certificate_id, reason, subject};
 use super::{Fault, Output, when};
 use crate::effects::now;
 use crate::effects::random;
-use crate::keys::NodeRequest;
+use crate::keys::{GossipRequest, NodeRequest};
 use crate::wallet::HolderRequest;
 
 const WALLET: &str = "authority.wallet";
@@ -484,12 +484,21 @@ pub(super) fn run(command: Command, output: &Output) -> Result<ExitCode, Fault> 
             let seal = Applicant::of(&request.seal_certificate, request.node, &path, &office.ledger)?;
             let seal = seal.shown(std::slice::from_ref(&request.possession), &path)?;
             let unfit = || bad_request(&path, "encryption_spki is not base64url");
+            let gossip = |asked: GossipRequest| {
+                let key = b64url_decode(&asked.key).and_then(|key| key.try_into().ok());
+                let key = key.ok_or_else(|| bad_request(&path, "gossip.key is not 32 bytes in base64url"))?;
+                Ok::<_, Fault>(Gossip {
+                    key,
+                    port: asked.port,
+                })
+            };
             let node = Node {
                 organisation,
                 seal: seal.key,
                 encryption_spki: b64url_decode(&request.encryption_spki).ok_or_else(unfit)?,
                 tls_spki_sha256: request.tls_spki_sha256,
                 addresses: request.addresses,
+                gossip: request.gossip.map(gossip).transpose()?,
             };
             office.state(seal.states(node), output)
         }
