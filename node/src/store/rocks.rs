@@ -25,6 +25,10 @@ use crate::files;
 
 /// Memory for rows not yet in sorted files: two write buffers of this size.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// The part of a write buffer that says which keys are not in it.
+const MEMTABLE_BLOOM: f64 = 0.02;
+/// What a change takes of a write batch beside its value: its key, a tag and two lengths.
+const CHANGE_BYTES: usize = KEY_BYTES + 16;
 /// Memory for blocks read from sorted files.
 const BLOCK_CACHE_BYTES: usize = 32 << 20;
 /// Logs are replayed at every start: their total size bounds its duration.
@@ -223,7 +227,10 @@ impl Store for RocksStore {
         if batch.is_empty() {
             return Ok(self.durable());
         }
-        let mut write = WriteBatch::default();
+        // In one piece from the start: as it grows it is copied, to pages that the system clears first.
+        let values = batch.changes.iter();
+        let values = values.map(|(_, value)| CHANGE_BYTES + value.as_ref().map_or(0, Vec::len));
+        let mut write = WriteBatch::with_capacity_bytes(values.sum());
         for (key, value) in batch.changes {
             match value {
                 Some(value) => write.put(key.encode(), value),
@@ -272,6 +279,9 @@ fn options() -> Options {
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
     options.set_max_open_files(MAX_OPEN_FILES);
+    // Most look-ups of a registry's import are of what is not there.
+    options.set_memtable_whole_key_filtering(true);
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM);
     // Values are ciphertext and keys are hashes: nothing to compress.
     options.set_compression_type(DBCompressionType::None);
     options.set_max_log_file_size(INFO_LOG_BYTES);
