@@ -451,7 +451,7 @@ fn record_no_message(office: &Office, dossier: DossierId) -> Value {
     let anchors = fs::read(office.root.join("anchors.json")).unwrap();
     let mut registry = Replica::new(Anchors::parse(&anchors).unwrap());
     for (origin, index, leaf) in rows.leaves().unwrap() {
-        registry.import(&origin, index, &leaf).unwrap();
+        registry.import(&origin, index, &leaf, None).unwrap();
     }
     let mut engine = Engine::new(keys.node(), Incarnation::new([7; 16]), "test", Arc::new(registry));
     rows.restore(&mut engine).unwrap();

@@ -14,13 +14,14 @@ use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_protocol::wire::limits;
 
 use crate::author::{Author, Cosigners};
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, CertificateError};
 use crate::entry::{Content, DELAY, Entry, KeyRecord, Kind, OVERLAP};
 use crate::held::Log;
 use crate::inadmissible::{Holder, Inadmissible};
 use crate::known::Known;
 use crate::leaf::Leaf;
 use crate::published::Seen;
+use crate::read::ReadLeaf;
 use crate::record::Subject;
 use crate::shelf::kind;
 use crate::state::State;
@@ -47,19 +48,19 @@ pub const fn roles_of(profession: OrganisationKind) -> &'static [Role] {
 }
 
 /// Holds the leaf that would come next in `log` to every rule.
-pub(crate) fn judge(known: &Known, log: &Log, next: &RegistryLeaf) -> Result<Admitted, Inadmissible> {
-    let leaf = Leaf::decode(&next.leaf)?;
+pub(crate) fn judge(known: &Known, log: &Log, next: ReadLeaf) -> Result<Admitted, Inadmissible> {
+    let leaf = next.leaf;
     let (author, key) = Author::find(known, log, &leaf)?;
-    let signature = known.marks.check(leaf.envelope(), Typ::Registry, &key);
+    let signature = leaf.envelope().check(Typ::Registry, &key);
     signature.map_err(Inadmissible::Signature)?;
-    let entry = Entry::decode(leaf.envelope().payload())?;
+    let entry = next.entry?;
     check_place(log, &entry)?;
     check_dates(log, &entry, &leaf)?;
     author.check_in_force(known, &entry)?;
     check_subject(known, log, &entry)?;
     check_content(known, log, &entry)?;
     let seen = published(known, log, &entry)?;
-    let enrolled = enrolled(known, &entry, &next.certificate)?;
+    let enrolled = enrolled(known, &entry, next.certificate, next.key)?;
     let key = enrolled
         .as_ref()
         .map(|(certificate, key)| (certificate.id(), key));
@@ -90,7 +91,7 @@ pub(crate) fn gives_way(
         return Ok(false);
     };
     let (author, key) = Author::find(known, log, &leaf)?;
-    let signature = known.marks.check(leaf.envelope(), Typ::Registry, &key);
+    let signature = leaf.envelope().check(Typ::Registry, &key);
     signature.map_err(Inadmissible::Signature)?;
     author.check_in_force(known, &entry)?;
     published.check_continuation(next)?;
@@ -99,32 +100,6 @@ pub(crate) fn gives_way(
     let stands_there = entry.origin == log.authority.origin() && entry.index == index;
     let others = index < log.size() || log.tree.root() != *next.root.as_bytes();
     Ok(stands_there && others && index >= published.size() && published.is_proved(next))
-}
-
-/// Checks the signatures of a leaf that will come in `log`, as far as their keys are known, and remembers those that hold.
-pub(crate) fn check_ahead(known: &Known, log: &Log, next: &RegistryLeaf) {
-    let Ok(leaf) = Leaf::decode(&next.leaf) else {
-        return;
-    };
-    let beside = Certificate::from_der(&next.certificate).ok();
-    let cosignatures = leaf.cosignatures().iter();
-    let envelopes = cosignatures.map(|cosignature| (cosignature.envelope(), Typ::CoSignature));
-    for (envelope, typ) in envelopes.chain([(leaf.envelope(), Typ::Registry)]) {
-        let header = envelope.header();
-        let root = log.authority.root(&header.certificate);
-        let key = match beside.as_ref().filter(|beside| beside.id() == header.certificate) {
-            _ if let Some(root) = root => Some(Arc::clone(&root.key)),
-            Some(beside) => VerifyingKey::from_spki(header.algorithm, beside.spki())
-                .ok()
-                .map(Arc::new),
-            None => known
-                .certificate(&header.certificate)
-                .and_then(|held| held.key().cloned()),
-        };
-        if let Some(key) = key {
-            known.marks.check_ahead(envelope, typ, &key);
-        }
-    }
 }
 
 fn check_place(log: &Log, entry: &Entry) -> Result<(), Inadmissible> {
@@ -419,7 +394,8 @@ fn check_until(entry: &Entry, until: Instant) -> Result<(), Inadmissible> {
 fn enrolled(
     known: &Known,
     entry: &Entry,
-    der: &[u8],
+    beside: Option<Result<Certificate, CertificateError>>,
+    key: Option<Arc<VerifyingKey>>,
 ) -> Result<Option<(Certificate, Arc<VerifyingKey>)>, Inadmissible> {
     for spki in entry.content.spkis() {
         let Some(holder) = known.holder(&spki) else {
@@ -429,18 +405,14 @@ fn enrolled(
             return Err(Inadmissible::KeyTaken { holder });
         }
     }
-    let Some(record) = entry.content.key() else {
-        return if der.is_empty() {
-            Ok(None)
-        } else {
-            Err(Inadmissible::CertificateBeside)
-        };
+    let (record, certificate) = match (entry.content.key(), beside) {
+        (Some(record), Some(certificate)) => (record, certificate?),
+        (None, None) => return Ok(None),
+        _ => return Err(Inadmissible::CertificateBeside),
     };
-    if der.is_empty() {
-        return Err(Inadmissible::CertificateBeside);
-    }
-    let certificate = Certificate::from_der(der)?;
-    let key = described(record, &certificate)?;
+    check_described(record, &certificate)?;
+    let id = certificate.id();
+    let key = key.ok_or(Inadmissible::OtherKey { certificate: id })?;
     check_issue(known, entry, &certificate)?;
     let held = known.certificate(&certificate.id());
     if held.is_some_and(|held| held.is_revoked()) {
@@ -449,21 +421,20 @@ fn enrolled(
             at: entry.issued_at,
         });
     }
-    Ok(Some((certificate, Arc::new(key))))
+    Ok(Some((certificate, key)))
 }
 
-/// The key that `record` describes, taken from `certificate`.
-fn described(record: &KeyRecord, certificate: &Certificate) -> Result<VerifyingKey, Inadmissible> {
+/// `record` describes `certificate`, and the key in it.
+fn check_described(record: &KeyRecord, certificate: &Certificate) -> Result<(), Inadmissible> {
     let found = certificate.id();
     if found != record.certificate {
         let named = record.certificate;
         return Err(Inadmissible::OtherCertificate { named, found });
     }
-    let other = Inadmissible::OtherKey { certificate: found };
     if certificate.spki_sha256() != record.spki_sha256 {
-        return Err(other);
+        return Err(Inadmissible::OtherKey { certificate: found });
     }
-    VerifyingKey::from_spki(record.algorithm, certificate.spki()).map_err(|_| other)
+    Ok(())
 }
 
 /// The certificate authority that the entry names has issued the certificate and is believed; one that is stated may

@@ -341,7 +341,7 @@ impl Cosigners {
                     Arc::clone(&root.key)
                 }
             };
-            let signature = known.marks.check(cosignature.envelope(), Typ::CoSignature, &key);
+            let signature = cosignature.envelope().check(Typ::CoSignature, &key);
             signature.map_err(|_| bad("the signature does not verify"))?;
         }
         Ok(found)

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use basoche_protocol::engine::RegistryRow;
+use basoche_protocol::id::Digest;
 use basoche_protocol::time::Instant;
 use basoche_protocol::tree::{Hash, TILE_LEAVES, Tiles, Tree};
 use basoche_protocol::wire::frame::RegistryLeaf;
@@ -154,8 +155,8 @@ impl Log {
     }
 
     /// Appends an admitted leaf.
-    pub(crate) fn push(&mut self, leaf: RegistryLeaf, issued_at: Instant) {
-        self.tree.push(*leaf::hash(&leaf.leaf).as_bytes());
+    pub(crate) fn push(&mut self, leaf: RegistryLeaf, hash: &Digest, issued_at: Instant) {
+        self.tree.push(*hash.as_bytes());
         self.leaves.push_back(leaf);
         self.issued_at = Some(issued_at);
     }

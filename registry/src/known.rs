@@ -15,7 +15,6 @@ use crate::admission::Admitted;
 use crate::anchor::{Anchors, Authority};
 use crate::entry::{Content, Entry, Kind};
 use crate::inadmissible::Holder;
-use crate::marks::Marks;
 use crate::published::{Agreed, Continued, Effect, Published, Seen};
 use crate::record::{
     Attributed, End, Ending, Entrusted, Grant, Holding, Issuer, IssuerRecord, Stated, Subject, Suspended,
@@ -42,7 +41,6 @@ pub(crate) struct Known {
     roots: BTreeSet<Digest>,
     /// Certificate authorities, by their certificate.
     issuers: BTreeMap<CertificateId, Issuer>,
-    pub(crate) marks: Marks,
     /// Every node.
     pub(crate) nodes: BTreeSet<SubjectId>,
     /// The state of each log.
@@ -76,7 +74,6 @@ impl Known {
             roots: roots.map(|root| root.certificate.spki_sha256()).collect(),
             authorities: authorities.into(),
             issuers: BTreeMap::new(),
-            marks: Marks::default(),
             nodes: BTreeSet::new(),
             published: published.collect(),
             shelf: shelf.cloned(),

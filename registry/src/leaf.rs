@@ -2,10 +2,13 @@
 //!
 //! `leaf = [envelope: bstr, [* co-signature: bstr]]`, canonical. The Merkle tree of a log is over these bytes.
 
+use std::sync::Arc;
+
 use basoche_protocol::crypto::sha256;
-use basoche_protocol::envelope::Envelope;
+use basoche_protocol::envelope::{Envelope, Typ};
 use basoche_protocol::error::{Malformed, MalformedKind};
-use basoche_protocol::id::{Digest, MessageId, SubjectId};
+use basoche_protocol::id::{CertificateId, Digest, MessageId, SubjectId};
+use basoche_protocol::jose::VerifyingKey;
 use basoche_protocol::tree;
 use basoche_protocol::wire::frame::RegistryLeaf;
 use basoche_protocol::wire::{codec, limits};
@@ -72,6 +75,18 @@ impl Leaf {
     /// The entry, as signed.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    /// Checks the signatures of which there is a `key`, so that those that hold need not be checked again under it.
+    pub(crate) fn check_ahead(&mut self, key: impl Fn(&CertificateId) -> Option<Arc<VerifyingKey>>) {
+        if let Some(key) = key(&self.envelope.header().certificate) {
+            self.envelope.check_ahead(Typ::Registry, &key);
+        }
+        for cosignature in &mut self.cosignatures {
+            if let Some(key) = key(&cosignature.envelope().header().certificate) {
+                cosignature.check_ahead(&key);
+            }
+        }
     }
 
     /// The co-signatures.

@@ -27,6 +27,7 @@ use crate::inadmissible::{Holder, Inadmissible};
 use crate::known::{Known, Standing};
 use crate::log::{Key, Policy};
 use crate::published::Published;
+use crate::read::{ReadLeaf, read_ahead};
 use crate::record::{Attributed, Stated, Subject};
 use crate::shelf::{Shelf, kind};
 use crate::state::State;
@@ -155,6 +156,17 @@ impl Replica {
     /// Checks and admits the leaf at `index`; `false` if it was known. Leaves of one log come in order; the logs
     /// come in any order. [`Registry::import`] is the same under the protocol's errors.
     pub fn admit(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<bool, Inadmissible> {
+        self.admit_read(origin, index, leaf, None)
+    }
+
+    /// The same; `read` is what [`Registry::read`] gave of it, if it did.
+    fn admit_read(
+        &mut self,
+        origin: &str,
+        index: u64,
+        leaf: &RegistryLeaf,
+        read: Option<ReadLeaf>,
+    ) -> Result<bool, Inadmissible> {
         let Some(log) = self.logs.get_mut(origin) else {
             let origin = origin.to_owned();
             return Err(Inadmissible::UnknownAuthority { origin });
@@ -188,9 +200,11 @@ impl Replica {
                 _ => Err(gives_way(Inadmissible::Rewritten { index })),
             };
         }
-        let admitted = admission::judge(&self.known, log, leaf).map_err(gives_way)?;
+        let read = read.map_or_else(|| ReadLeaf::of(leaf), Ok)?;
+        let hash = read.hash;
+        let admitted = admission::judge(&self.known, log, read).map_err(gives_way)?;
         self.known.learn(&log.authority.shared_origin(), &admitted);
-        log.push(leaf.clone(), admitted.entry.issued_at);
+        log.push(leaf.clone(), &hash, admitted.entry.issued_at);
         Ok(true)
     }
 
@@ -209,7 +223,7 @@ impl Replica {
             origin: origin.to_owned(),
         };
         let log = self.logs.get(origin).ok_or_else(unknown)?;
-        admission::judge(&self.known, log, leaf).map(|_| ())
+        admission::judge(&self.known, log, ReadLeaf::of(leaf)?).map(|_| ())
     }
 
     /// The entries of a log, in order; none for an unknown one.
@@ -588,6 +602,8 @@ impl Directory for Replica {
 }
 
 impl Registry for Replica {
+    type Read = ReadLeaf;
+
     fn heads(&self) -> Vec<RegistryHead> {
         let head = |log: &Log| RegistryHead {
             origin: log.authority.origin().to_owned(),
@@ -602,9 +618,15 @@ impl Registry for Replica {
         log.map_or_else(Vec::new, |log| log.leaves(from, max_bytes))
     }
 
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error> {
+    fn import(
+        &mut self,
+        origin: &str,
+        index: u64,
+        leaf: &RegistryLeaf,
+        read: Option<ReadLeaf>,
+    ) -> Result<Imported, Error> {
         let size = self.logs.get(origin).map_or(0, Log::size);
-        match self.admit(origin, index, leaf) {
+        match self.admit_read(origin, index, leaf, read) {
             Ok(true) if index < size => Ok(Imported::Filled),
             Ok(true) => Ok(Imported::News),
             Ok(false) => Ok(Imported::Known),
@@ -629,13 +651,10 @@ impl Registry for Replica {
         Some(node.encryption_spki)
     }
 
-    fn check_ahead(&self, origin: &str, leaves: &[RegistryLeaf]) {
+    fn read(&self, origin: &str, leaves: &[RegistryLeaf]) -> Vec<Option<ReadLeaf>> {
         // What is filled in is not judged yet.
-        if let Some(log) = self.logs.get(origin).filter(|log| log.lacks().is_none()) {
-            leaves
-                .iter()
-                .for_each(|leaf| admission::check_ahead(&self.known, log, leaf));
-        }
+        let log = self.logs.get(origin).filter(|log| log.lacks().is_none());
+        log.map_or_else(Vec::new, |log| read_ahead(&self.known, log, leaves))
     }
 
     fn poll_rows(&mut self) -> Vec<RegistryRow> {

@@ -7,7 +7,7 @@ use std::thread;
 
 use basoche_protocol::engine::{Ahead, Checker};
 use basoche_protocol::id::SubjectId;
-use basoche_registry::Replica;
+use basoche_registry::{ReadLeaf, Replica};
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 
@@ -21,11 +21,14 @@ const TURN_BYTES: usize = 512 * 1024;
 /// Frames of one turn, in bytes: their rows must fit in one commit, [`crate::store::MAX_BATCH_BYTES`].
 const TURN_FRAME_BYTES: usize = 4 << 20;
 
+/// What comes of a check.
+type Read = Ahead<ReadLeaf>;
+
 /// A run to check, with what, and where the outcome goes.
 struct Job {
     frame: Bytes,
     checker: Checker<Arc<Replica>>,
-    done: mpsc::SyncSender<Ahead>,
+    done: mpsc::SyncSender<Read>,
 }
 
 /// The threads that check runs, in the order in which these came: as many as there are cores.
@@ -36,7 +39,7 @@ pub(super) struct Checking {
 /// Inputs of one turn, in their order, each run with where its outcome will be.
 #[derive(Default)]
 pub(super) struct Gathered {
-    inputs: VecDeque<(Input, Option<mpsc::Receiver<Ahead>>)>,
+    inputs: VecDeque<(Input, Option<mpsc::Receiver<Read>>)>,
     submitted: usize,
     received: usize,
 }

@@ -179,7 +179,7 @@ impl World {
         let nodes = Who::NODES.map(|who| {
             let mut registry = Replica::new(anchors.clone());
             for (origin, index, leaf) in &leaves {
-                registry.import(origin, *index, leaf).unwrap();
+                registry.import(origin, *index, leaf, None).unwrap();
             }
             let fresh = Incarnation::new([who as u8; 16]);
             Node {

@@ -14,11 +14,11 @@ use crate::wire::frame::{Frame, RegistryLeaves, Run};
 
 /// What was decoded and checked ahead of its turn.
 #[derive(Debug)]
-pub enum Ahead {
+pub enum Ahead<L> {
     /// A run, with its items.
     Run(Run, Vec<RunItem>),
-    /// Leaves of an authority's log.
-    Leaves(RegistryLeaves),
+    /// Leaves of an authority's log, and what [`Registry::read`] gave of them.
+    Leaves(RegistryLeaves, Vec<Option<L>>),
 }
 
 /// What is known of keys and signers at an instant: enough to check a run while the engine goes on with others.
@@ -47,12 +47,12 @@ impl<R: Registry + Clone> Engine<R> {
 impl<R: Registry> Checker<R> {
     /// Decodes the frame for which this was made, opens its messages and checks what it can; nothing of one that is not
     /// well formed.
-    pub fn check(&self, frame: &[u8]) -> Option<Ahead> {
+    pub fn check(&self, frame: &[u8]) -> Option<Ahead<R::Read>> {
         let run = match Frame::decode(frame).ok()? {
             Frame::Run(run) => run,
             Frame::RegistryLeaves(leaves) => {
-                self.registry.check_ahead(&leaves.origin, &leaves.leaves);
-                return Some(Ahead::Leaves(leaves));
+                let read = self.registry.read(&leaves.origin, &leaves.leaves);
+                return Some(Ahead::Leaves(leaves, read));
             }
             _ => return None,
         };

@@ -37,7 +37,7 @@ impl<R: Registry> Engine<R> {
                 if leaves.from > held.map_or(0, |held| held.size) {
                     return Ok(Gossiped::Known);
                 }
-                Ok(match self.take_leaves(from, leaves, now)? {
+                Ok(match self.take_leaves(from, leaves, Vec::new(), now)? {
                     true => Gossiped::News,
                     false => Gossiped::Known,
                 })

@@ -117,11 +117,12 @@ impl<R: Registry> Engine<R> {
         self.send(peer, &Frame::RegistryRequest(RegistryRequest { origin, from }));
     }
 
-    /// Leaves came. True if one of them was news.
+    /// Leaves came, and what was read of them ahead. True if one of them was news.
     pub(super) fn take_leaves(
         &mut self,
         from: SubjectId,
         leaves: RegistryLeaves,
+        read: Vec<Option<R::Read>>,
         now: Instant,
     ) -> Result<bool, Error> {
         let end = leaves.from + leaves.leaves.len() as u64;
@@ -136,8 +137,9 @@ impl<R: Registry> Engine<R> {
         }
         let lacking = self.registry.lacking();
         let mut news = false;
+        let mut read = read.into_iter();
         for (leaf, index) in leaves.leaves.into_iter().zip(leaves.from..) {
-            match self.import_leaf(&leaves.origin, index, leaf)? {
+            match self.import_read(&leaves.origin, index, leaf, read.next().flatten())? {
                 Imported::News => news = true,
                 Imported::Known | Imported::Filled => {}
                 Imported::OtherHistory => {
@@ -166,7 +168,17 @@ impl<R: Registry> Engine<R> {
 
     /// Admits a leaf of an authority's log, from a file or a peer.
     pub fn import_leaf(&mut self, origin: &str, index: u64, leaf: RegistryLeaf) -> Result<Imported, Error> {
-        let imported = self.registry.import(origin, index, &leaf)?;
+        self.import_read(origin, index, leaf, None)
+    }
+
+    fn import_read(
+        &mut self,
+        origin: &str,
+        index: u64,
+        leaf: RegistryLeaf,
+        read: Option<R::Read>,
+    ) -> Result<Imported, Error> {
+        let imported = self.registry.import(origin, index, &leaf, read)?;
         match imported {
             Imported::Known => {}
             Imported::OtherHistory => {

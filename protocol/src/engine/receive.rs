@@ -27,7 +27,13 @@ impl<R: Registry> Engine<R> {
     }
 
     /// The same of a frame on which work has been done ahead.
-    pub fn handle_ahead(&mut self, from: SubjectId, bytes: &[u8], ahead: Option<Ahead>, now: Instant) {
+    pub fn handle_ahead(
+        &mut self,
+        from: SubjectId,
+        bytes: &[u8],
+        ahead: Option<Ahead<R::Read>>,
+        now: Instant,
+    ) {
         if let Err(error) = self.take_frame(from, bytes, ahead, now) {
             self.refuse(from, bytes, &error);
         }
@@ -61,13 +67,13 @@ impl<R: Registry> Engine<R> {
         &mut self,
         from: SubjectId,
         bytes: &[u8],
-        ahead: Option<Ahead>,
+        ahead: Option<Ahead<R::Read>>,
         now: Instant,
     ) -> Result<(), Error> {
-        let (frame, items) = match ahead {
-            Some(Ahead::Run(run, items)) => (Frame::Run(run), Some(items)),
-            Some(Ahead::Leaves(leaves)) => (Frame::RegistryLeaves(leaves), None),
-            None => (Frame::decode(bytes)?, None),
+        let (frame, items, read) = match ahead {
+            Some(Ahead::Run(run, items)) => (Frame::Run(run), Some(items), Vec::new()),
+            Some(Ahead::Leaves(leaves, read)) => (Frame::RegistryLeaves(leaves), None, read),
+            None => (Frame::decode(bytes)?, None, Vec::new()),
         };
         let joined = self.peers.get(&from).is_some_and(|peer| peer.joined);
         match frame {
@@ -76,7 +82,7 @@ impl<R: Registry> Engine<R> {
             _ if !joined => return Err(Malformed::bad_value().into()),
             _ if self.take_dormant(from, &frame, bytes)? => {}
             Frame::RegistryLeaves(leaves) => {
-                self.take_leaves(from, leaves, now)?;
+                self.take_leaves(from, leaves, read, now)?;
             }
             Frame::RegistryRequest(request) => self.take_request(from, request),
             Frame::Frontier(frontier) => self.take_frontier(from, &frontier, now)?,

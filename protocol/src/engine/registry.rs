@@ -1,5 +1,6 @@
 //! The port to the authorities' logs. SPEC §9.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::directory::Directory;
@@ -11,14 +12,24 @@ use crate::wire::frame::RegistryLeaf;
 
 /// A replica of every authority's log: the registry crate implements it. SPEC §9.
 pub trait Registry: Directory {
+    /// A leaf as far as it can be read and checked before its turn.
+    type Read: fmt::Debug + Send;
+
     /// How far each log is held, ascending by origin.
     fn heads(&self) -> Vec<RegistryHead>;
 
     /// Leaves of a log from `from` on, as many as fit in `max_bytes`.
     fn leaves(&self, origin: &str, from: u64, max_bytes: usize) -> Vec<RegistryLeaf>;
 
-    /// Checks and admits the leaf at `index`. Leaves come in order, but for those that are [lacking](Self::lacking).
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error>;
+    /// Checks and admits the leaf at `index`. Leaves come in order, but for those that are [lacking](Self::lacking). `read` is what
+    /// [`Self::read`] gave of that leaf: whether it is there changes nothing but how long this takes.
+    fn import(
+        &mut self,
+        origin: &str,
+        index: u64,
+        leaf: &RegistryLeaf,
+        read: Option<Self::Read>,
+    ) -> Result<Imported, Error>;
 
     /// A log that began with a snapshot, and the first of the leaves before it that are still to come. SNP-4.
     fn lacking(&self) -> Option<(String, u64)> {
@@ -33,9 +44,12 @@ pub trait Registry: Directory {
     /// DER SubjectPublicKeyInfo of the encryption key of `node`, as of `at`.
     fn encryption_key(&self, node: &SubjectId, at: Instant) -> Option<Vec<u8>>;
 
-    /// Checks signatures of leaves that will be imported, on any thread: what holds need not be checked again, what does not is
-    /// judged in its turn. Decides nothing.
-    fn check_ahead(&self, _origin: &str, _leaves: &[RegistryLeaf]) {}
+    /// Reads leaves that will be imported one after the other and checks their signatures, on any thread: what holds need not be
+    /// checked again, what does not is judged in its turn. One for each leaf, `None` where there is nothing to say, or
+    /// fewer. Decides nothing.
+    fn read(&self, _origin: &str, _leaves: &[RegistryLeaf]) -> Vec<Option<Self::Read>> {
+        Vec::new()
+    }
 
     /// What is to be kept beside the leaves that were imported since this was last asked, in one commit with them. Nothing,
     /// where all is in memory.
@@ -75,6 +89,8 @@ pub struct RegistryRow {
 
 /// A registry that is shared: cloned in no time, and copied only if leaves come while somebody else has it.
 impl<R: Registry + Clone> Registry for Arc<R> {
+    type Read = R::Read;
+
     fn heads(&self) -> Vec<RegistryHead> {
         self.as_ref().heads()
     }
@@ -83,8 +99,14 @@ impl<R: Registry + Clone> Registry for Arc<R> {
         self.as_ref().leaves(origin, from, max_bytes)
     }
 
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error> {
-        Self::make_mut(self).import(origin, index, leaf)
+    fn import(
+        &mut self,
+        origin: &str,
+        index: u64,
+        leaf: &RegistryLeaf,
+        read: Option<R::Read>,
+    ) -> Result<Imported, Error> {
+        Self::make_mut(self).import(origin, index, leaf, read)
     }
 
     fn lacking(&self) -> Option<(String, u64)> {
@@ -99,8 +121,8 @@ impl<R: Registry + Clone> Registry for Arc<R> {
         self.as_ref().encryption_key(node, at)
     }
 
-    fn check_ahead(&self, origin: &str, leaves: &[RegistryLeaf]) {
-        self.as_ref().check_ahead(origin, leaves);
+    fn read(&self, origin: &str, leaves: &[RegistryLeaf]) -> Vec<Option<R::Read>> {
+        self.as_ref().read(origin, leaves)
     }
 
     fn poll_rows(&mut self) -> Vec<RegistryRow> {

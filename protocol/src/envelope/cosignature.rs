@@ -1,12 +1,14 @@
 //! Co-signatures: further signatures on what one envelope says, or on what none says yet. SPEC §9.3, REG-9.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Envelope, Typ, Unsigned};
 use crate::crypto::sha256;
 use crate::error::Malformed;
 use crate::id::{CertificateId, MessageId, SubjectId};
-use crate::jose::Signer;
+use crate::jose::{Signer, VerifyingKey};
 use crate::time::Instant;
 use crate::wire::{codec, limits};
 
@@ -49,6 +51,11 @@ impl CoSignature {
     /// The signed envelope.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    /// [`Envelope::check_ahead`] of it.
+    pub fn check_ahead(&mut self, key: &Arc<VerifyingKey>) {
+        self.envelope.check_ahead(Typ::CoSignature, key);
     }
 
     /// What it is about.

@@ -181,7 +181,7 @@ impl Envelope {
     }
 
     /// [`Self::check`], so that it need not be done again under the same key. A bad one is left for then.
-    pub(crate) fn check_ahead(&mut self, typ: Typ, key: &Arc<VerifyingKey>) {
+    pub fn check_ahead(&mut self, typ: Typ, key: &Arc<VerifyingKey>) {
         if self.check(typ, key).is_ok() {
             self.found_good = FoundGood(Some((typ, Arc::clone(key))));
         }

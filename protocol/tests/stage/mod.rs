@@ -55,6 +55,8 @@ impl Directory for Annuaire {
 }
 
 impl Registry for Annuaire {
+    type Read = ();
+
     fn heads(&self) -> Vec<RegistryHead> {
         Vec::new()
     }
@@ -63,7 +65,13 @@ impl Registry for Annuaire {
         Vec::new()
     }
 
-    fn import(&mut self, origin: &str, index: u64, leaf: &RegistryLeaf) -> Result<Imported, Error> {
+    fn import(
+        &mut self,
+        origin: &str,
+        index: u64,
+        leaf: &RegistryLeaf,
+        _: Option<()>,
+    ) -> Result<Imported, Error> {
         let cast = Cast::default();
         if origin == DELEGATIONS {
             let (commitment, keys, from, until) = codec::decode(&leaf.leaf, limits::LEAF_BYTES)?;

@@ -32,7 +32,7 @@ fn assert_refused(
 ) {
     let (heads, index) = (federation.replica.heads(), federation.size(origin));
     assert_eq!(federation.replica.admit(origin, index, leaf), Err(expected));
-    let error = federation.replica.import(origin, index, leaf).unwrap_err();
+    let error = federation.replica.import(origin, index, leaf, None).unwrap_err();
     assert_eq!(error.code(), code);
     assert_eq!(federation.replica.heads(), heads);
 }
@@ -237,7 +237,10 @@ fn leaves_come_in_order_and_again_without_effect() {
     assert_eq!(federation.replica.admit(BAR, size, &signed), Ok(true));
     let heads = federation.replica.heads();
     assert_eq!(federation.replica.admit(BAR, size, &signed), Ok(false));
-    assert_eq!(federation.replica.import(BAR, size, &signed), Ok(Imported::Known));
+    assert_eq!(
+        federation.replica.import(BAR, size, &signed, None),
+        Ok(Imported::Known)
+    );
 
     let mut other = entry;
     other.salt = basoche_protocol::id::Salt::new([0xff; 16]);

@@ -329,7 +329,10 @@ fn who_holds_another_history_gives_way_as_far_as_nothing_is_published_in_it() {
     for held in [&forked.one, &forked.other] {
         assert_eq!(other(&held.replica, COMMON, &leaf), gives_way);
         let registry: &mut Replica = &mut held.replica.clone();
-        assert_eq!(registry.import(BAR, COMMON, &leaf), Ok(Imported::OtherHistory));
+        assert_eq!(
+            registry.import(BAR, COMMON, &leaf, None),
+            Ok(Imported::OtherHistory)
+        );
         // Nothing has become of it yet.
         assert_eq!(registry.heads(), held.replica.heads());
     }

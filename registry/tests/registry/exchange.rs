@@ -10,7 +10,7 @@ use basoche_protocol::role::Role;
 use basoche_protocol::time::Span;
 use basoche_protocol::wire::frame::{Frame, Hello, RegistryLeaf, RegistryLeaves, RegistryRequest};
 use basoche_protocol::wire::limits;
-use basoche_registry::{Inadmissible, Leaf, Replica};
+use basoche_registry::{Entry, Inadmissible, Leaf, Replica};
 use serde_bytes::ByteBuf;
 
 use super::kit::{BAR, COMPANY, COURT, Federation, Key, anchors, day, enrolment, revocation, subject};
@@ -211,7 +211,7 @@ fn a_node_that_began_with_a_snapshot_asks_for_what_came_before() {
 }
 
 #[test]
-fn signatures_checked_ahead_decide_nothing() {
+fn what_was_read_ahead_decides_nothing() {
     let mut federation = Federation::founded();
     let officer = federation.officer(BAR, 40, 5);
     let lawyer = Key::new(50);
@@ -226,39 +226,47 @@ fn signatures_checked_ahead_decide_nothing() {
         .unwrap();
     bad.leaf[starts + envelope.len() - 1] ^= 1;
 
-    // One that does not hold is not remembered, in whatever company it comes.
-    federation.replica.check_ahead(BAR, &[bad.clone(), good.clone()]);
-    let refused = federation.admit(BAR, &bad);
-    assert!(
-        matches!(
-            refused,
-            Err(Inadmissible::Signature(Untrusted::BadSignature { .. }))
-        ),
-        "{refused:?}"
-    );
+    let gone = federation.next(BAR, Some(40), revocation(&officer, None));
+    let late = Entry {
+        index: gone.index + 1,
+        ..entry
+    };
+    let late = super::kit::leaf(&late, &officer, &[], lawyer.der());
+
+    // A signature that does not hold is judged as if nobody had read it, in whatever company it comes.
+    let size = federation.size(BAR);
+    let leaves = [bad, good, late];
+    let read = federation.replica.read(BAR, &leaves);
+    let [bad_read, good_read, late_read] = <[_; 3]>::try_from(read).unwrap();
+    assert!(bad_read.is_some() && good_read.is_some() && late_read.is_some());
+    let [bad, good, late] = leaves;
+    let refused = federation.replica.import(BAR, size, &bad, bad_read);
+    let untrusted = Untrusted::BadSignature {
+        certificate: officer.certificate.id(),
+    };
+    assert_eq!(refused, Err(untrusted.into()));
     // One that holds, by an officer who is revoked before its turn, is judged by the registry of its turn.
     let mut later = federation.copy();
-    let gone = later.next(BAR, Some(40), revocation(&officer, None));
     later.enter(BAR, &gone, &[]).unwrap();
-    later.replica.check_ahead(BAR, std::slice::from_ref(&good));
-    let refused = later.admit(BAR, &good);
+    let refused = later.replica.import(BAR, size + 1, &late, late_read);
+    let not_in_force = later.replica.check(BAR, &late).unwrap_err();
     assert!(
-        matches!(
-            refused,
-            Err(Inadmissible::NotInForce { .. } | Inadmissible::Elsewhere { .. })
-        ),
-        "{refused:?}"
+        matches!(not_in_force, Inadmissible::NotInForce { .. }),
+        "{not_in_force:?}"
     );
-    assert_eq!(federation.admit(BAR, &good), Ok(true));
+    assert_eq!(refused, Err(not_in_force.into()));
+    assert_eq!(
+        federation.replica.import(BAR, size, &good, good_read),
+        Ok(Imported::News)
+    );
     // Neither a log that nobody knows nor what is no leaf does any harm.
     let nothing = RegistryLeaf {
         leaf: ByteBuf::from(vec![1, 2, 3]),
         certificate: ByteBuf::from(vec![4]),
     };
-    federation
-        .replica
-        .check_ahead("nobody.example", std::slice::from_ref(&nothing));
-    federation.replica.check_ahead(BAR, &[nothing]);
+    let nothing = [nothing];
+    assert!(federation.replica.read("nobody.example", &nothing).is_empty());
+    assert!(federation.replica.read(BAR, &nothing)[0].is_none());
 }
 
 #[test]

@@ -387,6 +387,11 @@ impl Federation {
 
     pub(crate) fn admit(&mut self, origin: &str, leaf: &RegistryLeaf) -> Result<bool, Inadmissible> {
         let index = self.size(origin);
+        // Read ahead of its turn or in it, the same comes of it.
+        let [mut ahead, mut in_turn] = [self.replica.clone(), self.replica.clone()];
+        let read = ahead.read(origin, std::slice::from_ref(leaf)).pop().flatten();
+        let ahead = ahead.import(origin, index, leaf, read);
+        assert_eq!(ahead, in_turn.import(origin, index, leaf, None));
         let admitted = self.replica.admit(origin, index, leaf);
         if admitted == Ok(true) {
             self.shelf.put_leaf(origin, index, leaf);

@@ -96,7 +96,7 @@ fn a_second_import_changes_nothing() {
     for (origin, leaves) in all_leaves(&federation.replica) {
         for (index, leaf) in leaves.iter().enumerate() {
             assert_eq!(
-                federation.replica.import(origin, index as u64, leaf),
+                federation.replica.import(origin, index as u64, leaf, None),
                 Ok(Imported::Known)
             );
         }
